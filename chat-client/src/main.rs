@@ -1,0 +1,3 @@
+//! The `chat-client` program.
+
+fn main() {}
