@@ -1,0 +1,110 @@
+//! The branch table: which epoch each stretch of a log belongs to.
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{Epoch, Index, Position};
+
+/// The epochs of a log in order, each with the index of its first entry, and the index of the last entry.
+///
+/// An epoch has one leader, who appends each index at most once. So where two logs hold an entry of the same epoch and
+/// index they are equal up to there, and two tables alone tell where two logs part.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct BranchTable {
+    epochs: Vec<(Epoch, Index)>,
+    last: Index,
+}
+
+impl BranchTable {
+    /// A table from its stored parts: epochs with their first indexes, both growing, and the last index of the log.
+    /// `None` where the parts contradict each other.
+    pub fn from_parts(epochs: Vec<(Epoch, Index)>, last: Index) -> Option<BranchTable> {
+        let grows = epochs.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1);
+        let inside = match (epochs.first(), epochs.last()) {
+            (Some(first), Some(newest)) => first.1 >= 1 && newest.1 <= last,
+            _ => last == 0,
+        };
+        (grows && inside).then_some(BranchTable { epochs, last })
+    }
+
+    /// The epochs in order, each with the index of its first entry.
+    pub fn epochs(&self) -> &[(Epoch, Index)] {
+        &self.epochs
+    }
+
+    /// The index of the last entry; 0 for an empty log.
+    pub fn last_index(&self) -> Index {
+        self.last
+    }
+
+    /// Where the last entry stands. Its default value for an empty log.
+    pub fn last(&self) -> Position {
+        let epoch = self.epochs.last().map(|(epoch, _)| *epoch).unwrap_or_default();
+        Position { epoch, index: self.last }
+    }
+
+    /// The epoch of the entry at an index that the log holds.
+    pub fn epoch_at(&self, index: Index) -> Option<Epoch> {
+        if index == 0 || index > self.last {
+            return None;
+        }
+        let after = self.epochs.partition_point(|(_, first)| *first <= index);
+        after.checked_sub(1).map(|at| self.epochs[at].0)
+    }
+
+    /// The position of an index that the log holds; the default position for 0.
+    pub fn position_at(&self, index: Index) -> Option<Position> {
+        if index == 0 {
+            return Some(Position::default());
+        }
+        self.epoch_at(index).map(|epoch| Position { epoch, index })
+    }
+
+    /// Whether the log holds the entry of this position. Every log holds the beginning.
+    pub fn holds(&self, position: Position) -> bool {
+        self.position_at(position.index) == Some(position)
+    }
+
+    /// Index of the last entry of an epoch that the log has entries of.
+    pub fn last_of(&self, epoch: Epoch) -> Option<Index> {
+        let at = self.epochs.binary_search_by_key(&epoch, |(epoch, _)| *epoch).ok()?;
+        Some(self.epochs.get(at + 1).map_or(self.last, |(_, next)| next - 1))
+    }
+
+    /// Index of the first entry of an epoch, its view start.
+    pub fn first_of(&self, epoch: Epoch) -> Option<Index> {
+        let at = self.epochs.binary_search_by_key(&epoch, |(epoch, _)| *epoch).ok()?;
+        Some(self.epochs[at].1)
+    }
+
+    /// The last position that both logs hold.
+    pub fn common_ancestor(&self, other: &BranchTable) -> Position {
+        for (epoch, _) in self.epochs.iter().rev() {
+            if let (Some(mine), Some(theirs)) = (self.last_of(*epoch), other.last_of(*epoch)) {
+                return Position { epoch: *epoch, index: mine.min(theirs) };
+            }
+        }
+        Position::default()
+    }
+
+    /// Notes that an entry was appended.
+    ///
+    /// # Panics
+    ///
+    /// Where the position does not follow the last one: the caller has verified it.
+    pub fn append(&mut self, position: Position) {
+        assert_eq!(position.index, self.last + 1, "an entry is appended behind the last one");
+        let newest = self.last().epoch;
+        assert!(position.epoch >= newest, "epochs never go back within a log");
+        if self.epochs.last().is_none_or(|(epoch, _)| *epoch < position.epoch) {
+            self.epochs.push((position.epoch, position.index));
+        }
+        self.last = position.index;
+    }
+
+    /// Forgets everything behind an index.
+    pub fn truncate(&mut self, last: Index) {
+        self.last = self.last.min(last);
+        let keep = self.epochs.partition_point(|(_, first)| *first <= self.last);
+        self.epochs.truncate(keep);
+    }
+}

@@ -1,0 +1,101 @@
+//! What the application holds of a running replica.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::sync::{oneshot, watch};
+
+use crate::driver::Input;
+use crate::status::Status;
+use crate::types::{Epoch, Position, ReplicaId};
+
+/// A running replica, as its application sees it. Cheap to clone.
+pub struct Handle<R> {
+    inputs: mpsc::Sender<Input<R>>,
+    status: watch::Receiver<Arc<Status>>,
+}
+
+impl<R> Clone for Handle<R> {
+    fn clone(&self) -> Self {
+        Handle { inputs: self.inputs.clone(), status: self.status.clone() }
+    }
+}
+
+/// A command that is durable on every member of the view and applied here.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Committed<R> {
+    /// Where it stands.
+    pub position: Position,
+    /// On how many replicas it is known to be durable: the members of the view that it was committed in.
+    pub durable_on: u32,
+    /// How many replicas the cluster has.
+    pub replicas: u32,
+    /// What the state machine answered.
+    pub response: R,
+}
+
+/// The leader to turn to.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct LeaderHint {
+    /// The replica.
+    pub id: ReplicaId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Where clients reach it.
+    pub client_address: String,
+}
+
+/// Why a proposal has no answer.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum ProposeError {
+    /// This replica does not lead. Nothing was done: go to the leader, or wait until there is one.
+    #[error("this replica is not the leader")]
+    NotLeader {
+        /// Who leads, if that is known.
+        leader: Option<LeaderHint>,
+    },
+    /// Too much is waiting already. Nothing was done: try again a little later.
+    #[error("too many commands are waiting")]
+    Overloaded,
+    /// The leadership changed while the command was on its way: it may or may not take effect. Propose it again under
+    /// the same id.
+    #[error("the leadership changed before the outcome was known")]
+    Unknown,
+    /// The replica has stopped. The command may or may not take effect.
+    #[error("the replica has stopped")]
+    Stopped,
+}
+
+impl<R> Handle<R> {
+    pub(crate) fn new(inputs: mpsc::Sender<Input<R>>, status: watch::Receiver<Arc<Status>>) -> Self {
+        Handle { inputs, status }
+    }
+
+    /// Has a command replicated, and answers once it is durable on every member of the view and applied here.
+    ///
+    /// Dropping the future does not take the command back.
+    pub async fn propose(&self, command: Bytes) -> Result<Committed<R>, ProposeError> {
+        let (answer, answered) = oneshot::channel();
+        self.inputs.send(Input::Propose { command, answer }).map_err(|_| ProposeError::Stopped)?;
+        answered.await.unwrap_or(Err(ProposeError::Stopped))
+    }
+
+    /// Sends a message of the application's own to a peer's [`StateMachine`](crate::state_machine::StateMachine) host;
+    /// best effort, neither durable nor ordered with commands.
+    pub fn cast(&self, to: ReplicaId, message: Bytes) {
+        // A stopped replica has nobody to talk to; its owner learns that from `propose` and the status.
+        let _ = self.inputs.send(Input::Cast { to, message });
+    }
+
+    /// Where the replica and its peers stand, as of the last change.
+    pub fn status(&self) -> Arc<Status> {
+        self.status.borrow().clone()
+    }
+
+    /// Reports each change of the status. Changes in quick succession are seen as one.
+    pub fn status_changes(&self) -> watch::Receiver<Arc<Status>> {
+        self.status.clone()
+    }
+}

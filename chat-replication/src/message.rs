@@ -1,0 +1,166 @@
+//! What replicas say to each other.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::branch::BranchTable;
+use crate::types::{Entry, Epoch, Index, Orphan, Position, ReplicaId, StoreUuid, ViewStart};
+
+/// Where a replica stands, as told before and with a promise.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Standing {
+    /// Its disk.
+    pub store: StoreUuid,
+    /// The highest epoch that it promised or accepted.
+    pub promised: Epoch,
+    /// Its log, in outline.
+    pub branches: BranchTable,
+    /// The newest view start in its log.
+    pub newest: Option<ViewStart>,
+    /// The view that it is in, if it is in one.
+    pub in_view: Option<Epoch>,
+    /// The live leader or candidate that it knows of, itself included.
+    pub leader: Option<Epoch>,
+}
+
+/// A message between two replicas of one cluster. Any of them may be lost, repeated, delayed or reordered.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum Message {
+    /// Asks where the receiver stands. Changes nothing there.
+    PreBallot {
+        /// Tells this question's answers from those of an earlier one.
+        round: u64,
+    },
+    /// Answers a [`Message::PreBallot`].
+    PreBallotAnswer {
+        /// The question's.
+        round: u64,
+        /// Where the sender stands.
+        standing: Standing,
+    },
+    /// Asks for the promise to acknowledge nothing below an epoch.
+    Prepare {
+        /// The epoch of the view to be.
+        epoch: Epoch,
+        /// The members that the view will have: exactly these, or it is abandoned.
+        members: Vec<ReplicaId>,
+        /// The epoch of the leader that handed leadership over to the sender, if one did.
+        ticket: Option<Epoch>,
+    },
+    /// The promise, durable.
+    Promise {
+        /// The epoch promised.
+        epoch: Epoch,
+        /// Where the sender stands, as durable as the promise.
+        standing: Standing,
+    },
+    /// The sender takes nothing of this epoch.
+    Refuse {
+        /// The epoch refused.
+        epoch: Epoch,
+        /// What the sender promised.
+        promised: Epoch,
+        /// The live leader or candidate that it holds to instead.
+        leader: Option<Epoch>,
+        /// Whether that one leads a started view.
+        leader_started: bool,
+    },
+    /// A candidate asks the donor for the log behind a position.
+    Fetch {
+        /// The candidate's epoch, which the donor has promised.
+        epoch: Epoch,
+        /// The last position that both hold.
+        after: Position,
+    },
+    /// Answers a [`Message::Fetch`].
+    Fetched {
+        /// The candidate's epoch.
+        epoch: Epoch,
+        /// The position before the first entry.
+        previous: Position,
+        /// Entries in order.
+        entries: Vec<Entry>,
+    },
+    /// The leader's entries for a follower or learner.
+    Append {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// The position before the first entry.
+        previous: Position,
+        /// Entries in order; none to repeat where the receiver should stand.
+        entries: Vec<Entry>,
+        /// The leader's commit index.
+        commit: Index,
+    },
+    /// Everything up to `verified` is on the sender's disk and equals the leader's log.
+    AppendAck {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// The last index that was verified and is durable.
+        verified: Index,
+    },
+    /// The sender's log does not hold the `previous` position of an append.
+    Mismatch {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// The sender's log, in outline.
+        branches: BranchTable,
+    },
+    /// The leader or candidate is there.
+    Heartbeat {
+        /// Its epoch.
+        epoch: Epoch,
+        /// Whether its view has started.
+        started: bool,
+        /// The view's members.
+        members: Vec<ReplicaId>,
+        /// The leader's commit index.
+        commit: Index,
+        /// The leader's last index.
+        last: Index,
+        /// The newest `sent` that the leader has from the receiver: what shows the receiver that it is heard.
+        echo: u64,
+        /// Ticks for which the leader has been waiting for its oldest entry to commit, or for its view to start.
+        stalled: u64,
+    },
+    /// Answers a [`Message::Heartbeat`].
+    HeartbeatAck {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// The sender's disk.
+        store: StoreUuid,
+        /// The sender's ticks.
+        sent: u64,
+        /// What [`Message::AppendAck`] says; absent while nothing is verified in this epoch.
+        verified: Option<Index>,
+        /// The sender's log in outline, while nothing is verified in this epoch.
+        branches: Option<BranchTable>,
+        /// How far the sender's state machine is.
+        progress: AppliedReport,
+    },
+    /// The leader has drained and wants the receiver to lead: good for one Prepare.
+    HandOver {
+        /// The leader's epoch: the ticket.
+        epoch: Epoch,
+    },
+    /// Commands that were cut from the sender's log, to be proposed again.
+    Orphans {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// In the order of their origins.
+        orphans: Vec<Orphan>,
+    },
+    /// The application's own message, best effort.
+    Cast(Bytes),
+}
+
+/// How far a replica's state machine is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct AppliedReport {
+    /// The last applied index.
+    pub applied: Index,
+    /// The state's hash there.
+    pub state_hash: u128,
+    /// Commands that wait to be committed again.
+    pub orphans: u64,
+}

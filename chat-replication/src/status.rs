@@ -1,0 +1,76 @@
+//! What a replica says of itself and its peers.
+
+use crate::store::Identity;
+use crate::types::{Configuration, Epoch, Index, Position, ReplicaId};
+
+/// What a replica does.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Role {
+    /// Looking for a leader, or waiting for others.
+    Seeking,
+    /// Starting a view.
+    Candidate,
+    /// Leads a started view.
+    Leader,
+    /// Member of a started view.
+    Follower,
+    /// Follows a leader without being a member of its view yet.
+    Learner,
+}
+
+/// A replica's view of itself and its peers at one moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Status {
+    /// Whose status this is.
+    pub identity: Identity,
+    /// What it does.
+    pub role: Role,
+    /// The epoch that it leads or follows in, else the highest that it promised.
+    pub epoch: Epoch,
+    /// The leader that it follows, itself included.
+    pub leader: Option<ReplicaId>,
+    /// The members of the view that it follows in.
+    pub view: Vec<ReplicaId>,
+    /// The newest durable configuration in its log.
+    pub configuration: Configuration,
+    /// The last entry of its log.
+    pub last: Position,
+    /// The last index that is durable here.
+    pub durable: Index,
+    /// The last committed index that it knows of.
+    pub commit: Index,
+    /// The last index whose effects its state shows.
+    pub applied: Index,
+    /// The state's hash at `applied`.
+    pub state_hash: u128,
+    /// Commands of a lost branch that wait to be committed again.
+    pub orphans: u64,
+    /// What it waits for, in words; empty when it leads or follows.
+    pub waiting_for: String,
+    /// The peers, in id order.
+    pub peers: Vec<PeerStatus>,
+}
+
+impl Status {
+    /// Whether the replica answers requests: it leads or follows in a started view.
+    pub fn serves(&self) -> bool {
+        matches!(self.role, Role::Leader | Role::Follower)
+    }
+}
+
+/// What a replica knows of a peer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeerStatus {
+    /// The peer.
+    pub id: ReplicaId,
+    /// Whether it has been heard of within the suspicion limit.
+    pub reachable: bool,
+    /// What is known to be durable there; known to the leader only.
+    pub verified: Option<Index>,
+    /// Its state machine's last index, as it said last; known to the leader only.
+    pub applied: Index,
+    /// Its state's hash at `applied`.
+    pub state_hash: u128,
+    /// Its orphans.
+    pub orphans: u64,
+}

@@ -1,0 +1,120 @@
+//! The durable side of a replica: its log and what it has promised.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::branch::BranchTable;
+use crate::types::{ClusterId, Entry, Epoch, Index, Orphan, Position, ReplicaId, StoreUuid, ViewStart};
+
+/// Whose store this is. Written once, when it is created.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Identity {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The replica.
+    pub replica: ReplicaId,
+    /// The disk.
+    pub store: StoreUuid,
+}
+
+/// What a store holds when a replica starts, without the entries themselves.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Durable {
+    /// Whose store it is.
+    pub identity: Identity,
+    /// The highest epoch promised or accepted: nothing below it is acknowledged any more.
+    pub promised: Epoch,
+    /// The log's epochs and length.
+    pub branches: BranchTable,
+    /// The view starts of the log, with their indexes, oldest first; one for each epoch of the branch table.
+    pub view_starts: Vec<(Index, ViewStart)>,
+    /// How many orphans wait to be committed again.
+    pub orphans: u64,
+}
+
+/// One durable transaction: all of it or none of it, also across a power loss.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Persist {
+    /// Raises `promised`.
+    pub promised: Option<Epoch>,
+    /// Cuts the log behind this index, before anything is appended. Commands behind it move to the orphans: those of a
+    /// `Payload::Command` under their position, those of a `Payload::Reproposed` under their origin. View starts are
+    /// dropped.
+    pub truncate: Option<Index>,
+    /// Entries to append, each right behind the last.
+    pub append: Vec<Entry>,
+    /// Orphans that are committed again.
+    pub forget: Vec<Position>,
+}
+
+impl Persist {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.promised.is_none() && self.truncate.is_none() && self.append.is_empty() && self.forget.is_empty()
+    }
+}
+
+/// What is true once a [`Persist`] is durable.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Persisted {
+    /// How many orphans wait to be committed again.
+    pub orphans: u64,
+}
+
+/// The log of one replica. `persist` is the only write; when it returns, everything in it survives a loss of power.
+///
+/// All methods block: the driver owns a thread. None of them is retried after an error: a failed fsync leaves nobody
+/// knowing what is on the disk.
+pub trait Store: Send {
+    /// Reads what a starting replica must know.
+    fn load(&mut self) -> Result<Durable, StoreError>;
+
+    /// Writes one transaction with one flush.
+    fn persist(&mut self, batch: &Persist) -> Result<Persisted, StoreError>;
+
+    /// Entries from `from` up to and including `through`, cut off once `max_bytes` of payload are reached but never
+    /// before the first entry. Fails where the log does not hold the range.
+    fn entries(&self, from: Index, through: Index, max_bytes: usize) -> Result<Vec<Entry>, StoreError>;
+
+    /// Orphans in the order of their origins, behind `after` if given, cut off like entries are.
+    fn orphans(&self, after: Option<Position>, max_bytes: usize) -> Result<Vec<Orphan>, StoreError>;
+}
+
+/// The disk failed, or what is on it cannot be trusted. The replica stops.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// A read, a write or a flush failed.
+    #[error("the log in {} cannot be read or written: {reason}; check the disk, then start the replica again", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The file is damaged.
+    #[error(
+        "the log in {} is damaged: {reason}; move the data folder away and let the replica rejoin with an empty one",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The folder belongs to another replica or cluster, or to a newer version.
+    #[error("{} {reason}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is, and what to do.
+        reason: String,
+    },
+    /// Another process has the file open.
+    #[error("{} is in use by another process; stop that one first", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+}

@@ -1,0 +1,28 @@
+//! The network side of a replica: messages between peers, and evidence that one is gone.
+
+use crate::message::Message;
+use crate::types::{Member, ReplicaId};
+
+/// Sends messages to peers. `send` never blocks and may lose; the protocol repeats what matters.
+///
+/// What arrives, and what is learnt about a peer's connection, goes to the [`Inbox`] that the transport was made with.
+pub trait Transport: Send {
+    /// Queues a message for a peer, or drops it where the peer cannot be reached or its queue is full.
+    fn send(&mut self, to: ReplicaId, message: Message);
+
+    /// Tells where the peers are: all configured replicas but this one. Connections to others are closed.
+    fn peers_changed(&mut self, peers: &[Member]);
+}
+
+/// Where a transport delivers. Implementations are cheap to call and never block.
+pub trait Inbox: Send + Sync + 'static {
+    /// A message came from a peer that has shown to be this replica of this cluster.
+    fn received(&self, from: ReplicaId, message: Message);
+
+    /// A connection to the peer is up, after it was not.
+    fn connected(&self, peer: ReplicaId);
+
+    /// The peer's machine is there but nothing listens: its process is gone. Reported when a connection was refused, or
+    /// was reset and the reconnect failed, at once and again at each further attempt.
+    fn refused(&self, peer: ReplicaId);
+}

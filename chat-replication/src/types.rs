@@ -1,0 +1,175 @@
+//! The nouns of the protocol: who, when, and where in the log.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A replica's number. Lower ids are preferred as leaders.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct ReplicaId(pub u32);
+
+impl fmt::Display for ReplicaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Names a cluster. Replicas of different clusters never talk.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct ClusterId(pub Uuid);
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Names one disk: drawn at random when a store is created, so that a wiped or swapped disk is never taken for the one
+/// that made the old promises.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct StoreUuid(pub Uuid);
+
+/// A leader's reign. Ordered by number, then replica, then store, and therefore never minted twice, not even by a
+/// replica whose disk was wiped.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct Epoch {
+    /// Grows with every view.
+    pub number: u64,
+    /// The leader.
+    pub replica: ReplicaId,
+    /// The leader's disk.
+    pub store: StoreUuid,
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.number, self.replica)
+    }
+}
+
+/// A place in the log, from 1; 0 is before the first entry.
+pub type Index = u64;
+
+/// A log index together with the epoch of the entry there. Two logs that hold an entry of the same position are equal up
+/// to it. Ordered by epoch first: of two logs, the one with the greater last position is the donor.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct Position {
+    /// The epoch that the entry was appended in.
+    pub epoch: Epoch,
+    /// Where it stands.
+    pub index: Index,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.index, self.epoch)
+    }
+}
+
+/// One store of a configuration, and where it is reached.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Member {
+    /// The replica.
+    pub id: ReplicaId,
+    /// Its disk: only this one counts as a vote.
+    pub store: StoreUuid,
+    /// Where peers reach it.
+    pub peer_address: String,
+    /// Where clients reach it.
+    pub client_address: String,
+}
+
+/// What a view needs to start.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub enum Mode {
+    /// One replica is enough. Forks that a partition makes are merged.
+    #[default]
+    Available,
+}
+
+/// The durable configuration. It lives in [`ViewStart`] entries and nowhere else.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct Configuration {
+    /// All replicas of the cluster, in id order.
+    pub members: Vec<Member>,
+    /// What a view needs.
+    pub mode: Mode,
+}
+
+impl Configuration {
+    /// The member with this id.
+    pub fn member(&self, id: ReplicaId) -> Option<&Member> {
+        self.members.iter().find(|member| member.id == id)
+    }
+
+    /// Whether this disk of this replica has a vote.
+    pub fn votes(&self, id: ReplicaId, store: StoreUuid) -> bool {
+        self.member(id).is_some_and(|member| member.store == store)
+    }
+}
+
+/// The first entry of every epoch: who acknowledges in it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct ViewStart {
+    /// The view: every one of these has an entry on disk before it counts as committed. In id order.
+    pub members: Vec<ReplicaId>,
+    /// The cluster at this time.
+    pub configuration: Configuration,
+    /// Started after the recovery grace, or on an operator's word, without the replicas that the rules wait for.
+    pub forced: bool,
+    /// The lowest version of the state machine among the members.
+    pub apply_version: u32,
+}
+
+/// What an entry carries.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Payload {
+    /// A command of the application, opaque here.
+    Command(Bytes),
+    /// A command that was cut from a losing branch and proposed again. `origin` is where it stood first.
+    Reproposed {
+        /// Where the command was first appended; its name among orphans.
+        origin: Position,
+        /// The command as it was.
+        command: Bytes,
+    },
+    /// The first entry of an epoch.
+    ViewStart(ViewStart),
+}
+
+impl Payload {
+    /// Bytes that the payload takes, roughly: what batches are measured in.
+    pub fn len(&self) -> usize {
+        match self {
+            Payload::Command(command) => command.len(),
+            Payload::Reproposed { command, .. } => command.len() + 40,
+            Payload::ViewStart(start) => 64 + 96 * start.configuration.members.len(),
+        }
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// One entry of the log.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Where it stands, and since which epoch.
+    pub position: Position,
+    /// What it says.
+    pub payload: Payload,
+}
+
+/// A command that was cut from this replica's log because another branch won. It may have been acknowledged, so it is
+/// kept until it is committed again in this replica's own log.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Orphan {
+    /// Where the command was first appended.
+    pub origin: Position,
+    /// The command.
+    pub command: Bytes,
+}
