@@ -1,7 +1,9 @@
 //! An ordered, durable, replicated log of opaque commands.
 
 pub mod branch;
+pub mod memory_store;
 pub mod message;
+pub mod redb_store;
 pub mod state_machine;
 pub mod store;
 pub mod transport;

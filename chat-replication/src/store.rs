@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::branch::BranchTable;
-use crate::types::{ClusterId, Entry, Epoch, Index, Orphan, Position, ReplicaId, StoreUuid, ViewStart};
+use crate::types::{ClusterId, Entry, Epoch, Index, Orphan, Payload, Position, ReplicaId, StoreUuid, ViewStart};
 
 /// Whose store this is. Written once, when it is created.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -81,6 +81,26 @@ pub trait Store: Send {
     fn orphans(&self, after: Option<Position>, max_bytes: usize) -> Result<Vec<Orphan>, StoreError>;
 }
 
+/// The branch table once a batch is written.
+///
+/// # Panics
+///
+/// Where an appended entry does not follow the one before it, or an epoch does not begin with its view start: the
+/// protocol has verified both.
+pub(crate) fn branches_after(branches: &BranchTable, batch: &Persist) -> BranchTable {
+    let mut after = branches.clone();
+    if let Some(keep) = batch.truncate {
+        after.truncate(keep);
+    }
+    for entry in &batch.append {
+        let epochs = after.epochs().len();
+        after.append(entry.position);
+        let begins = after.epochs().len() > epochs;
+        assert!(!begins || matches!(entry.payload, Payload::ViewStart(_)), "an epoch begins with its view start");
+    }
+    after
+}
+
 /// The disk failed, or what is on it cannot be trusted. The replica stops.
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -116,5 +136,15 @@ pub enum StoreError {
     InUse {
         /// The file.
         path: PathBuf,
+    },
+    /// The caller asked for entries that the log does not hold.
+    #[error("entries {from} to {through} were asked for, and the log ends at {last}")]
+    OutOfRange {
+        /// The first entry asked for.
+        from: Index,
+        /// The last entry asked for.
+        through: Index,
+        /// The last entry of the log.
+        last: Index,
     },
 }

@@ -1,0 +1,143 @@
+//! A log in memory, for tests and simulation.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+use crate::branch::BranchTable;
+use crate::store::{Durable, Identity, Persist, Persisted, Store, StoreError, branches_after};
+use crate::types::{Entry, Epoch, Index, Orphan, Payload, Position};
+
+/// A [`Store`] whose disk is memory. A clone is a second disk with the same content.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct MemoryStore {
+    identity: Identity,
+    promised: Epoch,
+    branches: BranchTable,
+    log: BTreeMap<Index, Payload>,
+    orphans: BTreeMap<Position, Bytes>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new(identity: Identity) -> MemoryStore {
+        MemoryStore {
+            identity,
+            promised: Epoch::default(),
+            branches: BranchTable::default(),
+            log: BTreeMap::new(),
+            orphans: BTreeMap::new(),
+        }
+    }
+
+    fn orphan(&mut self, index: Index, payload: Payload) {
+        let position = self
+            .branches
+            .position_at(index)
+            .expect("the log holds what is cut from it");
+        match payload {
+            Payload::Command(command) => self.orphans.insert(position, command),
+            Payload::Reproposed { origin, command } => self.orphans.insert(origin, command),
+            Payload::ViewStart(_) => None,
+        };
+    }
+}
+
+impl Store for MemoryStore {
+    fn load(&mut self) -> Result<Durable, StoreError> {
+        let view_start = |(_, first): &(Epoch, Index)| match self.log.get(first) {
+            Some(Payload::ViewStart(start)) => Some((*first, start.clone())),
+            _ => None,
+        };
+        Ok(Durable {
+            identity: self.identity,
+            promised: self.promised,
+            branches: self.branches.clone(),
+            view_starts: self
+                .branches
+                .epochs()
+                .iter()
+                .filter_map(view_start)
+                .collect(),
+            orphans: self.orphans.len() as u64,
+        })
+    }
+
+    fn persist(&mut self, batch: &Persist) -> Result<Persisted, StoreError> {
+        let promised = batch.promised.unwrap_or(self.promised);
+        assert!(promised >= self.promised, "promises only grow");
+        self.promised = promised;
+        let branches = branches_after(&self.branches, batch);
+        if let Some(keep) = batch.truncate {
+            for (index, payload) in self.log.split_off(&(keep.saturating_add(1))) {
+                self.orphan(index, payload);
+            }
+        }
+        self.branches = branches;
+        self.log.extend(
+            batch
+                .append
+                .iter()
+                .map(|entry| (entry.position.index, entry.payload.clone())),
+        );
+        for origin in &batch.forget {
+            self.orphans.remove(origin);
+        }
+        Ok(Persisted {
+            orphans: self.orphans.len() as u64,
+        })
+    }
+
+    fn entries(
+        &self,
+        from: Index,
+        through: Index,
+        max_bytes: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let last = self.branches.last_index();
+        if from == 0 || through > last {
+            return Err(StoreError::OutOfRange {
+                from,
+                through,
+                last,
+            });
+        }
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        for index in from..=through {
+            let payload = self.log[&index].clone();
+            bytes += payload.len();
+            if bytes > max_bytes && !entries.is_empty() {
+                break;
+            }
+            let position = self
+                .branches
+                .position_at(index)
+                .expect("the index is within the log");
+            entries.push(Entry { position, payload });
+        }
+        Ok(entries)
+    }
+
+    fn orphans(
+        &self,
+        after: Option<Position>,
+        max_bytes: usize,
+    ) -> Result<Vec<Orphan>, StoreError> {
+        let lower = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut orphans = Vec::new();
+        let mut bytes = 0;
+        for (origin, command) in self.orphans.range((lower, Bound::Unbounded)) {
+            bytes += command.len();
+            if bytes > max_bytes && !orphans.is_empty() {
+                break;
+            }
+            orphans.push(Orphan {
+                origin: *origin,
+                command: command.clone(),
+            });
+        }
+        Ok(orphans)
+    }
+}

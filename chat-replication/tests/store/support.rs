@@ -1,0 +1,199 @@
+//! Entries, batches, and a description of batches that fits any log.
+
+use chat_replication::memory_store::MemoryStore;
+use chat_replication::redb_store::RedbStore;
+use chat_replication::store::{Durable, Identity, Persist, Store};
+use chat_replication::types::{
+    ClusterId, Configuration, Entry, Epoch, Index, Orphan, Payload, Position, ReplicaId, StoreUuid,
+    ViewStart,
+};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+pub(crate) const CLUSTER: ClusterId = ClusterId(Uuid::from_u128(7));
+pub(crate) const REPLICA: ReplicaId = ReplicaId(1);
+
+/// An epoch of a leader whose disk has the same number.
+pub(crate) fn epoch(number: u64, replica: u32) -> Epoch {
+    Epoch {
+        number,
+        replica: ReplicaId(replica),
+        store: StoreUuid(Uuid::from_u128(u128::from(replica))),
+    }
+}
+
+pub(crate) fn position(index: Index, epoch: Epoch) -> Position {
+    Position { epoch, index }
+}
+
+pub(crate) fn view_start(index: Index, epoch: Epoch) -> Entry {
+    let start = ViewStart {
+        members: vec![epoch.replica],
+        configuration: Configuration::default(),
+        forced: index.is_multiple_of(2),
+        apply_version: 1,
+    };
+    Entry {
+        position: position(index, epoch),
+        payload: Payload::ViewStart(start),
+    }
+}
+
+pub(crate) fn command(index: Index, epoch: Epoch, command: impl Into<Vec<u8>>) -> Entry {
+    Entry {
+        position: position(index, epoch),
+        payload: Payload::Command(command.into().into()),
+    }
+}
+
+pub(crate) fn reproposed(
+    index: Index,
+    epoch: Epoch,
+    origin: Position,
+    command: impl Into<Vec<u8>>,
+) -> Entry {
+    let payload = Payload::Reproposed {
+        origin,
+        command: command.into().into(),
+    };
+    Entry {
+        position: position(index, epoch),
+        payload,
+    }
+}
+
+pub(crate) fn append(entries: Vec<Entry>) -> Persist {
+    let promised = entries.last().map(|entry| entry.position.epoch);
+    Persist {
+        promised,
+        append: entries,
+        ..Persist::default()
+    }
+}
+
+/// Everything that a store can be asked for.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Content {
+    pub(crate) durable: Durable,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) orphans: Vec<Orphan>,
+}
+
+pub(crate) fn content(store: &mut dyn Store) -> Content {
+    let durable = store.load().expect("the store can be loaded");
+    let last = durable.branches.last_index();
+    let entries = match last {
+        0 => Vec::new(),
+        last => store
+            .entries(1, last, usize::MAX)
+            .expect("all entries can be read"),
+    };
+    let orphans = store
+        .orphans(None, usize::MAX)
+        .expect("the orphans can be read");
+    assert_eq!(durable.orphans, orphans.len() as u64);
+    Content {
+        durable,
+        entries,
+        orphans,
+    }
+}
+
+/// A memory store of the same identity.
+pub(crate) fn model_of(store: &RedbStore) -> MemoryStore {
+    MemoryStore::new(store.identity())
+}
+
+pub(crate) fn memory_store() -> MemoryStore {
+    MemoryStore::new(Identity {
+        cluster: CLUSTER,
+        replica: REPLICA,
+        store: StoreUuid(Uuid::from_u128(1)),
+    })
+}
+
+/// A batch that means something whatever the store holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    /// Cuts this many entries off the end.
+    pub(crate) cut: Option<u64>,
+    /// Starts a view of this replica.
+    pub(crate) view: Option<u32>,
+    pub(crate) promise: bool,
+    pub(crate) commands: Vec<Vec<u8>>,
+    /// Proposes the first of the orphans again.
+    pub(crate) reproposed: usize,
+    /// Forgets the first of the orphans.
+    pub(crate) forget: usize,
+}
+
+pub(crate) fn step() -> impl Strategy<Value = Step> {
+    let command = prop_oneof![8 => prop::collection::vec(any::<u8>(), 0..40), 1 => prop::collection::vec(any::<u8>(), 3000..9000)];
+    (
+        prop::option::weighted(0.2, 0..12u64),
+        prop::option::weighted(0.2, 0..3u32),
+        any::<bool>(),
+        prop::collection::vec(command, 0..8),
+        0..3usize,
+        0..3usize,
+    )
+        .prop_map(|(cut, view, promise, commands, reproposed, forget)| Step {
+            cut,
+            view,
+            promise,
+            commands,
+            reproposed,
+            forget,
+        })
+}
+
+impl Step {
+    /// The batch that this step is for a store of this content.
+    pub(crate) fn batch(&self, content: &Content) -> Persist {
+        let mut branches = content.durable.branches.clone();
+        let truncate = self
+            .cut
+            .map(|cut| branches.last_index().saturating_sub(cut));
+        if let Some(keep) = truncate {
+            branches.truncate(keep);
+        }
+        let mut append = Vec::new();
+        let mut promised = content.durable.promised;
+        // Within an epoch no index is appended twice, so behind a cut a new one begins.
+        let must_start = truncate.is_some() || branches.last_index() == 0;
+        let starts = self.view.or(must_start.then_some(0));
+        if let Some(replica) = starts {
+            promised = epoch(promised.number + 1, replica);
+            append.push(view_start(branches.last_index() + 1, promised));
+            branches.append(append[0].position);
+        }
+        let current = branches.last().epoch;
+        for bytes in &self.commands {
+            append.push(command(branches.last_index() + 1, current, bytes.clone()));
+            branches.append(position(branches.last_index() + 1, current));
+        }
+        for orphan in content.orphans.iter().take(self.reproposed) {
+            append.push(reproposed(
+                branches.last_index() + 1,
+                current,
+                orphan.origin,
+                orphan.command.to_vec(),
+            ));
+            branches.append(position(branches.last_index() + 1, current));
+        }
+        if self.promise {
+            promised.number += 1;
+        }
+        Persist {
+            promised: (promised != content.durable.promised).then_some(promised),
+            truncate,
+            append,
+            forget: content
+                .orphans
+                .iter()
+                .take(self.forget)
+                .map(|orphan| orphan.origin)
+                .collect(),
+        }
+    }
+}
