@@ -1,0 +1,126 @@
+//! Which replica a call goes to, and what happens when it does not answer.
+//!
+//! [`Pool`] decides and knows neither network nor clock; [`Net`] does.
+
+mod backoff;
+mod call;
+mod channel;
+mod pool;
+mod verdict;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::broadcast;
+use tonic::transport::Channel;
+
+use crate::builder::Settings;
+use crate::cluster::{ClusterStatus, Leader};
+use crate::endpoint::Endpoint;
+use crate::events::{ClientEvent, ClientEvents};
+
+pub(crate) use backoff::Backoff;
+pub(crate) use call::{Answer, Attempt};
+pub(crate) use pool::{Pool, Purpose, ReplicaIndex};
+
+/// How many events a slow observer may be behind before it misses some.
+const EVENT_BUFFER: usize = 256;
+
+/// The replicas, the connections to them, and what is known about them. Shared by all clones of a client.
+pub(crate) struct Net {
+    pub(crate) settings: Settings,
+    state: Mutex<State>,
+    events: broadcast::Sender<ClientEvent>,
+}
+
+struct State {
+    pool: Pool,
+    /// By index of the pool; a connection comes into being at its first use.
+    channels: Vec<Option<Channel>>,
+}
+
+impl Net {
+    pub(crate) fn new(endpoints: Vec<Endpoint>, settings: Settings) -> Arc<Self> {
+        let state = State {
+            channels: Vec::new(),
+            pool: Pool::new(endpoints),
+        };
+        Arc::new(Self {
+            settings,
+            state: Mutex::new(state),
+            events: broadcast::channel(EVENT_BUFFER).0,
+        })
+    }
+
+    pub(crate) fn events(&self) -> ClientEvents {
+        ClientEvents::new(self.events.subscribe())
+    }
+
+    pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
+        self.state().pool.endpoints()
+    }
+
+    pub(crate) fn index_of(&self, endpoint: &Endpoint) -> Option<ReplicaIndex> {
+        self.state().pool.index_of(endpoint)
+    }
+
+    /// A replica told its own id.
+    pub(crate) fn identify(&self, replica: ReplicaIndex, id: u32) {
+        self.state().pool.identify(replica, id);
+    }
+
+    /// Somebody told who leads.
+    pub(crate) fn follow(&self, leader: &Leader) {
+        let address = leader.client_address.parse().ok();
+        let changed = self
+            .state()
+            .pool
+            .leader_is(leader.replica_id, address, leader.epoch);
+        if changed == pool::LeaderNews::Changed {
+            self.emit(ClientEvent::LeaderChanged(leader.clone()));
+        }
+    }
+
+    /// A replica told about itself and the others.
+    pub(crate) fn learn(&self, from: ReplicaIndex, status: &ClusterStatus) {
+        self.identify(from, status.replica_id);
+        {
+            let mut state = self.state();
+            for replica in &status.replicas {
+                if let Ok(address) = replica.client_address.parse() {
+                    state.pool.learn(replica.replica_id, address);
+                }
+            }
+        }
+        if let Some(leader) = &status.leader {
+            self.follow(leader);
+        }
+    }
+
+    /// A stream to this replica ended or fell silent.
+    pub(crate) fn lost(&self, replica: ReplicaIndex) {
+        self.state().pool.lost(replica);
+    }
+
+    pub(crate) fn emit(&self, event: ClientEvent) {
+        // Nobody listening is no failure.
+        let _ = self.events.send(event);
+    }
+
+    fn channel(&self, replica: ReplicaIndex) -> Channel {
+        let mut state = self.state();
+        if state.channels.len() <= replica {
+            state.channels.resize(replica + 1, None);
+        }
+        if let Some(channel) = &state.channels[replica] {
+            return channel.clone();
+        }
+        let channel = channel::open(state.pool.endpoint(replica), &self.settings);
+        state.channels[replica] = Some(channel.clone());
+        channel
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The state is consistent between any two statements, so a panic elsewhere does not spoil it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
