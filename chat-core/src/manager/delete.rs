@@ -1,0 +1,224 @@
+//! Deleting messages. What one side deletes disappears for it; what nobody sees any more leaves the store.
+
+use std::collections::BTreeMap;
+
+use super::{AccountManager, Call, Fault, Party, deliver::digest_of, marks::check_batch};
+use crate::{
+    command::DeleteScope,
+    event::EventKind,
+    outcome::Outcome,
+    rejection::Rejection,
+    rows::{
+        account::{AccountKey, AccountNumber},
+        conversation::{ConversationKey, ConversationRow, Entry, EntryKey, Pair, RecentKey, Side},
+        message::{BodyKey, MarkKind, MessageEntry, MessageKey, Place, UndeliveredKey},
+        request::Forget,
+    },
+    store::KeyValue,
+    values::id::{AccountId, MessageId},
+};
+
+/// Messages that disappeared for an account.
+type ByAccount = BTreeMap<AccountNumber, Vec<MessageId>>;
+
+impl<S: KeyValue> AccountManager<S> {
+    pub(super) fn delete_messages(
+        &mut self,
+        call: &mut Call,
+        account: AccountId,
+        messages: &[MessageId],
+        scope: DeleteScope,
+    ) -> Result<Outcome, Fault<S::Error>> {
+        check_batch(messages)?;
+        let party = self.active(account)?;
+        for message in messages {
+            self.check_may_delete(&party, *message, scope)?;
+        }
+        let mut gone = ByAccount::new();
+        for message in messages.iter().copied() {
+            match self.rows.read(&MessageKey(message))? {
+                Some(MessageEntry::Stored(place)) => {
+                    for side in self.hide(message, place, &party, scope)? {
+                        gone.entry(side).or_default().push(message);
+                    }
+                }
+                Some(MessageEntry::Deleted { .. }) => {}
+                Some(MessageEntry::Awaited(marks)) => {
+                    self.await_message(
+                        call,
+                        message,
+                        Some(marks),
+                        account,
+                        MarkKind::Deleted(scope),
+                    )?;
+                }
+                None => {
+                    self.await_message(call, message, None, account, MarkKind::Deleted(scope))?
+                }
+            }
+        }
+        let count = gone.get(&party.number).map_or(0, Vec::len) as u32;
+        for (number, messages) in gone {
+            if let Some(listener) = self.active_id(number)? {
+                call.emit(
+                    listener,
+                    EventKind::MessagesDeleted {
+                        by: account,
+                        messages: messages.into(),
+                        scope,
+                    },
+                );
+            }
+        }
+        Ok(Outcome::MessagesDeleted { count })
+    }
+
+    fn check_may_delete(
+        &self,
+        party: &Party,
+        message: MessageId,
+        scope: DeleteScope,
+    ) -> Result<(), Fault<S::Error>> {
+        let Some(MessageEntry::Stored(place)) = self.rows.read(&MessageKey(message))? else {
+            return Ok(());
+        };
+        if place.sender == party.number {
+            return Ok(());
+        }
+        if place.recipient != party.number {
+            return Err(Fault::Rejected(Rejection::MessageNotFound { message }));
+        }
+        match scope {
+            DeleteScope::ForMe => Ok(()),
+            DeleteScope::ForBoth => Err(Fault::Rejected(Rejection::NotSender { message })),
+        }
+    }
+
+    fn hide(
+        &mut self,
+        message: MessageId,
+        place: Place,
+        party: &Party,
+        scope: DeleteScope,
+    ) -> Result<Vec<AccountNumber>, S::Error> {
+        let pair = Pair::of(place.sender, place.recipient);
+        match scope {
+            DeleteScope::ForMe => self.hide_from(message, place, &[pair.side(party.number)]),
+            DeleteScope::ForBoth => self.hide_from(message, place, pair.sides()),
+        }
+    }
+
+    /// Makes a message disappear for these sides, and from the store when nobody is left who sees it. Says who saw it.
+    pub(super) fn hide_from(
+        &mut self,
+        message: MessageId,
+        place: Place,
+        sides: &[Side],
+    ) -> Result<Vec<AccountNumber>, S::Error> {
+        let pair = Pair::of(place.sender, place.recipient);
+        let key = EntryKey {
+            pair,
+            sequence: place.sequence,
+        };
+        let before = self.rows.require(&key)?;
+        let conversation = self.rows.require(&ConversationKey(pair))?;
+        let mut entry = before;
+        let mut row = conversation;
+        let mut saw_it = Vec::new();
+        for side in sides
+            .iter()
+            .copied()
+            .filter(|side| !before.is_deleted_by(*side))
+        {
+            self.count_out(&key, entry, &mut row, side)?;
+            entry = entry.deleted(side);
+            saw_it.push(pair.account(side));
+        }
+        if self.is_seen(&pair, entry)? {
+            self.rows.replace(&key, &before, &entry)?;
+        } else {
+            // Accounts that were deleted see nothing, but are still counted.
+            for side in pair
+                .sides()
+                .iter()
+                .copied()
+                .filter(|side| !entry.is_deleted_by(*side))
+            {
+                self.count_out(&key, entry, &mut row, side)?;
+            }
+            self.rows.remove(&key, &before)?;
+            self.discard(message, place)?;
+        }
+        let is_empty = pair.sides().iter().all(|side| row.side(*side).visible == 0);
+        if is_empty {
+            self.rows.remove(&ConversationKey(pair), &conversation)?;
+        } else {
+            self.rows
+                .replace(&ConversationKey(pair), &conversation, &row)?;
+        }
+        Ok(saw_it)
+    }
+
+    /// Takes a message out of what one side counts, lists and waits for.
+    fn count_out(
+        &mut self,
+        key: &EntryKey,
+        entry: Entry,
+        row: &mut ConversationRow,
+        side: Side,
+    ) -> Result<(), S::Error> {
+        let account = key.pair.account(side);
+        let is_unread = row.is_unread(&key.pair, entry, key.sequence, side);
+        let counts = row.side_mut(side);
+        counts.visible -= 1;
+        counts.unread -= u32::from(is_unread);
+        if counts.visible == 0
+            && let Some(rank) = counts.rank.take()
+        {
+            self.rows
+                .remove(&RecentKey { account, rank }, &key.pair.peer(side))?;
+        }
+        if !entry.is_delivered() && entry.sender() != side {
+            // Not there any more if the recipient's account was deleted and cleared up after.
+            self.rows.take(&UndeliveredKey {
+                recipient: account,
+                sequence: key.sequence,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn is_seen(&self, pair: &Pair, entry: Entry) -> Result<bool, S::Error> {
+        for side in pair
+            .sides()
+            .iter()
+            .copied()
+            .filter(|side| !entry.is_deleted_by(*side))
+        {
+            if self.active_id(pair.account(side))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Removes the text, and leaves what a retry of the send is answered with for as long as there may be one.
+    fn discard(&mut self, message: MessageId, place: Place) -> Result<(), S::Error> {
+        let body = self.rows.require(&BodyKey(place.sequence))?;
+        self.rows.remove(&BodyKey(place.sequence), &body)?;
+        self.meta.messages -= 1;
+        let stored = MessageEntry::Stored(place);
+        if message.time() < self.meta.horizon {
+            return self.rows.remove(&MessageKey(message), &stored);
+        }
+        let recipient = self.rows.require(&AccountKey(place.recipient))?.id;
+        let digest = digest_of(recipient, &body.content);
+        let deleted = MessageEntry::Deleted {
+            place: Some(place),
+            digest,
+            at: body.at,
+        };
+        self.rows.replace(&MessageKey(message), &stored, &deleted)?;
+        self.forget_later(*message.as_uuid(), Forget::Message)
+    }
+}

@@ -1,0 +1,94 @@
+//! Sending, once.
+
+use super::{AccountManager, Call, Fault};
+use crate::{
+    command::digest_of_sent,
+    message::Content,
+    outcome::Outcome,
+    rejection::Rejection,
+    rows::{
+        account::AccountKey,
+        message::{BodyKey, MessageEntry, MessageKey, Place},
+        request::RequestKey,
+    },
+    store::KeyValue,
+    values::{
+        body::Body,
+        id::{AccountId, MessageId},
+        time::Timestamp,
+    },
+};
+
+impl<S: KeyValue> AccountManager<S> {
+    pub(super) fn send(
+        &mut self,
+        call: &mut Call,
+        sender: AccountId,
+        recipient: AccountId,
+        body: &Body,
+    ) -> Result<Outcome, Fault<S::Error>> {
+        let message = MessageId::derive(sender, call.request);
+        let marks = match self.rows.read(&MessageKey(message))? {
+            Some(MessageEntry::Stored(place)) => {
+                let at = self.check_resent(place, recipient, body)?;
+                return Ok(Outcome::MessageSent { message, at });
+            }
+            Some(MessageEntry::Deleted { digest, .. })
+                if digest != digest_of_sent(recipient, body.as_str()) =>
+            {
+                return Err(Fault::Rejected(Rejection::RequestIdReused));
+            }
+            Some(MessageEntry::Deleted { at, .. }) => {
+                return Ok(Outcome::MessageSent { message, at });
+            }
+            Some(MessageEntry::Awaited(marks)) => Some(marks),
+            None => None,
+        };
+        if self
+            .rows
+            .read(&RequestKey {
+                request: call.request,
+                account: sender,
+            })?
+            .is_some()
+        {
+            return Err(Fault::Rejected(Rejection::RequestIdReused));
+        }
+        let from = self.active(sender)?;
+        let to = if recipient == sender {
+            from.clone()
+        } else {
+            self.active(recipient).map_err(|fault| match fault {
+                Fault::Rejected(_) => Fault::Rejected(Rejection::RecipientNotFound { recipient }),
+                Fault::Store(error) => Fault::Store(error),
+            })?
+        };
+        self.store_message(
+            call,
+            message,
+            marks,
+            &from,
+            &to,
+            Content::Text(body.to_shared()),
+        )?;
+        Ok(Outcome::MessageSent {
+            message,
+            at: call.at,
+        })
+    }
+
+    /// When the message at this place was sent, if it is the one that is sent again.
+    fn check_resent(
+        &self,
+        place: Place,
+        recipient: AccountId,
+        body: &Body,
+    ) -> Result<Timestamp, Fault<S::Error>> {
+        let row = self.rows.require(&BodyKey(place.sequence))?;
+        let to = self.rows.require(&AccountKey(place.recipient))?.id;
+        match &row.content {
+            Content::Text(text) if to == recipient && **text == *body.as_str() => Ok(row.at),
+            _ => Err(Fault::Rejected(Rejection::RequestIdReused)),
+        }
+    }
+}

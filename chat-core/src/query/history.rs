@@ -1,0 +1,247 @@
+//! Reading messages.
+
+use std::ops::ControlFlow;
+
+use super::{MAX_PAGE_BYTES, MAX_VISITED, Page, Profiles, page_size};
+use crate::{
+    manager::AccountManager,
+    message::{Content, Message, MessageState, Sequence},
+    rows::{
+        Span,
+        conversation::{ConversationKey, ConversationRow, Entry, EntryKey, Pair},
+        message::{BodyKey, MessageEntry, MessageKey, UndeliveredKey},
+    },
+    store::{KeyValue, Order},
+    values::id::{AccountId, MessageId},
+};
+
+/// Where a page of history begins, and which way it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HistoryFrom {
+    /// At the newest message, backwards.
+    Newest,
+    /// Behind this one towards older messages, backwards.
+    Before(Sequence),
+    /// Behind this one towards newer messages, forwards.
+    After(Sequence),
+}
+
+impl<S: KeyValue> AccountManager<S> {
+    /// A message that the account sees.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub fn message(&self, account: AccountId, id: MessageId) -> Result<Option<Message>, S::Error> {
+        let Some(number) = self.reader(account)? else {
+            return Ok(None);
+        };
+        let Some(MessageEntry::Stored(place)) = self.rows.read(&MessageKey(id))? else {
+            return Ok(None);
+        };
+        if number != place.sender && number != place.recipient {
+            return Ok(None);
+        }
+        let pair = Pair::of(place.sender, place.recipient);
+        let entry = self.rows.require(&EntryKey {
+            pair,
+            sequence: place.sequence,
+        })?;
+        if entry.is_deleted_by(pair.side(number)) {
+            return Ok(None);
+        }
+        let row = self.rows.require(&ConversationKey(pair))?;
+        let state = state_of(&pair, &row, entry, place.sequence);
+        self.load(place.sequence, state, &mut Profiles::default())
+            .map(Some)
+    }
+
+    /// What the account sees of its conversation with `peer`, in pages. `next` goes into
+    /// [`HistoryFrom::Before`] or [`HistoryFrom::After`], whichever way the page went. `limit` is held between 1 and
+    /// [`MAX_PAGE`](crate::MAX_PAGE).
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub fn history(
+        &self,
+        account: AccountId,
+        peer: AccountId,
+        from: HistoryFrom,
+        limit: usize,
+    ) -> Result<Page<Message, Sequence>, S::Error> {
+        let (Some(number), Some(peer)) = (self.reader(account)?, self.number(peer)?) else {
+            return Ok(Page::empty());
+        };
+        let pair = Pair::of(number, peer);
+        let Some(row) = self.rows.read(&ConversationKey(pair))? else {
+            return Ok(Page::empty());
+        };
+        let side = pair.side(number);
+        let span = Span::prefix::<EntryKey>(|key| pair.write(key));
+        let (span, order) = match from {
+            HistoryFrom::Newest => (span, Order::Descending),
+            HistoryFrom::Before(sequence) => {
+                (span.before(&EntryKey { pair, sequence }), Order::Descending)
+            }
+            HistoryFrom::After(sequence) => {
+                (span.after(&EntryKey { pair, sequence }), Order::Ascending)
+            }
+        };
+        let found = self.gather::<EntryKey>(&span, order, limit, |key, entry| {
+            let state = state_of(&pair, &row, *entry, key.sequence);
+            (key.sequence, (!entry.is_deleted_by(side)).then_some(state))
+        })?;
+        self.fill(found)
+    }
+
+    /// The messages that wait to be delivered to the account, oldest first, from behind `after`. `limit` is held
+    /// between 1 and [`MAX_PAGE`](crate::MAX_PAGE).
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub fn inbox(
+        &self,
+        account: AccountId,
+        after: Option<Sequence>,
+        limit: usize,
+    ) -> Result<Page<Message, Sequence>, S::Error> {
+        let Some(recipient) = self.reader(account)? else {
+            return Ok(Page::empty());
+        };
+        let mut span = Span::prefix::<UndeliveredKey>(|key| recipient.write(key));
+        if let Some(sequence) = after {
+            span = span.after(&UndeliveredKey {
+                recipient,
+                sequence,
+            });
+        }
+        let found = self.gather::<UndeliveredKey>(&span, Order::Ascending, limit, |key, ()| {
+            (key.sequence, Some(MessageState::Queued))
+        })?;
+        self.fill(found)
+    }
+
+    /// The last message of a conversation that one side sees, unless very many behind it were deleted.
+    pub(super) fn last_seen(
+        &self,
+        pair: &Pair,
+        row: &ConversationRow,
+        reader: crate::rows::account::AccountNumber,
+        profiles: &mut Profiles,
+    ) -> Result<Option<Message>, S::Error> {
+        const MAX_LOOK_BACK: usize = 64;
+        let side = pair.side(reader);
+        let span = Span::prefix::<EntryKey>(|key| pair.write(key));
+        let last = self
+            .rows
+            .list::<EntryKey>(&span, Order::Descending, MAX_LOOK_BACK)?;
+        match last
+            .into_iter()
+            .find(|(_, entry)| !entry.is_deleted_by(side))
+        {
+            Some((key, entry)) => self
+                .load(
+                    key.sequence,
+                    state_of(pair, row, entry, key.sequence),
+                    profiles,
+                )
+                .map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Collects what to show from a span of rows, of each of which `look` says the sequence and, if it is to be shown,
+    /// the state.
+    fn gather<K: crate::rows::RowKey>(
+        &self,
+        span: &Span,
+        order: Order,
+        limit: usize,
+        look: impl Fn(&K, &K::Value) -> (Sequence, Option<MessageState>),
+    ) -> Result<Found, S::Error> {
+        let limit = page_size(limit);
+        let mut found = Found {
+            messages: Vec::new(),
+            last: None,
+            is_cut: false,
+        };
+        let mut visited = 0;
+        self.rows.visit::<K>(span, order, |key, value| {
+            if found.messages.len() >= limit || visited >= MAX_VISITED {
+                found.is_cut = true;
+                return ControlFlow::Break(());
+            }
+            visited += 1;
+            let (sequence, shown) = look(&key, &value);
+            found.messages.extend(shown.map(|state| (sequence, state)));
+            found.last = Some(sequence);
+            ControlFlow::Continue(())
+        })?;
+        Ok(found)
+    }
+
+    /// Loads the messages, as many as fit on a page.
+    fn fill(&self, found: Found) -> Result<Page<Message, Sequence>, S::Error> {
+        let mut profiles = Profiles::default();
+        let mut items: Vec<Message> = Vec::with_capacity(found.messages.len());
+        let mut bytes = 0;
+        for (sequence, state) in found.messages {
+            let message = self.load(sequence, state, &mut profiles)?;
+            bytes += match &message.content {
+                Content::Text(text) => text.len(),
+                Content::Notice(_) => 0,
+            };
+            if let Some(last) = items.last()
+                && bytes > MAX_PAGE_BYTES
+            {
+                let next = Some(last.sequence);
+                return Ok(Page { items, next });
+            }
+            items.push(message);
+        }
+        Ok(Page {
+            items,
+            next: found.last.filter(|_| found.is_cut),
+        })
+    }
+
+    fn load(
+        &self,
+        sequence: Sequence,
+        state: MessageState,
+        profiles: &mut Profiles,
+    ) -> Result<Message, S::Error> {
+        let body = self.rows.require(&BodyKey(sequence))?;
+        Ok(Message {
+            id: body.id,
+            sequence,
+            sender: profiles.of(self, body.sender)?,
+            recipient: profiles.of(self, body.recipient)?,
+            content: body.content,
+            at: body.at,
+            state,
+        })
+    }
+}
+
+/// What a page shows, before the texts are loaded.
+struct Found {
+    messages: Vec<(Sequence, MessageState)>,
+    /// The last row that was looked at.
+    last: Option<Sequence>,
+    /// Whether there are more rows.
+    is_cut: bool,
+}
+
+fn state_of(pair: &Pair, row: &ConversationRow, entry: Entry, sequence: Sequence) -> MessageState {
+    let reader = entry.sender().other();
+    let is_read = entry.is_marked_read()
+        || (!pair.is_with_oneself() && sequence <= row.side(reader).read_through);
+    match (is_read, entry.is_delivered()) {
+        (true, _) => MessageState::Read,
+        (false, true) => MessageState::Delivered,
+        (false, false) => MessageState::Queued,
+    }
+}

@@ -1,0 +1,337 @@
+//! Conversations: what each side has read and deleted, how much is unread, and which was active last.
+
+use serde::{Deserialize, Serialize};
+
+use super::{KeyReader, KeyWriter, RowKey, account::AccountNumber};
+use crate::message::Sequence;
+
+/// The two sides of a conversation, the lower number first, so that both find the same rows. For notes to oneself they
+/// are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Pair {
+    low: AccountNumber,
+    high: AccountNumber,
+}
+
+/// One side of a pair. The only side of a pair with oneself is the lower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Low,
+    High,
+}
+
+impl Side {
+    /// The other side of a pair of two.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Low => Self::High,
+            Self::High => Self::Low,
+        }
+    }
+}
+
+impl Pair {
+    pub(crate) fn of(one: AccountNumber, other: AccountNumber) -> Self {
+        Self {
+            low: one.min(other),
+            high: one.max(other),
+        }
+    }
+
+    pub(crate) fn is_with_oneself(&self) -> bool {
+        self.low == self.high
+    }
+
+    /// The side of one of the two.
+    pub(crate) fn side(&self, account: AccountNumber) -> Side {
+        if account == self.low {
+            Side::Low
+        } else {
+            Side::High
+        }
+    }
+
+    pub(crate) fn account(&self, side: Side) -> AccountNumber {
+        match side {
+            Side::Low => self.low,
+            Side::High => self.high,
+        }
+    }
+
+    /// Whom the account on this side talks with.
+    pub(crate) fn peer(&self, side: Side) -> AccountNumber {
+        match side {
+            Side::Low => self.high,
+            Side::High => self.low,
+        }
+    }
+
+    /// The sides there are.
+    pub(crate) fn sides(&self) -> &'static [Side] {
+        if self.is_with_oneself() {
+            &[Side::Low]
+        } else {
+            &[Side::Low, Side::High]
+        }
+    }
+
+    pub(crate) fn write(&self, key: &mut KeyWriter) {
+        self.low.write(key);
+        self.high.write(key);
+    }
+
+    fn read(key: &mut KeyReader<'_>) -> Option<Self> {
+        let (low, high) = (AccountNumber::read(key)?, AccountNumber::read(key)?);
+        (low <= high).then_some(Self { low, high })
+    }
+}
+
+/// By pair and sequence: the history of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct EntryKey {
+    pub(crate) pair: Pair,
+    pub(crate) sequence: Sequence,
+}
+
+impl RowKey for EntryKey {
+    const TABLE: u8 = 0x0c;
+    type Value = Entry;
+
+    fn write(&self, key: &mut KeyWriter) {
+        self.pair.write(key);
+        key.long(self.sequence.number());
+    }
+
+    fn read(key: &mut KeyReader<'_>) -> Option<Self> {
+        Some(Self {
+            pair: Pair::read(key)?,
+            sequence: key.long().map(Sequence::new)?,
+        })
+    }
+}
+
+/// What changes about a message, in one byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry(u8);
+
+impl Entry {
+    const FROM_HIGH: u8 = 1;
+    const DELIVERED: u8 = 2;
+    const READ: u8 = 4;
+    const DELETED_BY_LOW: u8 = 8;
+    const DELETED_BY_HIGH: u8 = 16;
+
+    /// A message that this side sent.
+    pub(crate) fn from_side(sender: Side) -> Self {
+        match sender {
+            Side::Low => Self(0),
+            Side::High => Self(Self::FROM_HIGH),
+        }
+    }
+
+    pub(crate) fn sender(self) -> Side {
+        if self.0 & Self::FROM_HIGH == 0 {
+            Side::Low
+        } else {
+            Side::High
+        }
+    }
+
+    pub(crate) fn is_delivered(self) -> bool {
+        self.0 & Self::DELIVERED != 0
+    }
+
+    /// Whether the message itself was marked; it is read as well when a whole stretch was, see
+    /// [`ConversationSide::read_through`].
+    pub(crate) fn is_marked_read(self) -> bool {
+        self.0 & Self::READ != 0
+    }
+
+    pub(crate) fn is_deleted_by(self, side: Side) -> bool {
+        self.0 & Self::deleted_by(side) != 0
+    }
+
+    #[must_use]
+    pub(crate) fn delivered(self) -> Self {
+        Self(self.0 | Self::DELIVERED)
+    }
+
+    #[must_use]
+    pub(crate) fn read(self) -> Self {
+        Self(self.0 | Self::READ | Self::DELIVERED)
+    }
+
+    #[must_use]
+    pub(crate) fn deleted(self, side: Side) -> Self {
+        Self(self.0 | Self::deleted_by(side))
+    }
+
+    fn deleted_by(side: Side) -> u8 {
+        match side {
+            Side::Low => Self::DELETED_BY_LOW,
+            Side::High => Self::DELETED_BY_HIGH,
+        }
+    }
+}
+
+/// By pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ConversationKey(pub(crate) Pair);
+
+impl RowKey for ConversationKey {
+    const TABLE: u8 = 0x0d;
+    type Value = ConversationRow;
+
+    fn write(&self, key: &mut KeyWriter) {
+        self.0.write(key);
+    }
+
+    fn read(key: &mut KeyReader<'_>) -> Option<Self> {
+        Pair::read(key).map(Self)
+    }
+}
+
+/// The counters of a conversation, one set per side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ConversationRow {
+    low: ConversationSide,
+    high: ConversationSide,
+}
+
+/// The counters of one side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ConversationSide {
+    /// How many messages from the other side are neither read nor deleted here.
+    pub(crate) unread: u32,
+    /// How many messages this side can see.
+    pub(crate) visible: u32,
+    /// Every message from the other side up to here counts as read.
+    pub(crate) read_through: Sequence,
+    /// Where the conversation stands in this side's list, see [`RecentKey`]; nowhere while nothing is visible.
+    pub(crate) rank: Option<u64>,
+}
+
+impl ConversationRow {
+    pub(crate) fn side(&self, side: Side) -> &ConversationSide {
+        match side {
+            Side::Low => &self.low,
+            Side::High => &self.high,
+        }
+    }
+
+    pub(crate) fn side_mut(&mut self, side: Side) -> &mut ConversationSide {
+        match side {
+            Side::Low => &mut self.low,
+            Side::High => &mut self.high,
+        }
+    }
+
+    /// Whether the message is one from the other side that `reader` has neither read nor deleted. Notes to oneself are
+    /// never unread.
+    pub(crate) fn is_unread(
+        &self,
+        pair: &Pair,
+        entry: Entry,
+        sequence: Sequence,
+        reader: Side,
+    ) -> bool {
+        !pair.is_with_oneself()
+            && entry.sender() != reader
+            && !entry.is_marked_read()
+            && !entry.is_deleted_by(reader)
+            && sequence > self.side(reader).read_through
+    }
+}
+
+/// By account and rank, the greatest rank being the conversation that was active last.
+///
+/// The rank is the sequence of the message that put the conversation in front, not of its last message: while it stays
+/// in front, further messages change nothing here, so that two people who chat cost their lists no row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RecentKey {
+    pub(crate) account: AccountNumber,
+    pub(crate) rank: u64,
+}
+
+impl RowKey for RecentKey {
+    const TABLE: u8 = 0x0e;
+    /// The other side.
+    type Value = AccountNumber;
+
+    fn write(&self, key: &mut KeyWriter) {
+        self.account.write(key);
+        key.long(self.rank);
+    }
+
+    fn read(key: &mut KeyReader<'_>) -> Option<Self> {
+        Some(Self {
+            account: AccountNumber::read(key)?,
+            rank: key.long()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::rows::testing;
+
+    #[test]
+    fn an_entry_keeps_its_facts_apart() {
+        for sender in [Side::Low, Side::High] {
+            let entry = Entry::from_side(sender);
+            assert_eq!(entry.sender(), sender);
+            assert!(!entry.is_delivered() && !entry.is_marked_read());
+            assert!(entry.delivered().is_delivered() && !entry.delivered().is_marked_read());
+            assert!(
+                entry.read().is_delivered() && entry.read().is_marked_read(),
+                "what is read was delivered"
+            );
+            let deleted = entry.deleted(Side::Low);
+            assert!(deleted.is_deleted_by(Side::Low) && !deleted.is_deleted_by(Side::High));
+            assert_eq!(deleted.sender(), sender);
+            testing::check_value::<EntryKey>(&deleted.read());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn keys_round_trip_in_order(one: (u32, u32, u64), other: (u32, u32, u64)) {
+            let pair = |low, high| Pair::of(AccountNumber::new(low), AccountNumber::new(high));
+            let pairs = [one, other].map(|(low, high, _)| ConversationKey(pair(low, high)));
+            testing::check_key(&pairs[0]);
+            testing::check_order(&pairs[0], &pairs[1]);
+            let entries = [one, other].map(|(low, high, sequence)| EntryKey {
+                pair: pair(low, high),
+                sequence: Sequence::new(sequence),
+            });
+            testing::check_key(&entries[0]);
+            testing::check_order(&entries[0], &entries[1]);
+            let recent = [one, other].map(|(account, _, rank)| RecentKey { account: AccountNumber::new(account), rank });
+            testing::check_key(&recent[0]);
+            testing::check_order(&recent[0], &recent[1]);
+        }
+
+        #[test]
+        fn counters_round_trip(unread: u32, visible: u32, read_through: u64, rank: Option<u64>) {
+            let mut row = ConversationRow::default();
+            *row.side_mut(Side::High) =
+                ConversationSide { unread, visible, read_through: Sequence::new(read_through), rank };
+            testing::check_value::<ConversationKey>(&row);
+        }
+
+        #[test]
+        fn a_pair_is_the_same_from_both_sides(one: u32, other: u32) {
+            let [one, other] = [one, other].map(AccountNumber::new);
+            let pair = Pair::of(one, other);
+            prop_assert_eq!(pair, Pair::of(other, one));
+            prop_assert_eq!(pair.account(pair.side(one)), one);
+            prop_assert_eq!(pair.account(pair.side(other)), other);
+            if one != other {
+                prop_assert_eq!(pair.side(one).other(), pair.side(other));
+            }
+        }
+    }
+}

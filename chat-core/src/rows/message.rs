@@ -1,0 +1,188 @@
+//! Messages: by id, by sequence, and those that wait to be delivered.
+
+use serde::{Deserialize, Serialize};
+
+use super::{KeyReader, KeyWriter, RowKey, account::AccountNumber};
+use crate::{
+    command::{DeleteScope, Digest},
+    message::{Content, Sequence},
+    values::{
+        id::{AccountId, MessageId},
+        time::Timestamp,
+    },
+};
+
+/// By message id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct MessageKey(pub(crate) MessageId);
+
+impl RowKey for MessageKey {
+    const TABLE: u8 = 0x09;
+    type Value = MessageEntry;
+
+    fn write(&self, key: &mut KeyWriter) {
+        key.uuid(self.0.as_uuid());
+    }
+
+    fn read(key: &mut KeyReader<'_>) -> Option<Self> {
+        key.uuid().map(MessageId::from_uuid).map(Self)
+    }
+}
+
+/// What a message id stands for. This row is also what makes a retry of a send harmless.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum MessageEntry {
+    /// A message that at least one side can see.
+    Stored(Place),
+    /// A message that is gone, with what a retry of its send is compared with and answered. One that was deleted before
+    /// it came never had a place.
+    Deleted {
+        place: Option<Place>,
+        digest: Digest,
+        at: Timestamp,
+    },
+    /// A message that is not known here yet, and what was said of it all the same.
+    Awaited(Vec<Mark>),
+}
+
+/// Where a message stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) sequence: Sequence,
+    pub(crate) sender: AccountNumber,
+    pub(crate) recipient: AccountNumber,
+}
+
+/// What one account said of a message that is not known yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mark {
+    pub(crate) by: AccountId,
+    pub(crate) kind: MarkKind,
+}
+
+/// What can be said of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum MarkKind {
+    Delivered,
+    Read,
+    Deleted(DeleteScope),
+}
+
+/// By sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct BodyKey(pub(crate) Sequence);
+
+impl RowKey for BodyKey {
+    const TABLE: u8 = 0x0a;
+    type Value = BodyRow;
+
+    fn write(&self, key: &mut KeyWriter) {
+        key.long(self.0.number());
+    }
+
+    fn read(key: &mut KeyReader<'_>) -> Option<Self> {
+        key.long().map(Sequence::new).map(Self)
+    }
+}
+
+/// A message. Never written twice: what changes about it is in its conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BodyRow {
+    pub(crate) id: MessageId,
+    pub(crate) sender: AccountNumber,
+    pub(crate) recipient: AccountNumber,
+    pub(crate) at: Timestamp,
+    pub(crate) content: Content,
+}
+
+/// By recipient, oldest first: there while the message is neither delivered nor deleted by its recipient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct UndeliveredKey {
+    pub(crate) recipient: AccountNumber,
+    pub(crate) sequence: Sequence,
+}
+
+impl RowKey for UndeliveredKey {
+    const TABLE: u8 = 0x0b;
+    type Value = ();
+
+    fn write(&self, key: &mut KeyWriter) {
+        self.recipient.write(key);
+        key.long(self.sequence.number());
+    }
+
+    fn read(key: &mut KeyReader<'_>) -> Option<Self> {
+        Some(Self {
+            recipient: AccountNumber::read(key)?,
+            sequence: key.long().map(Sequence::new)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{command::digest_of_sent, rows::testing};
+
+    #[test]
+    fn values_round_trip() {
+        let place = Place {
+            sequence: Sequence::new(300),
+            sender: AccountNumber::new(1),
+            recipient: AccountNumber::new(2),
+        };
+        let by = AccountId::from_uuid(Uuid::from_u128(4));
+        for entry in [
+            MessageEntry::Stored(place),
+            MessageEntry::Deleted {
+                place: Some(place),
+                digest: digest_of_sent(by, "hello"),
+                at: Timestamp::from_millis(5),
+            },
+            MessageEntry::Awaited(vec![
+                Mark {
+                    by,
+                    kind: MarkKind::Read,
+                },
+                Mark {
+                    by,
+                    kind: MarkKind::Deleted(DeleteScope::ForMe),
+                },
+            ]),
+        ] {
+            testing::check_value::<MessageKey>(&entry);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn keys_round_trip_in_order(one: (u32, u64, u128), other: (u32, u64, u128)) {
+            let ids = [one, other].map(|(_, _, id)| MessageKey(MessageId::from_uuid(Uuid::from_u128(id))));
+            testing::check_key(&ids[0]);
+            testing::check_order(&ids[0], &ids[1]);
+            let bodies = [one, other].map(|(_, sequence, _)| BodyKey(Sequence::new(sequence)));
+            testing::check_key(&bodies[0]);
+            testing::check_order(&bodies[0], &bodies[1]);
+            let undelivered = [one, other].map(|(recipient, sequence, _)| UndeliveredKey {
+                recipient: AccountNumber::new(recipient),
+                sequence: Sequence::new(sequence),
+            });
+            testing::check_key(&undelivered[0]);
+            testing::check_order(&undelivered[0], &undelivered[1]);
+        }
+
+        #[test]
+        fn bodies_round_trip(id: u128, sender: u32, recipient: u32, at: u64, text: String) {
+            testing::check_value::<BodyKey>(&BodyRow {
+                id: MessageId::from_uuid(Uuid::from_u128(id)),
+                sender: AccountNumber::new(sender),
+                recipient: AccountNumber::new(recipient),
+                at: Timestamp::from_millis(at),
+                content: Content::Text(text.into()),
+            });
+        }
+    }
+}

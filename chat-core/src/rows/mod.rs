@@ -1,0 +1,44 @@
+//! What the state is made of: rows, each kind with its own key and value, one module per kind.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | [`meta`] | – | counters, horizon, sum of all row hashes |
+//! | [`identity`] | account id | its local number, name and status |
+//! | [`account`] | number | id, name, status |
+//! | [`account`] | number | password hash |
+//! | [`name`] | name | number |
+//! | [`name`] | skeleton | number |
+//! | [`session`] | session id | account, hashes of secrets, when it ends |
+//! | [`session`] | number, session id | – |
+//! | [`session`] | end, session id | – |
+//! | [`message`] | message id | where the message is, or what is known of one that is not there |
+//! | [`message`] | sequence | the message itself, written once |
+//! | [`conversation`] | pair, sequence | who has read or deleted it |
+//! | [`conversation`] | pair | unread counts |
+//! | [`conversation`] | number, rank | the peer |
+//! | [`message`] | recipient, sequence | – (undelivered) |
+//! | [`request`] | request id, account | digest and outcome |
+//! | [`request`] | id | what to forget when its time has come |
+//! | [`sweep`] | number | what is left to clear up after a deleted account |
+//!
+//! Inside keys an account is a number of four bytes, given out in the order of registration and never again.
+
+pub(crate) mod account;
+pub(crate) mod conversation;
+pub(crate) mod identity;
+mod key;
+pub(crate) mod message;
+pub(crate) mod meta;
+pub(crate) mod name;
+pub(crate) mod request;
+pub(crate) mod session;
+pub(crate) mod sweep;
+mod table;
+
+pub(crate) use self::{
+    key::{KeyReader, KeyWriter, RowKey, Span},
+    table::Rows,
+};
+
+#[cfg(test)]
+pub(crate) use self::key::testing;
