@@ -1,6 +1,7 @@
 //! An ordered, durable, replicated log of opaque commands.
 
 pub mod branch;
+pub mod grpc;
 pub mod memory_store;
 pub mod message;
 pub mod redb_store;

@@ -1,0 +1,105 @@
+//! Making a connection to a peer. What secures connections belongs here and into the server's listener.
+
+use std::future::{Ready, ready};
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+use tonic::codegen::Service;
+use tonic::codegen::http::Uri;
+use tonic::transport::{Channel, Endpoint};
+
+/// Time for a name to be resolved, and for a connection to be made.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// HTTP/2 windows: enough for the largest batches to be under way without waiting for the receiver's word.
+pub(super) const STREAM_WINDOW: u32 = 8 << 20;
+pub(super) const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// Why there is no connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum DialError {
+    /// The machine is there, and nothing listens.
+    Refused,
+    /// The address means nothing, or nothing at present.
+    Unresolvable(String),
+    /// No answer, or no way there: it may be the network.
+    Silent(String),
+}
+
+/// A TCP connection to HOST:PORT, which is resolved each time.
+pub(super) async fn tcp(address: &str) -> Result<TcpStream, DialError> {
+    let resolved = timeout(RESOLVE_TIMEOUT, lookup_host(address)).await;
+    let addresses: Vec<SocketAddr> = match resolved {
+        Ok(Ok(addresses)) => addresses.collect(),
+        Ok(Err(error)) => return Err(DialError::Unresolvable(error.to_string())),
+        Err(_) => {
+            return Err(DialError::Unresolvable(
+                "the name service does not answer".to_owned(),
+            ));
+        }
+    };
+    let mut failure = None;
+    for address in addresses {
+        match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) if is_refusal(&error) => {
+                failure.get_or_insert(DialError::Refused);
+            }
+            // One address that may be reachable outweighs the others that refuse.
+            Ok(Err(error)) => failure = Some(DialError::Silent(error.to_string())),
+            Err(_) => failure = Some(DialError::Silent("no answer".to_owned())),
+        }
+    }
+    Err(failure.unwrap_or_else(|| DialError::Unresolvable("the name has no address".to_owned())))
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
+    )
+}
+
+/// A gRPC channel over a connection that is there already. It does not reconnect.
+pub(super) async fn channel(stream: TcpStream) -> Result<Channel, DialError> {
+    let silent = |error: &dyn std::error::Error| DialError::Silent(error.to_string());
+    stream.set_nodelay(true).map_err(|error| silent(&error))?;
+    let endpoint = Endpoint::from_static("http://peer.invalid")
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    let connecting = endpoint.connect_with_connector(Once(Some(stream)));
+    match timeout(CONNECT_TIMEOUT, connecting).await {
+        Ok(Ok(channel)) => Ok(channel),
+        Ok(Err(error)) => Err(silent(&error)),
+        Err(_) => Err(DialError::Silent("no answer".to_owned())),
+    }
+}
+
+/// A connector that gives out one connection.
+#[derive(Debug)]
+struct Once(Option<TcpStream>);
+
+impl Service<Uri> for Once {
+    type Response = TokioIo<TcpStream>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<TokioIo<TcpStream>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        ready(
+            self.0
+                .take()
+                .map(TokioIo::new)
+                .ok_or_else(|| io::ErrorKind::ConnectionReset.into()),
+        )
+    }
+}

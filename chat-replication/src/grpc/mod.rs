@@ -1,0 +1,312 @@
+//! Messages between replicas over gRPC: the only part of this crate that knows tonic.
+//!
+//! Each replica keeps one call open to every peer, and what it says goes through that one. The call begins with a hello
+//! that names cluster, caller and callee; nobody who fails to do so is listened to. Its end is noticed at once, and the
+//! attempt to connect again tells whether the peer's process is gone (refused) or only silent.
+//!
+//! The transport runs on a thread of its own, so that heartbeats do not wait behind an application's work.
+
+mod dial;
+mod link;
+mod once;
+mod proto;
+mod queue;
+mod server;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, io};
+
+use thiserror::Error;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tracing::error;
+
+use self::link::Link;
+use self::once::Once;
+use self::proto::peer_service_server::PeerServiceServer;
+use self::queue::{Limits, Queue};
+use self::server::{Peer, PeerServer, Peers};
+use crate::message::Message;
+use crate::store::Identity;
+use crate::transport::{Inbox, Transport};
+use crate::types::{Member, ReplicaId};
+
+/// The versions of the protocol between peers that this code speaks.
+const OLDEST_VERSION: u32 = 1;
+const NEWEST_VERSION: u32 = 1;
+
+/// Room for what gRPC and the envelope add to a message.
+const ENVELOPE_BYTES: usize = 4096;
+
+/// What a transport may hold on to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GrpcSettings {
+    /// The largest message, in bytes; 16 MiB by default. Larger ones are neither sent nor taken.
+    pub max_message_bytes: usize,
+    /// Bytes that may wait for one peer; 32 MiB by default. What comes on top is dropped.
+    pub queue_bytes: usize,
+    /// Messages that may wait for one peer; 16,384 by default.
+    pub queue_messages: usize,
+}
+
+impl Default for GrpcSettings {
+    fn default() -> GrpcSettings {
+        GrpcSettings {
+            max_message_bytes: 16 << 20,
+            queue_bytes: 32 << 20,
+            queue_messages: 16_384,
+        }
+    }
+}
+
+/// The transport could not be started.
+#[derive(Debug, Error)]
+pub enum TransportError {
+    /// The address for peers cannot be listened on.
+    #[error("cannot listen for peers on {address}: {reason}")]
+    Listen {
+        /// HOST:PORT.
+        address: String,
+        /// What the system said, and what to do.
+        reason: String,
+    },
+    /// The system refused a thread or a socket.
+    #[error("cannot start the connections to peers: {0}")]
+    Start(#[from] io::Error),
+}
+
+/// A [`Transport`] over gRPC. Dropped, it closes every connection and the listener.
+pub struct GrpcTransport {
+    me: Identity,
+    settings: GrpcSettings,
+    local_address: SocketAddr,
+    peers: Arc<Peers>,
+    links: BTreeMap<ReplicaId, Outbound>,
+    log: Arc<Once>,
+    inbox: Arc<dyn Inbox>,
+    /// Always there until drop.
+    runtime: Option<Runtime>,
+}
+
+/// The near end of a link.
+struct Outbound {
+    address: watch::Sender<String>,
+    queue: Arc<Queue>,
+    task: AbortHandle,
+}
+
+impl Drop for Outbound {
+    fn drop(&mut self) {
+        self.queue.close();
+        self.task.abort();
+    }
+}
+
+impl GrpcTransport {
+    /// Listens on HOST:PORT, for [`GrpcTransport::start`]. Port 0 is any free one.
+    pub fn bind(address: &str) -> Result<TcpListener, TransportError> {
+        TcpListener::bind(address).map_err(|error| {
+            let reason = match error.kind() {
+                io::ErrorKind::AddrInUse => {
+                    "another process listens there; stop it or choose another peer_listen"
+                        .to_owned()
+                }
+                io::ErrorKind::AddrNotAvailable => {
+                    "this machine does not have the address; choose another peer_listen".to_owned()
+                }
+                io::ErrorKind::InvalidInput => "it is not HOST:PORT".to_owned(),
+                _ => error.to_string(),
+            };
+            TransportError::Listen {
+                address: address.to_owned(),
+                reason,
+            }
+        })
+    }
+
+    /// Serves peers on the listener and connects to those of `seeds`, each an id and HOST:PORT, until
+    /// [`Transport::peers_changed`] says otherwise. An entry for this replica itself is skipped.
+    pub fn start(
+        listener: TcpListener,
+        me: Identity,
+        settings: GrpcSettings,
+        inbox: Arc<dyn Inbox>,
+        seeds: &[(ReplicaId, String)],
+    ) -> Result<GrpcTransport, TransportError> {
+        let local_address = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name(format!("peers-{}", me.replica))
+            .enable_all()
+            .build()?;
+        let peers = Arc::new(Peers::default());
+        let log = Arc::new(Once::default());
+        let mut transport = GrpcTransport {
+            me,
+            settings,
+            local_address,
+            peers: Arc::clone(&peers),
+            links: BTreeMap::new(),
+            log: Arc::clone(&log),
+            inbox: Arc::clone(&inbox),
+            runtime: Some(runtime),
+        };
+        // Peers are known before the first of them can call.
+        transport.set_peers(seeds);
+        transport.serve(
+            listener,
+            PeerServer {
+                me,
+                peers,
+                log,
+                inbox,
+            },
+        )?;
+        Ok(transport)
+    }
+
+    /// Where peers reach this transport.
+    pub fn local_address(&self) -> SocketAddr {
+        self.local_address
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime
+            .as_ref()
+            .expect("the runtime is taken out only by drop")
+    }
+
+    fn serve(
+        &self,
+        listener: TcpListener,
+        server: PeerServer<dyn Inbox>,
+    ) -> Result<(), TransportError> {
+        let _context = self.runtime().enter();
+        let incoming = TcpIncoming::from(tokio::net::TcpListener::from_std(listener)?)
+            .with_nodelay(Some(true))
+            .with_keepalive(Some(Duration::from_secs(30)));
+        let service = PeerServiceServer::new(server)
+            .max_decoding_message_size(self.settings.max_message_bytes + ENVELOPE_BYTES);
+        let serving = Server::builder()
+            .initial_stream_window_size(dial::STREAM_WINDOW)
+            .initial_connection_window_size(dial::CONNECTION_WINDOW)
+            .max_concurrent_streams(16)
+            .add_service(service)
+            .serve_with_incoming(incoming);
+        self.runtime().spawn(async move {
+            if let Err(error) = serving.await {
+                error!(%error, "the listener for peers ended");
+            }
+        });
+        Ok(())
+    }
+
+    fn set_peers(&mut self, peers: &[(ReplicaId, String)]) {
+        let wanted: BTreeSet<ReplicaId> = peers.iter().map(|(id, _)| *id).collect();
+        self.links.retain(|id, _| wanted.contains(id));
+        self.peers.lock().retain(|id, _| wanted.contains(id));
+        for (id, address) in peers {
+            if *id == self.me.replica {
+                continue;
+            }
+            match self.links.get(id) {
+                Some(link) => {
+                    link.address.send_if_modified(|known| {
+                        let differs = known != address;
+                        known.clone_from(address);
+                        differs
+                    });
+                }
+                None => self.add_peer(*id, address.clone()),
+            }
+        }
+    }
+
+    fn add_peer(&mut self, id: ReplicaId, address: String) {
+        let limits = Limits {
+            bytes: self.settings.queue_bytes,
+            messages: self.settings.queue_messages,
+        };
+        let queue = Arc::new(Queue::new(limits));
+        let nudge = Arc::new(Notify::new());
+        let (address, receiver) = watch::channel(address);
+        self.peers
+            .lock()
+            .insert(id, Peer::new(Arc::clone(&nudge), Arc::clone(&queue)));
+        let link = Link {
+            me: self.me,
+            peer: id,
+            address: receiver,
+            nudge,
+            queue: Arc::clone(&queue),
+            max_message_bytes: self.settings.max_message_bytes + ENVELOPE_BYTES,
+            log: Arc::clone(&self.log),
+            inbox: Arc::clone(&self.inbox),
+        };
+        let task = self.runtime().spawn(link.run()).abort_handle();
+        self.links.insert(
+            id,
+            Outbound {
+                address,
+                queue,
+                task,
+            },
+        );
+    }
+}
+
+impl Transport for GrpcTransport {
+    fn send(&mut self, to: ReplicaId, message: Message) {
+        let Some(link) = self.links.get(&to).filter(|link| link.queue.is_open()) else {
+            return;
+        };
+        let packed = wire::pack(message);
+        let size = wire::size(&packed);
+        if size > self.settings.max_message_bytes {
+            self.log.warn(format!(
+                "a message to replica {to} is larger than {} bytes and is not sent; raise the limit on all replicas",
+                self.settings.max_message_bytes
+            ));
+            return;
+        }
+        link.queue.push(packed);
+    }
+
+    fn peers_changed(&mut self, peers: &[Member]) {
+        let peers: Vec<_> = peers
+            .iter()
+            .map(|peer| (peer.id, peer.peer_address.clone()))
+            .collect();
+        self.set_peers(&peers);
+    }
+}
+
+impl Drop for GrpcTransport {
+    fn drop(&mut self) {
+        // Waiting would be a panic where the last owner is an async task.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl fmt::Debug for GrpcTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GrpcTransport")
+            .field("me", &self.me)
+            .field("local_address", &self.local_address)
+            .field("peers", &self.links.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
