@@ -1,0 +1,69 @@
+//! Why the state cannot be used.
+
+use std::path::{Path, PathBuf};
+
+use chat_replication::redb_store::file::Fault;
+use thiserror::Error;
+
+/// The state's file failed, or cannot be trusted. The replica stops.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum StateError {
+    /// A read, a write or a flush failed.
+    #[error("the state in {} cannot be read or written: {reason}; check the disk, then start the replica again", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The file is damaged.
+    #[error(
+        "the state in {} is damaged: {reason}; move that file away and start the replica again, which rebuilds it from \
+         its log",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The file belongs to another replica or cluster, or to a newer version.
+    #[error("{} {reason}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is, and what to do.
+        reason: String,
+    },
+    /// Another process has the file open.
+    #[error("{} is in use by another process; stop that one first", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An earlier operation failed.
+    #[error("the state in {} is not served any more, since an earlier operation on it failed", path.display())]
+    Stopped {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl StateError {
+    pub(super) fn explain(fault: Fault, path: &Path) -> StateError {
+        let path = path.to_owned();
+        match fault {
+            Fault::Io(reason) => StateError::Io { path, reason },
+            Fault::Damaged(reason) => StateError::Damaged { path, reason },
+            Fault::InUse => StateError::InUse { path },
+        }
+    }
+
+    pub(super) fn damaged(path: &Path, reason: impl ToString) -> StateError {
+        StateError::Damaged {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! `state.redb`: the state at the last checkpoint.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `meta` | name | format version, owner, checkpoint |
+//! | `rows` | chat-core's | a checksum, then chat-core's |
+//!
+//! redb verifies its pages only when it repairs a file, and every checkpoint is written so that it need not. So each row
+//! has a checksum of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use chat_core::store::Order;
+use chat_replication::redb_store::file::{DataFile, Fault, contain};
+use chat_replication::types::{ClusterId, ReplicaId};
+use redb::{
+    AccessGuard, Database, Range, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageBackend,
+    TableDefinition, WriteTransaction,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::error::StateError;
+use super::overlay::{Checkpoint, Frozen};
+
+/// Name of the file within the data folder.
+pub const STATE_FILE: &str = "state.redb";
+
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
+
+/// Rows of [`META`]. Newer formats must keep the first two.
+const FORMAT: &str = "format";
+const OWNER: &str = "owner";
+const CHECKPOINT: &str = "checkpoint";
+
+/// The format that this version writes, and the newest that it reads.
+const FORMAT_VERSION: u32 = 1;
+
+/// Length of a row's checksum.
+const CHECKSUM: usize = 4;
+
+/// A checkpoint is written in slices of so many rows, with a pause after each, so that it leaves a core to others.
+const SLICE: usize = 2048;
+const PAUSE: Duration = Duration::from_micros(500);
+
+/// The open file.
+#[derive(Debug)]
+pub(super) struct StateFile {
+    file: DataFile,
+}
+
+/// The file's rows at one checkpoint. Stays the same while a later one is written.
+pub(super) type Base = ReadOnlyTable<&'static [u8], &'static [u8]>;
+/// Two guards of a row in the file.
+pub(super) type BaseRow = (
+    AccessGuard<'static, &'static [u8]>,
+    AccessGuard<'static, &'static [u8]>,
+);
+
+impl StateFile {
+    pub(super) fn open(
+        folder: &Path,
+        cache_bytes: usize,
+        cluster: ClusterId,
+        replica: ReplicaId,
+    ) -> Result<StateFile, StateError> {
+        let path = folder.join(STATE_FILE);
+        fs::create_dir_all(folder).map_err(|error| StateError::Io {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        let file = DataFile::open(&path, cache_bytes, |database| {
+            initialise(database, (cluster, replica))
+        });
+        StateFile::check(file, path, (cluster, replica))
+    }
+
+    /// The same over a storage of the caller's, which `label` names in messages.
+    pub(super) fn open_with_backend(
+        backend: impl StorageBackend,
+        label: &str,
+        cache_bytes: usize,
+        cluster: ClusterId,
+        replica: ReplicaId,
+    ) -> Result<StateFile, StateError> {
+        let file = DataFile::open_with_backend(backend, label, cache_bytes, |database| {
+            initialise(database, (cluster, replica))
+        });
+        StateFile::check(file, PathBuf::from(label), (cluster, replica))
+    }
+
+    fn check(
+        file: Result<DataFile, Fault>,
+        path: PathBuf,
+        me: (ClusterId, ReplicaId),
+    ) -> Result<StateFile, StateError> {
+        let file = StateFile {
+            file: file.map_err(|fault| StateError::explain(fault, &path))?,
+        };
+        let (format, owner) = file.run(|database| {
+            let meta = database.begin_read()?.open_table(META)?;
+            Ok((
+                read_meta::<u32>(&meta, FORMAT)?,
+                read_meta::<(ClusterId, ReplicaId)>(&meta, OWNER)?,
+            ))
+        })?;
+        let foreign = |reason| Err(StateError::Foreign { path, reason });
+        if format > FORMAT_VERSION {
+            return foreign(format!(
+                "was written by a newer version (format {format}, this version reads up to {FORMAT_VERSION}); install \
+                 that version again"
+            ));
+        }
+        if owner != me {
+            return foreign(format!(
+                "belongs to replica {} of cluster {}, not to replica {} of cluster {}; point each replica at its own \
+                 data folder",
+                owner.1, owner.0, me.1, me.0
+            ));
+        }
+        Ok(file)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Runs something on the database. A panic of redb over a damaged file is an error of the file, not of the command
+    /// that happened to read it.
+    pub(super) fn run<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, Fault>,
+    ) -> Result<T, StateError> {
+        contain(|| work(self.file.database()))
+            .map_err(|fault| StateError::explain(fault, self.path()))
+    }
+
+    /// What the rows stand for.
+    pub(super) fn checkpoint(&self) -> Result<Checkpoint, StateError> {
+        self.run(|database| read_meta(&database.begin_read()?.open_table(META)?, CHECKPOINT))
+    }
+
+    /// The rows as they are now.
+    pub(super) fn base(&self) -> Result<Base, StateError> {
+        self.run(|database| Ok(database.begin_read()?.open_table(ROWS)?))
+    }
+
+    /// A row of a base.
+    pub(super) fn read(&self, base: &Base, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        self.run(|_| {
+            let Some(value) = base.get(key)? else {
+                return Ok(None);
+            };
+            Ok(Some(unseal(key, value.value())?.to_vec()))
+        })
+    }
+
+    /// Takes the next row of a range.
+    pub(super) fn next(
+        &self,
+        range: &mut Range<'static, &'static [u8], &'static [u8]>,
+        order: Order,
+    ) -> Result<Option<BaseRow>, StateError> {
+        self.run(|_| {
+            let row = match order {
+                Order::Ascending => range.next(),
+                Order::Descending => range.next_back(),
+            };
+            let Some((key, value)) = row.transpose()? else {
+                return Ok(None);
+            };
+            unseal(key.value(), value.value())?;
+            Ok(Some((key, value)))
+        })
+    }
+
+    /// Writes a frozen overlay as one durable transaction.
+    pub(super) fn write(&self, frozen: &Frozen) -> Result<(), StateError> {
+        self.run(|database| {
+            let transaction = begin(database)?;
+            {
+                let mut rows = transaction.open_table(ROWS)?;
+                let mut sealed = Vec::new();
+                for (number, (key, value)) in frozen.rows.iter().enumerate() {
+                    match value {
+                        Some(value) => {
+                            seal(key, value, &mut sealed);
+                            rows.insert(key.as_slice(), sealed.as_slice())?;
+                        }
+                        None => {
+                            rows.remove(key.as_slice())?;
+                        }
+                    }
+                    if number % SLICE == SLICE - 1 {
+                        thread::sleep(PAUSE);
+                    }
+                }
+            }
+            put_meta(&transaction, CHECKPOINT, &frozen.checkpoint)?;
+            Ok(transaction.commit()?)
+        })
+    }
+
+    /// Back to the empty state.
+    pub(super) fn clear(&self) -> Result<(), StateError> {
+        self.run(|database| {
+            let transaction = begin(database)?;
+            transaction.delete_table(ROWS)?;
+            transaction.open_table(ROWS)?;
+            put_meta(&transaction, CHECKPOINT, &Checkpoint::default())?;
+            Ok(transaction.commit()?)
+        })
+    }
+}
+
+/// Every commit saves what a repair would have to find out by walking the file.
+fn begin(database: &Database) -> Result<WriteTransaction, Fault> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_quick_repair(true);
+    Ok(transaction)
+}
+
+fn initialise(database: &Database, owner: (ClusterId, ReplicaId)) -> Result<(), Fault> {
+    let transaction = begin(database)?;
+    put_meta(&transaction, FORMAT, &FORMAT_VERSION)?;
+    put_meta(&transaction, OWNER, &owner)?;
+    put_meta(&transaction, CHECKPOINT, &Checkpoint::default())?;
+    transaction.open_table(ROWS)?;
+    Ok(transaction.commit()?)
+}
+
+fn put_meta(
+    transaction: &WriteTransaction,
+    name: &str,
+    value: &impl Serialize,
+) -> Result<(), Fault> {
+    let bytes =
+        postcard::to_stdvec(value).expect("meta rows hold nothing that postcard cannot encode");
+    let mut sealed = Vec::new();
+    seal(name.as_bytes(), &bytes, &mut sealed);
+    transaction
+        .open_table(META)?
+        .insert(name, sealed.as_slice())?;
+    Ok(())
+}
+
+fn read_meta<T: DeserializeOwned>(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+    name: &str,
+) -> Result<T, Fault> {
+    let value = table
+        .get(name)?
+        .ok_or_else(|| Fault::Damaged(format!("it lacks its {name}")))?;
+    let bytes = unseal(name.as_bytes(), value.value())?;
+    postcard::from_bytes(bytes)
+        .map_err(|error| Fault::Damaged(format!("its {name} cannot be read ({error})")))
+}
+
+fn checksum(key: &[u8], value: &[u8]) -> [u8; CHECKSUM] {
+    // Half of the hash is enough to notice rot.
+    (xxh3_64_with_seed(value, xxh3_64_with_seed(key, 0)) as u32).to_le_bytes()
+}
+
+fn seal(key: &[u8], value: &[u8], sealed: &mut Vec<u8>) {
+    sealed.clear();
+    sealed.extend_from_slice(&checksum(key, value));
+    sealed.extend_from_slice(value);
+}
+
+/// The value within a row.
+fn unseal<'a>(key: &[u8], sealed: &'a [u8]) -> Result<&'a [u8], Fault> {
+    match sealed.split_at_checked(CHECKSUM) {
+        Some((stored, value)) if stored == checksum(key, value) => Ok(value),
+        _ => Err(Fault::Damaged(
+            "the checksum of a row does not fit".to_owned(),
+        )),
+    }
+}
+
+/// The value within a row that [`StateFile::next`] has checked.
+pub(super) fn checked_value(row: &BaseRow) -> &[u8] {
+    &row.1.value()[CHECKSUM..]
+}

@@ -1,0 +1,407 @@
+//! chat-core as a replicated state machine.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+
+use chat_core::{APPLY_VERSION, AccountManager, Applied, Command, Event, OpenError};
+use chat_replication::state_machine::StateMachine;
+use chat_replication::types::{ClusterId, Entry, Payload, Position, ReplicaId};
+use redb::StorageBackend;
+use tracing::{error, warn};
+
+use super::error::StateError;
+use super::file::StateFile;
+use super::flusher::Flusher;
+use super::overlay::Checkpoint;
+use super::reader::{Shared, StateReader, read, write};
+use super::store::StateStore;
+
+/// Entries that are applied under one lock: what a query may have to wait for.
+const BATCH: usize = 64;
+
+/// While a checkpoint is written the overlay may grow to so many times its usual size before apply waits.
+const OVERLAY_FACTOR: usize = 4;
+
+/// How much memory the state takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StateSettings {
+    /// A checkpoint begins when the rows that are only in memory take so many bytes; 16 MiB by default.
+    pub checkpoint_bytes: usize,
+    /// So many bytes of the file are kept in memory; 64 MiB by default.
+    pub cache_bytes: usize,
+}
+
+impl Default for StateSettings {
+    fn default() -> StateSettings {
+        StateSettings {
+            checkpoint_bytes: 16 << 20,
+            cache_bytes: 64 << 20,
+        }
+    }
+}
+
+/// What a command came to.
+#[derive(Clone, Debug)]
+pub enum Response {
+    /// chat-core has applied or rejected it.
+    Applied(Applied),
+    /// Its bytes are no command: the same on every replica.
+    Undecodable {
+        /// Why.
+        reason: String,
+    },
+    /// It made chat-core panic, and had no effect: the same on every replica.
+    Quarantined,
+}
+
+/// What a batch of entries did. Entries that a restart applies again are told again.
+#[derive(Clone, Debug)]
+pub struct AppliedBatch {
+    /// The last entry of the batch. Queries see it already.
+    pub applied: Position,
+    /// What happened, in order, each with the entry that made it happen.
+    pub events: Vec<(Position, Event)>,
+}
+
+/// Is told of each batch, on the thread that applies. Must not block.
+pub type Publisher = Box<dyn FnMut(AppliedBatch) + Send>;
+
+/// The state machine of the chat service. See the [module](super) for how it lies on the disk.
+pub struct ChatStateMachine {
+    pub(super) shared: Arc<RwLock<Shared>>,
+    pub(super) file: Arc<StateFile>,
+    flusher: Flusher,
+    pub(super) settings: StateSettings,
+    publish: Publisher,
+}
+
+impl ChatStateMachine {
+    /// Opens `state.redb` in a data folder, or creates it.
+    pub fn open(
+        folder: &Path,
+        cluster: ClusterId,
+        replica: ReplicaId,
+        settings: StateSettings,
+        publish: Publisher,
+    ) -> Result<ChatStateMachine, StateError> {
+        let file = StateFile::open(folder, settings.cache_bytes, cluster, replica)?;
+        ChatStateMachine::with_file(file, settings, publish)
+    }
+
+    /// The same over a storage of the caller's, which `label` names in messages.
+    pub fn open_with_backend(
+        backend: impl StorageBackend,
+        label: &str,
+        cluster: ClusterId,
+        replica: ReplicaId,
+        settings: StateSettings,
+        publish: Publisher,
+    ) -> Result<ChatStateMachine, StateError> {
+        let file =
+            StateFile::open_with_backend(backend, label, settings.cache_bytes, cluster, replica)?;
+        ChatStateMachine::with_file(file, settings, publish)
+    }
+
+    fn with_file(
+        file: StateFile,
+        settings: StateSettings,
+        publish: Publisher,
+    ) -> Result<ChatStateMachine, StateError> {
+        let file = Arc::new(file);
+        let (manager, applied) = at_checkpoint(&file)?;
+        let flusher = Flusher::start(Arc::clone(&file)).map_err(|error| StateError::Io {
+            path: file.path().to_owned(),
+            reason: error.to_string(),
+        })?;
+        let shared = Shared {
+            manager: Some(manager),
+            applied,
+            path: file.path().to_owned(),
+        };
+        Ok(ChatStateMachine {
+            shared: Arc::new(RwLock::new(shared)),
+            file,
+            flusher,
+            settings,
+            publish,
+        })
+    }
+
+    /// Looks at the state from other threads. The file stays open until the last reader is gone.
+    pub fn reader(&self) -> StateReader {
+        StateReader::new(Arc::clone(&self.shared))
+    }
+
+    /// Whether a checkpoint is being written.
+    pub fn is_writing_checkpoint(&self) -> bool {
+        self.flusher.is_busy()
+    }
+
+    fn begin_checkpoint(&mut self) -> Result<(), StateError> {
+        let mut shared = write(&self.shared);
+        let applied = shared.applied;
+        let manager = shared.manager_mut()?;
+        let checkpoint = Checkpoint {
+            applied,
+            state_hash: manager.state_hash().as_u128(),
+        };
+        let frozen = manager.store_mut().freeze(checkpoint);
+        drop(shared);
+        self.flusher.write(frozen);
+        Ok(())
+    }
+
+    fn end_checkpoint(&mut self, written: Result<(), StateError>) -> Result<(), StateError> {
+        written?;
+        let thawed = write(&self.shared).manager_mut()?.store_mut().thaw()?;
+        if let Some(frozen) = thawed {
+            self.flusher.free(frozen);
+        }
+        Ok(())
+    }
+
+    fn finish_checkpoint(&mut self) -> Result<(), StateError> {
+        match self.flusher.wait() {
+            Some(written) => self.end_checkpoint(written),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn overlay_bytes(&self) -> Result<usize, StateError> {
+        Ok(read(&self.shared).manager()?.store().overlay_bytes())
+    }
+
+    /// After an error nothing is served any more: what was being applied may be there in part.
+    fn stop_on_error<T>(&mut self, result: Result<T, StateError>) -> Result<T, StateError> {
+        if result.is_err() {
+            write(&self.shared).manager = None;
+        }
+        result
+    }
+}
+
+impl StateMachine for ChatStateMachine {
+    type Response = Response;
+    type Error = StateError;
+
+    fn apply_version(&self) -> u32 {
+        APPLY_VERSION
+    }
+
+    fn applied(&self) -> Position {
+        read(&self.shared).applied
+    }
+
+    fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Option<Response>>, StateError> {
+        let mut responses = Vec::with_capacity(entries.len());
+        for batch in entries.chunks(BATCH) {
+            let mut events = Vec::new();
+            let mut shared = write(&self.shared);
+            for entry in batch {
+                let response = apply_entry(&mut shared, entry);
+                let response = match response {
+                    Ok(response) => response,
+                    Err(error) => {
+                        drop(shared);
+                        return self.stop_on_error(Err(error));
+                    }
+                };
+                if let Some(Response::Applied(applied)) = &response {
+                    events.extend(
+                        applied
+                            .events
+                            .iter()
+                            .map(|event| (entry.position, event.clone())),
+                    );
+                }
+                responses.push(response);
+            }
+            let applied = shared.applied;
+            drop(shared);
+            (self.publish)(AppliedBatch { applied, events });
+        }
+        Ok(responses)
+    }
+
+    fn maintain(&mut self) -> Result<(), StateError> {
+        let mut result = match self.flusher.poll() {
+            Some(written) => self.end_checkpoint(written),
+            None => Ok(()),
+        };
+        if result.is_ok() {
+            result = self.overlay_bytes().and_then(|bytes| {
+                match bytes / self.settings.checkpoint_bytes.max(1) {
+                    0 => Ok(()),
+                    OVERLAY_FACTOR.. if self.flusher.is_busy() => self.finish_checkpoint(),
+                    _ if self.flusher.is_busy() => Ok(()),
+                    _ => self.begin_checkpoint(),
+                }
+            });
+        }
+        self.stop_on_error(result)
+    }
+
+    fn roll_back(&mut self, keep: &dyn Fn(Position) -> bool) -> Result<(), StateError> {
+        // Queries go on seeing the old branch until the other one is ready.
+        let result = self.finish_checkpoint().and_then(|()| {
+            let checkpoint = self.file.checkpoint()?.applied;
+            if checkpoint != Position::default() && !keep(checkpoint) {
+                self.file.clear()?;
+            }
+            at_checkpoint(&self.file)
+        });
+        let (manager, applied) = self.stop_on_error(result)?;
+        let mut shared = write(&self.shared);
+        let old = shared.manager.replace(manager);
+        shared.applied = applied;
+        drop(shared);
+        // Outside of the lock, since it may be large.
+        drop(old);
+        Ok(())
+    }
+
+    fn state_hash(&self) -> u128 {
+        match &read(&self.shared).manager {
+            Some(manager) => manager.state_hash().as_u128(),
+            None => 0,
+        }
+    }
+
+    fn checkpoint(&mut self) -> Result<(), StateError> {
+        let result = self.finish_checkpoint().and_then(|()| {
+            if self.file.checkpoint()?.applied == self.applied() {
+                return Ok(());
+            }
+            self.begin_checkpoint()?;
+            self.finish_checkpoint()
+        });
+        self.stop_on_error(result)
+    }
+}
+
+/// The state that the file holds.
+fn at_checkpoint(
+    file: &Arc<StateFile>,
+) -> Result<(AccountManager<StateStore>, Position), StateError> {
+    let checkpoint = file.checkpoint()?;
+    let manager = open_manager(file, StateStore::new(Arc::clone(file))?)?;
+    if manager.state_hash().as_u128() != checkpoint.state_hash
+        && checkpoint != Checkpoint::default()
+    {
+        return Err(StateError::damaged(
+            file.path(),
+            "its hash is not that of its checkpoint",
+        ));
+    }
+    Ok((manager, checkpoint.applied))
+}
+
+fn open_manager(
+    file: &StateFile,
+    store: StateStore,
+) -> Result<AccountManager<StateStore>, StateError> {
+    AccountManager::open(store).map_err(|error| match error {
+        OpenError::Store(error) => error,
+        OpenError::UnknownFormat { found } => StateError::Foreign {
+            path: file.path().to_owned(),
+            reason: format!("was written by a newer version (its rows have format {found}); install that version again"),
+        },
+    })
+}
+
+fn apply_entry(shared: &mut Shared, entry: &Entry) -> Result<Option<Response>, StateError> {
+    assert_eq!(
+        entry.position.index,
+        shared.applied.index + 1,
+        "entries are applied in order"
+    );
+    let response = match &entry.payload {
+        Payload::ViewStart(_) => None,
+        Payload::Command(bytes) => Some(apply_command(
+            shared,
+            entry.position,
+            bytes,
+            AccountManager::apply,
+        )?),
+        Payload::Reproposed { command, .. } => Some(apply_command(
+            shared,
+            entry.position,
+            command,
+            AccountManager::apply_reproposed,
+        )?),
+    };
+    shared.applied = entry.position;
+    Ok(response)
+}
+
+type ApplyCommand = fn(&mut AccountManager<StateStore>, Command) -> Result<Applied, StateError>;
+
+fn apply_command(
+    shared: &mut Shared,
+    position: Position,
+    bytes: &[u8],
+    apply: ApplyCommand,
+) -> Result<Response, StateError> {
+    let command = match Command::decode(bytes) {
+        Ok(command) => command,
+        Err(reason) => {
+            warn!(%position, %reason, "an entry of the log is no command");
+            return Ok(Response::Undecodable {
+                reason: reason.to_string(),
+            });
+        }
+    };
+    let request = command.request;
+    match isolated(shared, |manager| apply(manager, command))? {
+        Some(applied) => Ok(Response::Applied(applied)),
+        None => {
+            error!(%position, %request, "a command made apply panic; it has no effect. Please report this");
+            Ok(Response::Quarantined)
+        }
+    }
+}
+
+/// Runs one command so that a panic within leaves no trace; `None` where it panicked.
+///
+/// The same rows make the same command panic on every replica. The file's own failures are errors, not panics, so that
+/// a damaged disk is never taken for that.
+pub(super) fn isolated(
+    shared: &mut Shared,
+    command: impl FnOnce(&mut AccountManager<StateStore>) -> Result<Applied, StateError>,
+) -> Result<Option<Applied>, StateError> {
+    let manager = shared.manager_mut()?;
+    manager.store_mut().begin();
+    match catch_unwind(AssertUnwindSafe(|| command(manager))) {
+        Ok(Ok(applied)) => {
+            manager.store_mut().commit();
+            Ok(Some(applied))
+        }
+        Ok(Err(error)) => Err(error),
+        Err(_) => {
+            let manager = shared.manager.take().expect("it was there a moment ago");
+            let mut store = manager.into_store();
+            store.roll_back();
+            // What the manager keeps beside the rows may be half-way: it is read again.
+            let manager = AccountManager::open(store).map_err(|error| match error {
+                OpenError::Store(error) => error,
+                OpenError::UnknownFormat { .. } => StateError::Stopped {
+                    path: shared.path.clone(),
+                },
+            })?;
+            shared.manager = Some(manager);
+            Ok(None)
+        }
+    }
+}
+
+impl fmt::Debug for ChatStateMachine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChatStateMachine")
+            .field("applied", &self.applied())
+            .field("settings", &self.settings)
+            .field("writing_checkpoint", &self.flusher.is_busy())
+            .finish_non_exhaustive()
+    }
+}

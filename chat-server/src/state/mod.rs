@@ -1,0 +1,29 @@
+//! The replicated state on this replica's disk: what chat-core decides, over a file as large as the disk, in memory that
+//! stays small.
+//!
+//! ```text
+//! apply ──► overlay ──(16 MiB)──► frozen overlay ──(another thread)──► state.redb
+//! query ──► overlay, then frozen overlay, then state.redb
+//! ```
+//!
+//! What is applied goes into an overlay in memory and can be read at once. When the overlay has grown large it is frozen,
+//! a new one takes its place, and a thread writes the frozen one in key order as one durable transaction, together with
+//! the position that it stands for: a checkpoint. What came after the last checkpoint is in the log, and is applied
+//! again at the next start. So a start reads a few rows, however many there are, and no write waits for this file.
+
+mod error;
+mod file;
+mod flusher;
+mod machine;
+mod overlay;
+mod reader;
+mod store;
+
+pub use self::error::StateError;
+pub use self::file::STATE_FILE;
+pub use self::machine::{AppliedBatch, ChatStateMachine, Publisher, Response, StateSettings};
+pub use self::reader::StateReader;
+pub use self::store::StateStore;
+
+#[cfg(test)]
+mod tests;
