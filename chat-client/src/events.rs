@@ -38,13 +38,13 @@ pub enum ClientEvent {
     },
 }
 
-/// Whether a write was sent again.
+/// Whether a message was sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Resent {
-    /// No write was under way.
+    /// No message was under way.
     Nothing,
-    /// A write that had been tried at the lost replica was sent again, under the same request id.
-    Write,
+    /// A message that had been tried at the lost replica was sent again, under the same request id.
+    Message,
 }
 
 /// The events of a client, from the moment it was asked for them. A reader that falls far behind misses the oldest.

@@ -1,3 +1,5 @@
 //! The `chat-client` program.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    chat_client::cli::main()
+}

@@ -1,1 +1,72 @@
-//! The program.
+//! The program `chat-client`: one command for each thing one can do, and an interactive session.
+//!
+//! Data goes to standard output, everything else to standard error. Passwords are never taken from the command line.
+
+mod args;
+mod commands;
+mod context;
+mod failure;
+mod output;
+mod password;
+mod repl;
+mod session_file;
+mod show;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::runtime;
+
+use args::{Args, Command};
+use context::Context;
+use failure::Failure;
+use output::complain;
+
+/// Runs the program with the arguments of the process, and returns its exit code: 0 ok, 1 error, 2 usage, 3 not found,
+/// 4 authentication, 5 conflict, 6 unavailable, 7 timeout, 130 interrupted.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version come this way, too. Nobody is left to hear of a closed pipe.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
+        }
+    };
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&Failure::Other(format!("cannot start: {error}")));
+            return ExitCode::from(1);
+        }
+    };
+    let result = runtime.block_on(run(args));
+    // A thread may still wait for a line of input that nobody needs any more.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), Failure> {
+    let command = args.command.unwrap_or(Command::Repl);
+    if let Command::Repl = command {
+        return repl::run(Context::connect(&args.global).await?).await;
+    }
+    // The command is polled first: it asks for passwords before anybody listens for the interrupt, which therefore ends
+    // the program in the middle of a prompt, too.
+    tokio::select! {
+        biased;
+        result = commands::run(command, &args.global) => result,
+        _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+    }
+}

@@ -8,6 +8,7 @@ use crate::api;
 use crate::api::message_service_client::MessageServiceClient;
 use crate::error::Error;
 use crate::ids::{MessageId, RequestId};
+use crate::net::Purpose;
 use crate::timestamp::Timestamp;
 use crate::types::{
     self, Conversation, DeleteScope, Deleted, Message, Page, PageRequest, Sent, parse_id,
@@ -30,7 +31,9 @@ impl Client {
                 .send_message(request)
                 .await
         };
-        let answer = self.write(As::Session, id, request, send).await?;
+        let answer = self
+            .write_for(Purpose::Message, As::Session, id, request, send)
+            .await?;
         Ok(Sent {
             message_id: parse_id(&answer.message_id)?,
             sequence: answer.sequence,

@@ -154,8 +154,27 @@ impl Client {
         F: Fn(Channel, Request<Req>) -> Fut,
         Fut: Future<Output = Result<Response<Res>, Status>>,
     {
+        self.write_for(Purpose::Write, caller, id, request, send)
+            .await
+    }
+
+    /// Sends a write of some kind.
+    async fn write_for<Req, Res, F, Fut>(
+        &self,
+        purpose: Purpose,
+        caller: As,
+        id: RequestId,
+        request: Req,
+        send: F,
+    ) -> Result<Res, Error>
+    where
+        Req: Clone,
+        Res: HasReadToken,
+        F: Fn(Channel, Request<Req>) -> Fut,
+        Fut: Future<Output = Result<Response<Res>, Status>>,
+    {
         let mut answer = self
-            .attempts(caller, Purpose::Write, Some(id), request, send)
+            .attempts(caller, purpose, Some(id), request, send)
             .await?;
         self.session.wrote(answer.take_read_token());
         Ok(answer)

@@ -128,8 +128,8 @@ impl Net {
 
     fn succeed(&self, replica: ReplicaIndex, course: &Course) {
         let resent = match course.purpose {
-            Purpose::Write => Resent::Write,
-            Purpose::Read | Purpose::Stream => Resent::Nothing,
+            Purpose::Message => Resent::Message,
+            Purpose::Read | Purpose::Write | Purpose::Stream => Resent::Nothing,
         };
         let switches = self
             .state()

@@ -18,6 +18,8 @@ pub(crate) enum Purpose {
     Read,
     /// Any replica passes it on; the leader is asked first, which spares a hop.
     Write,
+    /// A write that is somebody's message. That it was sent again is told.
+    Message,
     /// A stream that stays open: no deadline travels with it.
     Stream,
 }
@@ -120,7 +122,7 @@ impl Pool {
         tried: &BTreeSet<ReplicaIndex>,
     ) -> Option<ReplicaIndex> {
         let preferred = match purpose {
-            Purpose::Write => self.leader,
+            Purpose::Write | Purpose::Message => self.leader,
             Purpose::Read | Purpose::Stream => None,
         };
         let count = self.members.len();
@@ -158,7 +160,7 @@ impl Pool {
         let mut switches = Vec::new();
         for &from in lost {
             let member = &mut self.members[from];
-            // Many calls meet the same loss. It is told once, and once more if a write was sent again only then.
+            // Many calls meet the same loss. It is told once, and once more if a message was sent again only then.
             if let Some(loss) = &mut member.loss
                 && loss.told < Some(resent)
             {

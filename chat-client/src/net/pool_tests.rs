@@ -69,7 +69,7 @@ fn word_of_a_lost_leader_counts_only_under_a_newer_epoch() {
 }
 
 #[test]
-fn a_loss_is_told_once_and_once_more_for_a_write() {
+fn a_loss_is_told_once_and_once_more_for_a_message() {
     let mut pool = three();
     pool.identify(0, 0);
     pool.identify(1, 1);
@@ -85,12 +85,12 @@ fn a_loss_is_told_once_and_once_more_for_a_write() {
             .is_empty()
     );
     assert_eq!(
-        pool.answered(1, &set(&[0]), &set(&[0]), Resent::Write)
+        pool.answered(1, &set(&[0]), &set(&[0]), Resent::Message)
             .len(),
         1
     );
     assert!(
-        pool.answered(1, &set(&[0]), &set(&[0]), Resent::Write)
+        pool.answered(1, &set(&[0]), &set(&[0]), Resent::Message)
             .is_empty()
     );
     assert!(
@@ -101,7 +101,7 @@ fn a_loss_is_told_once_and_once_more_for_a_write() {
     pool.answered(0, &set(&[]), &set(&[]), Resent::Nothing);
     pool.lost(0);
     assert_eq!(
-        pool.answered(2, &set(&[0]), &set(&[0]), Resent::Write)
+        pool.answered(2, &set(&[0]), &set(&[0]), Resent::Message)
             .len(),
         1
     );
@@ -112,7 +112,7 @@ fn a_replica_that_recovers_within_the_call_is_no_switch() {
     let mut pool = three();
     pool.lost(0);
     assert!(
-        pool.answered(0, &set(&[0]), &set(&[]), Resent::Write)
+        pool.answered(0, &set(&[0]), &set(&[]), Resent::Message)
             .is_empty()
     );
 }

@@ -29,7 +29,7 @@ async fn a_leader_that_dies_after_the_commit_costs_neither_loss_nor_double() {
         Some(ClientEvent::ReplicaSwitched {
             from,
             to,
-            resent: Resent::Write,
+            resent: Resent::Message,
         }) => {
             assert_eq!(from.endpoint.to_string(), cluster.addresses()[0]);
             assert_eq!(to.endpoint.to_string(), cluster.addresses()[1]);

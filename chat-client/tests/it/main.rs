@@ -2,6 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod addresses;
+#[cfg(feature = "cli")]
+mod cli;
 mod failover;
 mod fake;
+#[cfg(feature = "cli")]
+mod program;
+#[cfg(feature = "cli")]
+mod repl;
 mod subscription;

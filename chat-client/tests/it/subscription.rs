@@ -68,8 +68,11 @@ async fn it_resumes_behind_the_last_event_whatever_ends_the_stream() {
         for n in 0..5 {
             cluster.post("bob", "alice", &n.to_string());
         }
-        let mut options = SubscribeOptions::default();
-        options.silence_deadline = Duration::from_millis(300);
+        let silence_deadline = Duration::from_millis(300);
+        let options = SubscribeOptions {
+            silence_deadline,
+            ..Default::default()
+        };
         let mut subscription = alice.subscribe(options).await.unwrap();
         assert_eq!(
             bodies(&mut subscription, 5).await,
@@ -89,9 +92,11 @@ async fn after_a_reset_each_message_is_still_yielded_once() {
     for n in 0..5 {
         cluster.post("bob", "alice", &n.to_string());
     }
-    let mut options = SubscribeOptions::default();
     // Nothing is confirmed, so that the reset brings everything again.
-    options.confirmation = Confirmation::Manual;
+    let options = SubscribeOptions {
+        confirmation: Confirmation::Manual,
+        ..Default::default()
+    };
     let mut subscription = alice.subscribe(options).await.unwrap();
     assert_eq!(bodies(&mut subscription, 3).await, numbers(0..3));
     cluster.script_streams(1, [StreamStep::Reset]);
@@ -185,8 +190,10 @@ async fn a_later_subscription_goes_on_with_the_token_of_the_last_event() {
     for n in 0..4 {
         cluster.post("bob", "alice", &n.to_string());
     }
-    let mut options = SubscribeOptions::default();
-    options.confirmation = Confirmation::Manual;
+    let mut options = SubscribeOptions {
+        confirmation: Confirmation::Manual,
+        ..Default::default()
+    };
     let mut first = alice.subscribe(options.clone()).await.unwrap();
     assert_eq!(bodies(&mut first, 2).await, numbers(0..2));
     options.resume = ResumeToken::from_bytes(first.resume_token().as_bytes());

@@ -1,0 +1,256 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::endpoint::Endpoint;
+use crate::ids::MessageId;
+
+/// Chat from the command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "chat-client",
+    version,
+    about = "Chat from the command line. Without a command, opens an interactive session.",
+    after_help = "Example:\n  chat-client register alice && chat-client login alice && chat-client send bob hello\n\n\
+        Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 authentication, 5 conflict, 6 unavailable, 7 timeout, \
+        130 interrupted."
+)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Global {
+    /// Address of a replica; repeat it for each one
+    #[arg(
+        long = "server",
+        value_name = "HOST:PORT",
+        env = "CHAT_SERVERS",
+        value_delimiter = ',',
+        default_values = ["127.0.0.1:7400", "127.0.0.1:7401", "127.0.0.1:7402"],
+        global = true
+    )]
+    pub(super) servers: Vec<Endpoint>,
+    /// File that keeps the session between commands [default: session.toml in $XDG_STATE_HOME/chat or ~/.local/state/chat]
+    #[arg(long, value_name = "FILE", env = "CHAT_SESSION", global = true)]
+    pub(super) session: Option<PathBuf>,
+    /// How long a call may take, all replicas together, such as 10s or 500ms
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_time, global = true)]
+    pub(super) timeout: Duration,
+    /// How long one replica may take to answer before the next one is asked
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_time, global = true)]
+    pub(super) attempt_timeout: Duration,
+}
+
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct PasswordSource {
+    /// Read the password from the first line of a file
+    #[arg(long, value_name = "FILE", conflicts_with = "password_stdin")]
+    pub(super) password_file: Option<PathBuf>,
+    /// Read the password from the first line of standard input
+    #[arg(long)]
+    pub(super) password_stdin: bool,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum Command {
+    /// Create an account
+    #[command(after_help = "Example:\n  chat-client register alice")]
+    Register {
+        /// The name of the new account
+        user: String,
+        #[command(flatten)]
+        password: PasswordSource,
+    },
+    /// Open a session and keep it for later commands
+    #[command(after_help = "Example:\n  chat-client login alice --password-file ~/alice.password")]
+    Login {
+        /// The name of the account
+        user: String,
+        #[command(flatten)]
+        password: PasswordSource,
+    },
+    /// End the session
+    #[command(after_help = "Example:\n  chat-client logout --all")]
+    Logout {
+        /// End all sessions of the account
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show whose session it is
+    #[command(name = "whoami", after_help = "Example:\n  chat-client whoami")]
+    WhoAmI,
+    /// List accounts
+    #[command(
+        after_help = "Examples:\n  chat-client users 'a*'\n  chat-client users 'regex:^(alice|bob)$'"
+    )]
+    Users {
+        /// A glob (* ? [a-z]) or, behind regex:, a regular expression; all accounts without it
+        pattern: Option<String>,
+    },
+    /// Send a message
+    #[command(
+        after_help = "Examples:\n  chat-client send bob good morning\n  chat-client send bob - < letter.txt"
+    )]
+    Send {
+        /// Whom it is for
+        user: String,
+        /// The message; several words are joined by spaces, and - reads it from standard input
+        #[arg(required = true, allow_hyphen_values = true, trailing_var_arg = true)]
+        text: Vec<String>,
+    },
+    /// Show the messages that wait, and confirm them
+    #[command(after_help = "Example:\n  chat-client inbox --keep")]
+    Inbox {
+        /// Leave the messages in the inbox
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Show the conversation with somebody
+    #[command(after_help = "Example:\n  chat-client history bob --limit 20")]
+    History {
+        /// The other party
+        user: String,
+        /// How many messages, from the latest back
+        #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+    },
+    /// List conversations, with the number of unread messages in each
+    #[command(after_help = "Example:\n  chat-client conversations")]
+    Conversations,
+    /// Mark messages as read
+    #[command(
+        after_help = "Examples:\n  chat-client read bob\n  chat-client read --message 0198c5a2-7c1e-7b3a-9d2f-0123456789ab"
+    )]
+    Read {
+        /// Mark all messages from this sender
+        #[arg(required_unless_present = "message", conflicts_with = "message")]
+        user: Option<String>,
+        /// Mark this message; repeat it for more
+        #[arg(long, value_name = "ID")]
+        message: Vec<MessageId>,
+    },
+    /// Delete messages
+    #[command(
+        after_help = "Example:\n  chat-client delete --for-both 0198c5a2-7c1e-7b3a-9d2f-0123456789ab"
+    )]
+    Delete {
+        /// Delete for the recipient as well; only messages that you sent
+        #[arg(long)]
+        for_both: bool,
+        /// Which messages
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<MessageId>,
+    },
+    /// Delete your account
+    #[command(
+        after_help = "Example:\n  chat-client delete-account --yes --password-file ~/alice.password"
+    )]
+    DeleteAccount {
+        /// Do not ask whether you mean it
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        password: PasswordSource,
+    },
+    /// Change your password
+    #[command(
+        after_help = "Example:\n  chat-client passwd --password-file old --new-password-file new\n\n\
+            With --password-stdin the old password is the first line and the new one the second."
+    )]
+    Passwd {
+        #[command(flatten)]
+        password: PasswordSource,
+        /// Read the new password from the first line of a file
+        #[arg(long, value_name = "FILE", conflicts_with = "password_stdin")]
+        new_password_file: Option<PathBuf>,
+    },
+    /// Show messages and events as they come, until interrupted
+    #[command(after_help = "Example:\n  chat-client watch --count 1")]
+    Watch {
+        /// End after so many messages
+        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+        count: Option<u64>,
+    },
+    /// Show the state of the replicas, each as it sees itself
+    #[command(after_help = "Example:\n  chat-client status --server 127.0.0.1:7400")]
+    Status,
+    /// Open an interactive session
+    #[command(after_help = "Example:\n  chat-client repl")]
+    Repl,
+}
+
+/// A time such as `10s`, `1.5s`, `500ms` or `2m`; a bare number means seconds.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.find(|c: char| c.is_ascii_alphabetic()) {
+        Some(at) => text.split_at(at),
+        None => (text, "s"),
+    };
+    let seconds_per_unit = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        _ => return Err("the unit is not ms, s or m".into()),
+    };
+    let number: f64 = number
+        .parse()
+        .map_err(|_| "write a time such as 10s or 500ms")?;
+    let seconds = number * seconds_per_unit;
+    // Longer than a day is a typing error, and far below what a duration can hold.
+    if !(0.001..=86_400.0).contains(&seconds) {
+        return Err("the time must be between 1ms and a day".into());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_each_command_has_an_example() {
+        Args::command().debug_assert();
+        for command in Args::command().get_subcommands() {
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(help.starts_with("Example"), "{}", command.get_name());
+            assert!(help.contains(&format!("chat-client {}", command.get_name())));
+        }
+    }
+
+    #[test]
+    fn no_argument_takes_a_password() {
+        for command in Args::command().get_subcommands() {
+            for argument in command.get_arguments() {
+                let id = argument.get_id().as_str();
+                assert!(!id.contains("password") || id.contains("file") || id.contains("stdin"));
+            }
+        }
+    }
+
+    #[test]
+    fn times_have_units() {
+        for (text, ms) in [
+            ("10s", 10_000),
+            ("500ms", 500),
+            ("2m", 120_000),
+            ("3", 3_000),
+            ("1.5s", 1_500),
+        ] {
+            assert_eq!(parse_time(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "s", "-1s", "0", "1h", "9999999", "NaNs", "1 s"] {
+            assert!(parse_time(text).is_err(), "{text}");
+        }
+    }
+}

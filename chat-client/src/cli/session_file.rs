@@ -1,0 +1,207 @@
+//! The file that keeps the session between commands. It holds a secret: only its owner may read it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::failure::Failure;
+use super::output::note;
+
+const OWNER_ONLY: u32 = 0o600;
+
+/// Where the session is kept.
+#[derive(Clone, Debug)]
+pub(super) struct SessionFile {
+    path: PathBuf,
+}
+
+/// What is kept of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StoredSession {
+    pub(super) username: String,
+    pub(super) account_id: String,
+    /// Secret.
+    pub(super) token: String,
+    pub(super) expire_time_ms: i64,
+    /// How much this user has seen, hexadecimal: the next command must not see less, whichever replica it asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) read_token: Option<String>,
+}
+
+impl SessionFile {
+    /// The file that the user named, or the usual one.
+    pub(super) fn at(named: Option<PathBuf>) -> Result<Self, Failure> {
+        let state_home = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        let usual = state_home
+            .filter(|dir| dir.is_absolute())
+            .or_else(|| home.map(|home| home.join(".local/state")))
+            .map(|state| state.join("chat/session.toml"));
+        let no_place = || {
+            Failure::Usage(
+                "there is no home directory for the session file; name one with --session".into(),
+            )
+        };
+        Ok(Self {
+            path: named.or(usual).ok_or_else(no_place)?,
+        })
+    }
+
+    /// The session that is kept; none where nobody is logged in.
+    pub(super) fn load(&self) -> Result<Option<StoredSession>, Failure> {
+        let text = match fs::read_to_string(&self.path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(self.unusable(e)),
+        };
+        self.close_to_others()?;
+        let session = toml::from_str(&text).map_err(|e| self.unusable(e.message().to_owned()))?;
+        Ok(Some(session))
+    }
+
+    /// Keeps a session. Whoever reads the file at the same time sees the old or the new one, whole.
+    pub(super) fn store(&self, session: &StoredSession) -> Result<(), Failure> {
+        let text = toml::to_string(session).map_err(|e| self.unusable(e))?;
+        self.replace(text.as_bytes()).map_err(|e| self.unusable(e))
+    }
+
+    /// Forgets the session.
+    pub(super) fn remove(&self) -> Result<(), Failure> {
+        match fs::remove_file(&self.path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(self.unusable(e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn replace(&self, content: &[u8]) -> io::Result<()> {
+        let folder = match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
+        // Beside the file, so that the renaming does not cross file systems; new, so that nobody has it open.
+        let new = folder.join(format!(".session-{}.new", uuid::Uuid::new_v4()));
+        let written = write_new(&new, content).and_then(|()| fs::rename(&new, &self.path));
+        if written.is_err() {
+            let _ = fs::remove_file(&new);
+            return written;
+        }
+        File::open(folder)?.sync_all()
+    }
+
+    /// A session file that others could read is closed to them, and the user hears of it.
+    fn close_to_others(&self) -> Result<(), Failure> {
+        let mode = fs::metadata(&self.path)
+            .map_err(|e| self.unusable(e))?
+            .permissions()
+            .mode();
+        if mode & 0o077 == 0 {
+            return Ok(());
+        }
+        fs::set_permissions(&self.path, Permissions::from_mode(OWNER_ONLY))
+            .map_err(|e| self.unusable(e))?;
+        note(&format!(
+            "warning: others could read the session file {} (mode {:o}); it is yours alone again (mode 600). \
+             If somebody may have read it, end all sessions with `chat-client logout --all`",
+            self.path.display(),
+            mode & 0o777,
+        ));
+        Ok(())
+    }
+
+    fn unusable(&self, problem: impl ToString) -> Failure {
+        Failure::SessionFile {
+            path: self.path.clone(),
+            problem: problem.to_string(),
+        }
+    }
+}
+
+fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(OWNER_ONLY)
+        .open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> StoredSession {
+        StoredSession {
+            username: "alice".into(),
+            account_id: "id".into(),
+            token: "s3cret".into(),
+            expire_time_ms: 7,
+            read_token: None,
+        }
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).expect("a file").permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn only_the_owner_may_read_it_and_nothing_else_is_left_behind() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("state/chat/session.toml");
+        let file = SessionFile::at(Some(path.clone())).expect("named");
+        assert_eq!(file.load().expect("no file"), None);
+        file.store(&session()).expect("stored");
+        file.store(&StoredSession {
+            read_token: Some("ff".into()),
+            ..session()
+        })
+        .expect("stored");
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(mode(path.parent().expect("a parent")), 0o700);
+        assert_eq!(
+            file.load().expect("readable").and_then(|s| s.read_token),
+            Some("ff".into())
+        );
+        assert_eq!(
+            fs::read_dir(path.parent().expect("a parent"))
+                .expect("a folder")
+                .count(),
+            1
+        );
+        file.remove().expect("removed");
+        file.remove().expect("removed before");
+        assert_eq!(file.load().expect("no file"), None);
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_closed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("session.toml");
+        let file = SessionFile::at(Some(path.clone())).expect("named");
+        file.store(&session()).expect("stored");
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("own file");
+        assert_eq!(file.load().expect("readable"), Some(session()));
+        assert_eq!(mode(&path), 0o600);
+    }
+
+    #[test]
+    fn a_spoilt_file_is_named_and_its_secret_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("session.toml");
+        fs::write(&path, "token = \"s3cret\"\n???").expect("written");
+        let error = SessionFile::at(Some(path))
+            .expect("named")
+            .load()
+            .expect_err("spoilt");
+        assert!(error.to_string().contains("session.toml"), "{error}");
+        assert!(!error.to_string().contains("s3cret"), "{error}");
+    }
+}
