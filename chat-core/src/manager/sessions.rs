@@ -41,8 +41,13 @@ impl<S: KeyValue> AccountManager<S> {
             .rows
             .require(&AccountKey(party.number))?
             .sessions_closed_at;
-        // Closing wins over opening, whichever comes first in a merge.
-        if before.is_some() || (call.origin == Origin::Reproposed && call.at <= closed_at) {
+        // Closing wins over opening, whichever comes first in a merge; but nobody closes the sessions of others.
+        let is_closed = match &before {
+            Some(SessionRow::Closed { account: by }) => *by == account,
+            Some(SessionRow::Open(_)) => true,
+            None => false,
+        };
+        if is_closed || (call.origin == Origin::Reproposed && call.at <= closed_at) {
             return Err(Fault::Rejected(Rejection::SessionClosed { session }));
         }
 
@@ -55,8 +60,9 @@ impl<S: KeyValue> AccountManager<S> {
             expires_at,
             tokens: vec![token],
         };
+        let open = SessionRow::Open(open);
         self.rows
-            .insert(&SessionKey(session), &SessionRow::Open(open))?;
+            .set(&SessionKey(session), before.as_ref(), &open)?;
         self.rows.insert(
             &AccountSessionKey {
                 account: party.number,
