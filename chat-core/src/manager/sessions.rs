@@ -55,7 +55,6 @@ impl<S: KeyValue> AccountManager<S> {
         let open = OpenSession {
             account,
             number: party.number,
-            credential: verified,
             opened_at: call.at,
             expires_at,
             tokens: vec![token],

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{KeyReader, KeyWriter, RowKey, account::AccountNumber};
 use crate::values::{
     id::{AccountId, SessionId},
-    secret::{CredentialVersion, TokenHash},
+    secret::TokenHash,
     time::Timestamp,
 };
 
@@ -40,7 +40,6 @@ pub(crate) enum SessionRow {
 pub(crate) struct OpenSession {
     pub(crate) account: AccountId,
     pub(crate) number: AccountNumber,
-    pub(crate) credential: CredentialVersion,
     pub(crate) opened_at: Timestamp,
     pub(crate) expires_at: Timestamp,
     /// Each opens the session: one per retry of the login.
@@ -111,7 +110,6 @@ mod tests {
         let open = OpenSession {
             account: AccountId::derive(request),
             number: AccountNumber::new(7),
-            credential: CredentialVersion::set_by(request),
             opened_at: Timestamp::from_millis(3),
             expires_at: Timestamp::from_millis(4),
             tokens: vec![
