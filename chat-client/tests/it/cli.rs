@@ -189,9 +189,6 @@ fn nobody_listening_nobody_leading_and_nobody_answering_are_three_things() {
     let cluster = Cluster::start(1);
     let alice = User::logged_in(&cluster, "alice");
     cluster.script(0, vec![Step::Refuse(no_leader()); 1000]);
-    let ran = alice.run(&["send", "alice", "x", "--timeout", "100ms"]);
-    // Everything behind the recipient is the message.
-    assert_eq!(ran.code, 6, "{ran:?}");
     let ran = alice.run(&["--timeout", "100ms", "whoami"]).expect_code(6);
     assert!(ran.err.contains("no leader is known"), "{ran:?}");
     cluster.script_clear(0);

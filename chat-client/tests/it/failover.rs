@@ -253,6 +253,7 @@ async fn many_calls_that_meet_one_loss_tell_it_once() {
 async fn a_session_that_has_ended_does_not_stand_in_the_way_of_a_new_one() {
     let cluster = Cluster::start(1);
     let alice = cluster.user("alice").await;
+    alice.register("bob", "password").await.unwrap();
     alice.login("alice", "password").await.unwrap();
     assert!(
         cluster.met().iter().all(|m| !m.authorized),

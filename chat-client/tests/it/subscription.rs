@@ -8,7 +8,7 @@ use chat_client::{
 };
 use tonic::Code;
 
-use crate::fake::{Cluster, Step, StreamStep, refusal};
+use crate::fake::{Cluster, Step, StreamStep, no_leader, refusal};
 
 async fn subscribe(client: &Client) -> Subscription {
     client.subscribe(SubscribeOptions::default()).await.unwrap()
@@ -38,7 +38,8 @@ async fn nothing_more(subscription: &mut Subscription) {
     let quiet = Duration::from_millis(200);
     while let Ok(event) = tokio::time::timeout(quiet, subscription.next()).await {
         match event.unwrap().unwrap() {
-            Event::Connected { .. } | Event::Reset => {}
+            Event::Connected { .. } | Event::Reset | Event::MessageSent(_) => {}
+            Event::MessagesDelivered { .. } => {}
             other => panic!("{other:?}"),
         }
     }
@@ -68,7 +69,11 @@ async fn it_resumes_behind_the_last_event_whatever_ends_the_stream() {
         for n in 0..5 {
             cluster.post("bob", "alice", &n.to_string());
         }
-        let silence_deadline = Duration::from_millis(300);
+        // Only the silent one may need the deadline.
+        let silence_deadline = match ending {
+            StreamStep::SilentAfter(_) => Duration::from_millis(300),
+            _ => Duration::from_secs(3600),
+        };
         let options = SubscribeOptions {
             silence_deadline,
             ..Default::default()
@@ -83,6 +88,8 @@ async fn it_resumes_behind_the_last_event_whatever_ends_the_stream() {
         assert_eq!(bodies(&mut subscription, 1).await, ["5"], "{ending:?}");
         nothing_more(&mut subscription).await;
         assert_eq!(cluster.met_by("Subscribe")[..2], [0, 1], "{ending:?}");
+        let tokens = cluster.ids_of("Subscribe");
+        assert!(tokens[0].is_empty() && !tokens[1].is_empty(), "{tokens:?}");
     }
 }
 
@@ -232,11 +239,43 @@ async fn a_switch_of_the_replica_is_told() {
 #[tokio::test]
 async fn streams_that_keep_ending_do_not_spin() {
     let (cluster, alice) = two(1).await;
-    cluster.script_streams(0, vec![StreamStep::EndAfter(0); 6]);
+    cluster.script_streams(0, vec![StreamStep::EndAfter(0); 100_000]);
     let mut subscription = subscribe(&alice).await;
     cluster.post("bob", "alice", "patience");
+    let reading = bodies(&mut subscription, 1);
+    assert!(
+        tokio::time::timeout(Duration::from_millis(500), reading)
+            .await
+            .is_err()
+    );
+    // Pauses that double from 10 ms leave room for less than ten; without them there would be hundreds.
+    let attempts = cluster.met_by("Subscribe").len();
+    assert!((2..50).contains(&attempts), "{attempts}");
+    cluster.script_clear(0);
     assert_eq!(bodies(&mut subscription, 1).await, ["patience"]);
-    assert_eq!(cluster.met_by("Subscribe").len(), 7);
+}
+
+#[tokio::test]
+async fn a_confirmation_outlives_the_deadline_of_a_call_under_its_request_id() {
+    let cluster = Cluster::start(1);
+    let client = cluster
+        .builder()
+        .total_deadline(Duration::from_millis(50))
+        .connect()
+        .await;
+    let alice = client.unwrap();
+    alice.register("alice", "password").await.unwrap();
+    alice.login("alice", "password").await.unwrap();
+    cluster.post("alice", "alice", "once");
+    cluster.script(0, vec![Step::Refuse(no_leader()); 20]);
+    let mut subscription = subscribe(&alice).await;
+    assert_eq!(bodies(&mut subscription, 1).await, ["once"]);
+    nothing_more(&mut subscription).await;
+    while cluster.store().confirmations.is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(cluster.met_by("ConfirmDelivery").len(), 21);
+    assert_eq!(cluster.ids_of("ConfirmDelivery").len(), 1);
 }
 
 #[tokio::test]

@@ -120,6 +120,8 @@ pub(super) async fn account_events(
 fn tell(event: Event, screen: &Screen, state: &Mutex<State>) {
     match event {
         Event::MessageReceived(message) => screen.say(&line(&message, &mut lock(state))),
+        // A note to oneself is received, too.
+        Event::MessageSent(message) if message.sender.id == message.recipient.id => {}
         Event::MessageSent(message) => {
             let mut state = lock(state);
             if let Some(message) = state.seen_sent(message) {

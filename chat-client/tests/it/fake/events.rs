@@ -26,7 +26,8 @@ impl EventService for Node {
             .unwrap()
             .pop_front()
             .unwrap_or(StreamStep::Serve);
-        self.note("Subscribe", "", &request);
+        let token = format!("{:?}", request.get_ref().resume_token);
+        self.note("Subscribe", token.trim_matches(&['[', ']'][..]), &request);
         let name = self.caller(&request)?;
         if let StreamStep::Refuse(status) = step {
             return Err(status);

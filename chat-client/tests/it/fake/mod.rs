@@ -65,7 +65,7 @@ pub(crate) enum StreamStep {
 pub(crate) struct Met {
     pub(crate) replica: usize,
     pub(crate) method: &'static str,
-    /// Empty for reads.
+    /// Empty for reads; for a subscription, its resume token.
     pub(crate) request_id: String,
     pub(crate) no_proxy: bool,
     pub(crate) authorized: bool,
@@ -171,8 +171,11 @@ impl Cluster {
             .extend(steps);
     }
 
+    /// From now on the replica does what it should.
     pub(crate) fn script_clear(&self, replica: usize) {
-        self.replicas[replica].scripts.calls.lock().unwrap().clear();
+        let scripts = &self.replicas[replica].scripts;
+        scripts.calls.lock().unwrap().clear();
+        scripts.streams.lock().unwrap().clear();
     }
 
     pub(crate) fn script_streams(
@@ -188,6 +191,7 @@ impl Cluster {
             .extend(steps);
     }
 
+    #[cfg(feature = "cli")]
     pub(crate) fn leader(&self, replica: Option<usize>) {
         *self.shared.leader.lock().unwrap() = replica;
     }
