@@ -17,6 +17,7 @@ use chat_client::api::event_service_server::EventServiceServer;
 use chat_client::api::message_service_server::MessageServiceServer;
 use chat_client::{Builder, Client, ERROR_DOMAIN, Reason};
 use tokio::sync::watch;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -290,7 +291,7 @@ impl Replica {
                     .add_service(MessageServiceServer::new(node.clone()))
                     .add_service(EventServiceServer::new(node.clone()))
                     .add_service(ClusterServiceServer::new(node))
-                    .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
+                    .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
                 tokio::select! {
                     result = server => result.unwrap(),
                     _ = killed.changed() => {}
