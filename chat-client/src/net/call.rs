@@ -131,8 +131,9 @@ impl Net {
             Purpose::Message => Resent::Message,
             Purpose::Read | Purpose::Write | Purpose::Stream => Resent::Nothing,
         };
-        let switches = self
-            .state()
+        // Told before anybody else can note something, so that observers see one order.
+        let mut state = self.state();
+        let switches = state
             .pool
             .answered(replica, &course.lost, &course.tried, resent);
         for switch in switches {

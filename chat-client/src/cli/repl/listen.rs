@@ -32,11 +32,7 @@ pub(super) async fn client_events(
     loop {
         tokio::select! {
             event = events.next() => match event {
-                Some(event @ ClientEvent::ReplicaSwitched { .. })
-                    if !held.is_empty() || *outgoing.borrow() == Outgoing::Message =>
-                {
-                    held.push(event);
-                }
+                Some(event @ ClientEvent::ReplicaSwitched { .. }) => held.push(event),
                 Some(event) => say_all(&screen, &[event]),
                 None => return,
             },
