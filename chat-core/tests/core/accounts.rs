@@ -1,6 +1,8 @@
 //! Registering, changing passwords, deleting.
 
-use chat_core::{AccountStatus, CommandBody, Outcome, Rejection, SessionPolicy, Username};
+use chat_core::{
+    AccountStatus, CommandBody, Outcome, Progress, Rejection, SessionPolicy, Username,
+};
 
 use crate::world::{World, create, delivered, hash, heard, name, write};
 
@@ -132,16 +134,7 @@ fn what_nobody_sees_any_more_is_swept_away() {
         world.run(CommandBody::DeleteAccount { account }).unwrap();
     }
     // Small steps, so that each begins where the last one stopped.
-    let mut steps = 0;
-    loop {
-        let before = world.now;
-        steps += 1;
-        match world.run(CommandBody::Expire { before, limit: 7 }).unwrap() {
-            Outcome::Expired { visited, .. } if visited <= 7 && visited > 0 => {}
-            Outcome::Expired { visited: 0, .. } => break,
-            other => panic!("{other:?}"),
-        }
-    }
+    let steps = clean_up(&mut world, 7);
     assert!(steps > 20, "{steps}");
     assert_eq!(world.manager.stats().messages, 0);
 
@@ -153,17 +146,7 @@ fn what_nobody_sees_any_more_is_swept_away() {
         .unwrap();
     world.pass(crate::world::DAY * 31);
     world.register("later");
-    while world
-        .run(CommandBody::Expire {
-            before: world.now,
-            limit: 10_000,
-        })
-        .unwrap()
-        == (Outcome::Expired {
-            visited: 10_000,
-            progress: chat_core::Progress::More,
-        })
-    {}
+    clean_up(&mut world, 10_000);
     let per_account = 2;
     let of_later = 5 + 1; // its rows, and the answer to its registration
     let of_expiries = 1 + 1; // the counters, and the answer to the last clean-up
@@ -173,4 +156,26 @@ fn what_nobody_sees_any_more_is_swept_away() {
         empty + 4 * per_account + of_later + of_expiries,
         "{rows} rows"
     );
+}
+
+/// Cleans up until nothing is left to do; says in how many steps.
+fn clean_up(world: &mut World, limit: u32) -> usize {
+    for step in 0..1_000 {
+        let before = world.now;
+        match world.run(CommandBody::Expire { before, limit }).unwrap() {
+            Outcome::Expired {
+                visited,
+                progress: Progress::More,
+            } => assert_eq!(visited, limit),
+            Outcome::Expired {
+                visited,
+                progress: Progress::Done,
+            } => {
+                assert!(visited < limit);
+                return step + 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    panic!("the clean-up never ends");
 }

@@ -193,6 +193,35 @@ fn a_message_is_six_rows() {
 }
 
 #[test]
+fn a_list_looks_only_at_names_that_start_as_the_pattern_does() {
+    let mut counted = Counted::new();
+    for number in 0..50 {
+        counted.register(&format!("aa{number}"));
+        counted.register(&format!("ba{number}"));
+        counted.register(&format!("ca{number}"));
+    }
+    let pattern = Pattern::parse("ba4*").unwrap();
+    for after in [None, Some("aa0"), Some("ba1"), Some("ba4")] {
+        let after = after.map(crate::world::name);
+        let mut listed = 0;
+        let cost = counted.cost(|manager| {
+            let Ok(page) = manager.accounts(&pattern, after.as_ref(), 100);
+            listed = page.items.len();
+        });
+        let expected = if after == Some(crate::world::name("ba4")) {
+            10
+        } else {
+            11
+        };
+        assert_eq!(
+            (listed, cost.scanned),
+            (expected, expected as u64),
+            "{after:?}"
+        );
+    }
+}
+
+#[test]
 fn opening_reads_one_row() {
     let mut world = World::new();
     let ada = world.register("ada");
