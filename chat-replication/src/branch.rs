@@ -18,7 +18,9 @@ impl BranchTable {
     /// A table from its stored parts: epochs with their first indexes, both growing, and the last index of the log.
     /// `None` where the parts contradict each other.
     pub fn from_parts(epochs: Vec<(Epoch, Index)>, last: Index) -> Option<BranchTable> {
-        let grows = epochs.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1);
+        let grows = epochs
+            .windows(2)
+            .all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1);
         let inside = match (epochs.first(), epochs.last()) {
             (Some(first), Some(newest)) => first.1 >= 1 && newest.1 <= last,
             _ => last == 0,
@@ -38,8 +40,15 @@ impl BranchTable {
 
     /// Where the last entry stands. Its default value for an empty log.
     pub fn last(&self) -> Position {
-        let epoch = self.epochs.last().map(|(epoch, _)| *epoch).unwrap_or_default();
-        Position { epoch, index: self.last }
+        let epoch = self
+            .epochs
+            .last()
+            .map(|(epoch, _)| *epoch)
+            .unwrap_or_default();
+        Position {
+            epoch,
+            index: self.last,
+        }
     }
 
     /// The epoch of the entry at an index that the log holds.
@@ -66,13 +75,23 @@ impl BranchTable {
 
     /// Index of the last entry of an epoch that the log has entries of.
     pub fn last_of(&self, epoch: Epoch) -> Option<Index> {
-        let at = self.epochs.binary_search_by_key(&epoch, |(epoch, _)| *epoch).ok()?;
-        Some(self.epochs.get(at + 1).map_or(self.last, |(_, next)| next - 1))
+        let at = self
+            .epochs
+            .binary_search_by_key(&epoch, |(epoch, _)| *epoch)
+            .ok()?;
+        Some(
+            self.epochs
+                .get(at + 1)
+                .map_or(self.last, |(_, next)| next - 1),
+        )
     }
 
     /// Index of the first entry of an epoch, its view start.
     pub fn first_of(&self, epoch: Epoch) -> Option<Index> {
-        let at = self.epochs.binary_search_by_key(&epoch, |(epoch, _)| *epoch).ok()?;
+        let at = self
+            .epochs
+            .binary_search_by_key(&epoch, |(epoch, _)| *epoch)
+            .ok()?;
         Some(self.epochs[at].1)
     }
 
@@ -80,7 +99,10 @@ impl BranchTable {
     pub fn common_ancestor(&self, other: &BranchTable) -> Position {
         for (epoch, _) in self.epochs.iter().rev() {
             if let (Some(mine), Some(theirs)) = (self.last_of(*epoch), other.last_of(*epoch)) {
-                return Position { epoch: *epoch, index: mine.min(theirs) };
+                return Position {
+                    epoch: *epoch,
+                    index: mine.min(theirs),
+                };
             }
         }
         Position::default()
@@ -92,10 +114,21 @@ impl BranchTable {
     ///
     /// Where the position does not follow the last one: the caller has verified it.
     pub fn append(&mut self, position: Position) {
-        assert_eq!(position.index, self.last + 1, "an entry is appended behind the last one");
+        assert_eq!(
+            position.index,
+            self.last + 1,
+            "an entry is appended behind the last one"
+        );
         let newest = self.last().epoch;
-        assert!(position.epoch >= newest, "epochs never go back within a log");
-        if self.epochs.last().is_none_or(|(epoch, _)| *epoch < position.epoch) {
+        assert!(
+            position.epoch >= newest,
+            "epochs never go back within a log"
+        );
+        if self
+            .epochs
+            .last()
+            .is_none_or(|(epoch, _)| *epoch < position.epoch)
+        {
             self.epochs.push((position.epoch, position.index));
         }
         self.last = position.index;
@@ -104,7 +137,9 @@ impl BranchTable {
     /// Forgets everything behind an index.
     pub fn truncate(&mut self, last: Index) {
         self.last = self.last.min(last);
-        let keep = self.epochs.partition_point(|(_, first)| *first <= self.last);
+        let keep = self
+            .epochs
+            .partition_point(|(_, first)| *first <= self.last);
         self.epochs.truncate(keep);
     }
 }

@@ -21,6 +21,8 @@ pub struct Standing {
     pub in_view: Option<Epoch>,
     /// The live leader or candidate that it knows of, itself included.
     pub leader: Option<Epoch>,
+    /// The version of its state machine.
+    pub apply_version: u32,
 }
 
 /// A message between two replicas of one cluster. Any of them may be lost, repeated, delayed or reordered.
@@ -46,6 +48,9 @@ pub enum Message {
         members: Vec<ReplicaId>,
         /// The epoch of the leader that handed leadership over to the sender, if one did.
         ticket: Option<Epoch>,
+        /// What the receiver had promised when it said where it stands: with a later promise the decision would have
+        /// been another, so it refuses.
+        seen: Epoch,
     },
     /// The promise, durable.
     Promise {

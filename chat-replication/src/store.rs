@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::branch::BranchTable;
-use crate::types::{ClusterId, Entry, Epoch, Index, Orphan, Payload, Position, ReplicaId, StoreUuid, ViewStart};
+use crate::types::{
+    ClusterId, Entry, Epoch, Index, Orphan, Payload, Position, ReplicaId, StoreUuid, ViewStart,
+};
 
 /// Whose store this is. Written once, when it is created.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -51,7 +53,10 @@ pub struct Persist {
 impl Persist {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.promised.is_none() && self.truncate.is_none() && self.append.is_empty() && self.forget.is_empty()
+        self.promised.is_none()
+            && self.truncate.is_none()
+            && self.append.is_empty()
+            && self.forget.is_empty()
     }
 }
 
@@ -75,10 +80,16 @@ pub trait Store: Send {
 
     /// Entries from `from` up to and including `through`, cut off once `max_bytes` of payload are reached but never
     /// before the first entry. Fails where the log does not hold the range.
-    fn entries(&self, from: Index, through: Index, max_bytes: usize) -> Result<Vec<Entry>, StoreError>;
+    fn entries(
+        &self,
+        from: Index,
+        through: Index,
+        max_bytes: usize,
+    ) -> Result<Vec<Entry>, StoreError>;
 
     /// Orphans in the order of their origins, behind `after` if given, cut off like entries are.
-    fn orphans(&self, after: Option<Position>, max_bytes: usize) -> Result<Vec<Orphan>, StoreError>;
+    fn orphans(&self, after: Option<Position>, max_bytes: usize)
+    -> Result<Vec<Orphan>, StoreError>;
 }
 
 /// The branch table once a batch is written.
@@ -96,7 +107,10 @@ pub(crate) fn branches_after(branches: &BranchTable, batch: &Persist) -> BranchT
         let epochs = after.epochs().len();
         after.append(entry.position);
         let begins = after.epochs().len() > epochs;
-        assert!(!begins || matches!(entry.payload, Payload::ViewStart(_)), "an epoch begins with its view start");
+        assert!(
+            !begins || matches!(entry.payload, Payload::ViewStart(_)),
+            "an epoch begins with its view start"
+        );
     }
     after
 }

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// A replica's number. Lower ids are preferred as leaders.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 pub struct ReplicaId(pub u32);
 
 impl fmt::Display for ReplicaId {
@@ -17,7 +19,9 @@ impl fmt::Display for ReplicaId {
 }
 
 /// Names a cluster. Replicas of different clusters never talk.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 pub struct ClusterId(pub Uuid);
 
 impl fmt::Display for ClusterId {
@@ -28,12 +32,16 @@ impl fmt::Display for ClusterId {
 
 /// Names one disk: drawn at random when a store is created, so that a wiped or swapped disk is never taken for the one
 /// that made the old promises.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 pub struct StoreUuid(pub Uuid);
 
 /// A leader's reign. Ordered by number, then replica, then store, and therefore never minted twice, not even by a
 /// replica whose disk was wiped.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 pub struct Epoch {
     /// Grows with every view.
     pub number: u64,
@@ -54,7 +62,9 @@ pub type Index = u64;
 
 /// A log index together with the epoch of the entry there. Two logs that hold an entry of the same position are equal up
 /// to it. Ordered by epoch first: of two logs, the one with the greater last position is the donor.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 pub struct Position {
     /// The epoch that the entry was appended in.
     pub epoch: Epoch,
@@ -82,7 +92,9 @@ pub struct Member {
 }
 
 /// What a view needs to start.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 pub enum Mode {
     /// One replica is enough. Forks that a partition makes are merged.
     #[default]

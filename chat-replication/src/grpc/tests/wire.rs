@@ -102,6 +102,7 @@ fn message() -> impl Strategy<Value = Message> {
                     newest,
                     in_view: Some(epoch),
                     leader: None,
+                    apply_version: 1,
                 },
             }
         }),

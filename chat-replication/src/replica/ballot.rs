@@ -1,0 +1,187 @@
+//! Asking around whether a view may be started. Nothing changes by it, here or there, so all waiting is done here.
+
+use std::collections::BTreeMap;
+
+use super::judge::{Case, Verdict, Waiting, judge};
+use super::state::State;
+use super::{Mutation, Replica};
+use crate::message::{Message, Standing};
+use crate::types::{Epoch, ReplicaId};
+
+/// A question to all replicas, and the answers so far.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Ballot {
+    round: u64,
+    pub(super) standings: BTreeMap<ReplicaId, Standing>,
+    since: u64,
+    ask_again: u64,
+    /// The epoch of the leader that wants this replica to lead.
+    pub(super) ticket: Option<Epoch>,
+}
+
+impl Replica {
+    /// Where this replica stands.
+    pub(super) fn standing(&self) -> Standing {
+        Standing {
+            store: self.identity.store,
+            promised: self.log.promised,
+            branches: self.log.branches.clone(),
+            newest: self.log.newest().map(|(_, start)| start.clone()),
+            in_view: self.in_view,
+            leader: self.live_leader(),
+            apply_version: self.apply_version,
+        }
+    }
+
+    pub(super) fn on_pre_ballot(&mut self, from: ReplicaId, round: u64) {
+        let standing = self.standing();
+        self.send_after(from, Message::PreBallotAnswer { round, standing });
+    }
+
+    /// Asks everybody. A leader does it to change its view, a replica without a leader to become one.
+    pub(super) fn begin_ballot(&mut self, ticket: Option<Epoch>) {
+        let round = self.random.wrapping_add(self.now);
+        self.ballot = Some(Ballot {
+            round,
+            standings: BTreeMap::new(),
+            since: self.now,
+            ask_again: self.now + self.settings.ballot,
+            ticket,
+        });
+        self.ask();
+        self.consider_ballot();
+    }
+
+    fn ask(&mut self) {
+        let Some(ballot) = &mut self.ballot else {
+            return;
+        };
+        let round = ballot.round;
+        for id in self.others() {
+            self.send_after(id, Message::PreBallot { round });
+        }
+    }
+
+    pub(super) fn on_answer(&mut self, from: ReplicaId, round: u64, standing: Standing) {
+        self.seen_number = self.seen_number.max(standing.promised.number);
+        let Some(ballot) = &mut self.ballot else {
+            return;
+        };
+        if ballot.round == round {
+            ballot.standings.insert(from, standing);
+            self.consider_ballot();
+        }
+    }
+
+    pub(super) fn tick_ballot(&mut self) {
+        let now = self.now;
+        let Some(ballot) = &mut self.ballot else {
+            if matches!(self.state, State::Seeking) && now >= self.next_ballot {
+                self.begin_ballot(None);
+            }
+            return;
+        };
+        if ballot.ticket.is_some() && now - ballot.since > self.settings.hand_over {
+            self.ballot = None;
+            return;
+        }
+        if now >= ballot.ask_again {
+            ballot.ask_again = now + self.settings.ballot;
+            self.ask();
+        }
+        self.consider_ballot();
+    }
+
+    /// Decides from the answers so far, and goes on to ask for promises where they allow it.
+    pub(super) fn consider_ballot(&mut self) {
+        let Some(mut ballot) = self.ballot.take() else {
+            return;
+        };
+        ballot.standings.retain(|id, _| !self.suspects(*id));
+        ballot.standings.insert(self.me(), self.standing());
+
+        let entitled = matches!(self.state, State::Leading(_)) || ballot.ticket.is_some();
+        if !entitled && let Some((epoch, gone)) = self.other_leader(&ballot.standings) {
+            self.waiting = Some(Waiting::Leader(epoch));
+            // Those who do not know yet that it is gone will in a moment.
+            self.next_ballot = self.now
+                + if gone {
+                    1
+                } else {
+                    self.jitter(self.settings.ballot)
+                };
+            return;
+        }
+        match self.judge(&ballot.standings, None) {
+            Verdict::Wait(waiting) => {
+                self.waiting = Some(waiting);
+                self.ballot = Some(ballot);
+            }
+            Verdict::Go(plan) => self.stand(ballot, plan),
+        }
+    }
+
+    /// A live leader or candidate that somebody else knows of, and whether there is evidence here that it is gone.
+    fn other_leader(&self, standings: &BTreeMap<ReplicaId, Standing>) -> Option<(Epoch, bool)> {
+        let newest = self
+            .log
+            .newest()
+            .map(|(epoch, _)| epoch)
+            .unwrap_or_default();
+        standings
+            .values()
+            .filter_map(|standing| standing.leader)
+            .filter(|epoch| epoch.replica != self.me() && *epoch >= newest)
+            .max()
+            .map(|epoch| {
+                let gone = self
+                    .peers
+                    .get(&epoch.replica)
+                    .is_some_and(|peer| peer.refused);
+                (epoch, gone)
+            })
+    }
+
+    pub(super) fn judge(
+        &self,
+        standings: &BTreeMap<ReplicaId, Standing>,
+        named: Option<&[ReplicaId]>,
+    ) -> Verdict {
+        let grace_over = self
+            .leaderless_since
+            .is_some_and(|since| self.now - since > self.settings.recovery_grace)
+            || self.is_broken(Mutation::NeverWaits);
+        judge(&Case {
+            me: self.me(),
+            standings,
+            seeds: &self.seeds,
+            suspected: &self.suspected(),
+            lagging: &self.lagging(),
+            grace_over,
+            catch_up_limit: self.settings.catch_up_limit,
+            named,
+        })
+    }
+
+    /// The leader is gone or was never there: sets when to ask around. The preferred replica asks at once if everybody
+    /// who is missing is known to be gone; the more are merely silent the longer it waits, so that of two sides of a
+    /// partition the larger one goes first.
+    pub(super) fn schedule_ballot(&mut self) {
+        let silent = self.silent_count() * self.settings.ballot;
+        let wait = self.rank() * self.settings.stagger + silent;
+        let jitter = if wait == 0 {
+            0
+        } else {
+            self.jitter(self.settings.stagger)
+        };
+        self.next_ballot = self.now + wait + jitter;
+        if self.next_ballot == self.now {
+            self.begin_ballot(None);
+        }
+    }
+
+    /// Some ticks, at least one and at most `most`.
+    pub(super) fn jitter(&self, most: u64) -> u64 {
+        1 + (self.random >> 8).wrapping_add(self.now) % most.max(1)
+    }
+}

@@ -1,0 +1,392 @@
+//! From the decision to start a view to its first entry: promises, then the newest log.
+//!
+//! Prepare names the members, and the view starts with exactly those or not at all. So a replica that promised a view
+//! without itself knows that it is out, and one that promised a view with itself knows that nothing can be acknowledged
+//! there without it: should the candidate die, it is still in the view that it was in.
+
+use std::collections::BTreeMap;
+
+use super::ballot::Ballot;
+use super::following::well_formed;
+use super::judge::{Plan, Verdict};
+use super::progress::Progress;
+use super::state::{Leading, State};
+use super::{Mutation, Note, Outgoing, Replica};
+use crate::branch::BranchTable;
+use crate::message::{Message, Standing};
+use crate::types::{Configuration, Entry, Epoch, Payload, Position, ReplicaId, ViewStart};
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Candidate {
+    pub(super) epoch: Epoch,
+    pub(super) members: Vec<ReplicaId>,
+    /// It led before, and only changes its view.
+    pub(super) led: bool,
+    /// Who answered the ballot, this replica excluded, and what they had promised then: asked for a promise, members to
+    /// be or not.
+    asked: BTreeMap<ReplicaId, Epoch>,
+    /// Whose promise counts for the decision.
+    awaited: Vec<ReplicaId>,
+    ticket: Option<Epoch>,
+    promises: BTreeMap<ReplicaId, Standing>,
+    since: u64,
+    ask_again: u64,
+    next_heartbeat: u64,
+    catching_up: Option<CatchingUp>,
+}
+
+/// All promises are there; the donor's log is on its way.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct CatchingUp {
+    donor: ReplicaId,
+    branches: BranchTable,
+    configuration: Configuration,
+    forced: bool,
+    ask_again: u64,
+}
+
+impl Candidate {
+    /// For how many ticks it has been gathering.
+    pub(super) fn waiting_for(&self, now: u64) -> u64 {
+        now - self.since
+    }
+
+    pub(super) fn needs(&self, id: ReplicaId) -> bool {
+        self.members.contains(&id) || self.awaited.contains(&id)
+    }
+}
+
+impl Replica {
+    /// Promises itself the epoch and asks the others to.
+    pub(super) fn stand(&mut self, ballot: Ballot, plan: Plan) {
+        let answers = ballot.standings.len() as u64;
+        let promised = ballot
+            .standings
+            .values()
+            .map(|standing| standing.promised.number)
+            .fold(self.seen_number.max(self.log.promised.number), u64::max);
+        let epoch = Epoch {
+            number: promised + answers,
+            replica: self.me(),
+            store: self.identity.store,
+        };
+        self.seen_number = epoch.number;
+        let me = self.me();
+        let asked: BTreeMap<ReplicaId, Epoch> = ballot
+            .standings
+            .iter()
+            .filter(|(id, _)| **id != me)
+            .map(|(id, standing)| (*id, standing.promised))
+            .collect();
+        let view = self.newest_view_of(&ballot.standings);
+        let awaited: Vec<ReplicaId> = asked
+            .keys()
+            .copied()
+            .filter(|id| plan.members.contains(id) || view.contains(id))
+            .filter(|id| !self.lagging().contains(id))
+            .collect();
+
+        self.note(Note::Preparing {
+            epoch,
+            members: plan.members.clone(),
+        });
+        self.log.promise(epoch);
+        self.waiting = None;
+        self.state = State::Candidate(Box::new(Candidate {
+            epoch,
+            members: plan.members,
+            led: self.leads().is_some(),
+            asked,
+            awaited,
+            ticket: ballot.ticket,
+            promises: BTreeMap::new(),
+            since: self.now,
+            ask_again: self.now + self.settings.ballot,
+            next_heartbeat: self.now,
+            catching_up: None,
+        }));
+        self.ask_for_promises();
+        self.consider_promises();
+    }
+
+    fn newest_view_of(&self, standings: &BTreeMap<ReplicaId, Standing>) -> Vec<ReplicaId> {
+        standings
+            .values()
+            .filter_map(|standing| {
+                let start = standing.newest.as_ref()?;
+                Some((standing.branches.last().epoch, &start.members))
+            })
+            .max_by_key(|(epoch, _)| *epoch)
+            .map(|(_, members)| members.clone())
+            .unwrap_or_default()
+    }
+
+    fn ask_for_promises(&mut self) {
+        let State::Candidate(candidate) = &self.state else {
+            return;
+        };
+        let missing: Vec<(ReplicaId, Message)> = candidate
+            .asked
+            .iter()
+            .filter(|(id, _)| !candidate.promises.contains_key(id))
+            .map(|(id, seen)| {
+                let prepare = Message::Prepare {
+                    epoch: candidate.epoch,
+                    members: candidate.members.clone(),
+                    ticket: candidate.ticket,
+                    seen: *seen,
+                };
+                (*id, prepare)
+            })
+            .collect();
+        for (id, prepare) in missing {
+            if self.is_broken(Mutation::PrepareBeforeSync) {
+                self.send(id, Outgoing::Message(prepare));
+            } else {
+                self.send_after(id, prepare);
+            }
+        }
+    }
+
+    pub(super) fn on_promise(&mut self, from: ReplicaId, epoch: Epoch, standing: Standing) {
+        let State::Candidate(candidate) = &mut self.state else {
+            return;
+        };
+        if candidate.epoch == epoch && candidate.catching_up.is_none() {
+            candidate.promises.insert(from, standing);
+            self.consider_promises();
+        }
+    }
+
+    /// Goes on once everybody who matters has promised, and what they say with the promise still allows it.
+    fn consider_promises(&mut self) {
+        let own = self.standing();
+        let me = self.me();
+        let State::Candidate(candidate) = &self.state else {
+            return;
+        };
+        let enough = if self.is_broken(Mutation::OnePromiseIsEnough) {
+            candidate.awaited.is_empty() || !candidate.promises.is_empty()
+        } else {
+            candidate
+                .awaited
+                .iter()
+                .all(|id| candidate.promises.contains_key(id))
+        };
+        if !enough {
+            return;
+        }
+        let mut standings = candidate.promises.clone();
+        standings.insert(me, own);
+        let members = candidate.members.clone();
+        let plan = match self.judge(&standings, Some(&members)) {
+            Verdict::Go(plan) => plan,
+            Verdict::Wait(_) => return self.abandon("what was promised does not allow it"),
+        };
+        let donor = if self.is_broken(Mutation::DonorByPromise) {
+            // Whoever answers for the highest epoch, whatever its log holds.
+            me
+        } else {
+            plan.donor
+        };
+        let branches = standings[&donor].branches.clone();
+        let now = self.now;
+        let State::Candidate(candidate) = &mut self.state else {
+            return;
+        };
+        candidate.catching_up = Some(CatchingUp {
+            donor,
+            branches,
+            configuration: plan.configuration,
+            forced: plan.forced,
+            ask_again: now,
+        });
+        self.catch_up();
+    }
+
+    /// Starts the view if the donor's whole log is here, else asks for what is missing.
+    fn catch_up(&mut self) {
+        let now = self.now;
+        let retry = self.settings.ballot * 2;
+        let State::Candidate(candidate) = &mut self.state else {
+            return;
+        };
+        let epoch = candidate.epoch;
+        let Some(catching_up) = &mut candidate.catching_up else {
+            return;
+        };
+        if self.log.branches.holds(catching_up.branches.last()) {
+            return self.start_view();
+        }
+        if now >= catching_up.ask_again {
+            catching_up.ask_again = now + retry;
+            let donor = catching_up.donor;
+            let after = self.log.branches.common_ancestor(&catching_up.branches);
+            self.send_after(donor, Message::Fetch { epoch, after });
+        }
+    }
+
+    pub(super) fn on_fetched(
+        &mut self,
+        from: ReplicaId,
+        epoch: Epoch,
+        previous: Position,
+        entries: Vec<Entry>,
+    ) {
+        let now = self.now;
+        let State::Candidate(candidate) = &mut self.state else {
+            return;
+        };
+        let Some(catching_up) = &mut candidate.catching_up else {
+            return;
+        };
+        let expected = candidate.epoch == epoch && catching_up.donor == from;
+        if !expected
+            || !self.log.branches.holds(previous)
+            || !well_formed(epoch, previous, &entries)
+        {
+            return;
+        }
+        // Only what the promise told of: nothing else is part of the decision.
+        let target = catching_up.branches.clone();
+        if entries.iter().any(|entry| !target.holds(entry.position)) {
+            return;
+        }
+        catching_up.ask_again = now + self.settings.ballot * 2;
+        self.take_all(entries);
+        self.catch_up();
+    }
+
+    fn start_view(&mut self) {
+        let State::Candidate(candidate) = std::mem::replace(&mut self.state, State::Seeking) else {
+            return;
+        };
+        let Candidate {
+            epoch,
+            members,
+            led,
+            promises,
+            catching_up,
+            ..
+        } = *candidate;
+        let Some(CatchingUp {
+            configuration,
+            forced,
+            ..
+        }) = catching_up
+        else {
+            return;
+        };
+        let apply_version = promises
+            .iter()
+            .filter(|(id, _)| members.contains(id))
+            .map(|(_, standing)| standing.apply_version)
+            .fold(self.apply_version, u32::min);
+        // What is not in the log yet cannot have been verified, so the branches tell where to begin with each.
+        let progress = promises
+            .iter()
+            .filter(|(id, standing)| {
+                members.contains(id) && configuration.votes(**id, standing.store)
+            })
+            .map(|(id, standing)| {
+                let ancestor = self.log.branches.common_ancestor(&standing.branches);
+                (*id, Progress::from(ancestor.index, self.now))
+            })
+            .collect();
+        let start = self.log.last().index + 1;
+        let payload = Payload::ViewStart(ViewStart {
+            members: members.clone(),
+            configuration,
+            forced,
+            apply_version,
+        });
+        self.log.append(Entry {
+            position: Position {
+                epoch,
+                index: start,
+            },
+            payload,
+        });
+        self.meet_peers();
+        self.state = State::Leading(Box::new(Leading {
+            epoch,
+            members,
+            start,
+            forced,
+            led,
+            established_at: None,
+            since: self.now,
+            progress,
+            next_heartbeat: self.now,
+            moved_at: self.now,
+            handing_over: None,
+            next_hand_over: self.now,
+            reproposed: Default::default(),
+            outpromised: false,
+        }));
+    }
+
+    pub(super) fn tick_candidate(&mut self) {
+        let now = self.now;
+        let State::Candidate(candidate) = &mut self.state else {
+            return;
+        };
+        if now - candidate.since > self.settings.view_timeout {
+            return self.abandon("it took too long");
+        }
+        let beat = now >= candidate.next_heartbeat;
+        if beat {
+            candidate.next_heartbeat = now + self.settings.heartbeat;
+        }
+        let again = now >= candidate.ask_again;
+        if again {
+            candidate.ask_again = now + self.settings.ballot;
+        }
+        let needed: Vec<ReplicaId> = candidate
+            .members
+            .iter()
+            .chain(&candidate.awaited)
+            .copied()
+            .collect();
+        if needed.iter().any(|id| self.suspects(*id)) {
+            return self.abandon("a replica that it needs is gone");
+        }
+        if beat {
+            self.send_heartbeats();
+        }
+        if again {
+            self.ask_for_promises();
+        }
+        self.catch_up();
+    }
+
+    /// Gives up the epoch, tells those who promised it, and begins anew.
+    pub(super) fn abandon(&mut self, why: &'static str) {
+        let (epoch, told) = match &self.state {
+            State::Candidate(candidate) => {
+                (candidate.epoch, candidate.asked.keys().copied().collect())
+            }
+            State::Leading(leading) => (leading.epoch, leading.members.clone()),
+            State::Seeking | State::Following(_) => return,
+        };
+        self.note(Note::Abandoned { epoch, why });
+        let me = self.me();
+        for id in told.into_iter().filter(|id| *id != me) {
+            let promised = self.log.promised;
+            self.send_after(
+                id,
+                Message::Refuse {
+                    epoch,
+                    promised,
+                    leader: None,
+                    leader_started: false,
+                },
+            );
+        }
+        self.state = State::Seeking;
+        self.ballot = None;
+        self.leaderless_since.get_or_insert(self.now);
+        self.refuse_queued();
+        self.next_ballot = self.now + self.jitter(self.settings.ballot) * (1 + self.rank());
+    }
+}

@@ -1,0 +1,427 @@
+//! Promises given, entries taken, leaders gained and lost.
+
+use super::state::{Following, State};
+use super::{Mutation, Note, Outgoing, Replica};
+use crate::message::{Message, Standing};
+use crate::types::{Entry, Epoch, Index, Payload, Position, ReplicaId};
+
+impl Replica {
+    /// The leader or candidate, itself included, that this replica holds to.
+    pub(super) fn live_leader(&self) -> Option<Epoch> {
+        match &self.state {
+            State::Seeking => None,
+            State::Candidate(candidate) => Some(candidate.epoch),
+            State::Leading(leading) => Some(leading.epoch),
+            State::Following(following) => self.is_live(following).then_some(following.epoch),
+        }
+    }
+
+    /// Its heartbeats arrive, it hears this replica, and it makes progress.
+    fn is_live(&self, following: &Following) -> bool {
+        let now = self.now;
+        let refused = self
+            .peers
+            .get(&following.leader)
+            .is_none_or(|peer| peer.refused);
+        !refused
+            && now - following.heard_at <= self.settings.suspect
+            && now - following.echoed_at <= self.settings.suspect
+            && following.stalled <= self.settings.view_timeout
+            && (following.started || now - following.since <= self.settings.view_timeout)
+    }
+
+    pub(super) fn tick_following(&mut self) {
+        self.check_leader();
+    }
+
+    pub(super) fn check_leader(&mut self) {
+        if let State::Following(following) = &self.state
+            && !self.is_live(following)
+        {
+            self.seek("the leader is gone");
+            self.schedule_ballot();
+        }
+    }
+
+    /// Promises the epoch and takes its leader or candidate for its own.
+    fn follow(&mut self, leader: ReplicaId, epoch: Epoch, members: Vec<ReplicaId>, known: bool) {
+        let before = self.leader();
+        if let State::Leading(leading) = &self.state {
+            let epoch = leading.epoch;
+            self.note(Note::SteppedDown {
+                epoch,
+                why: "another leads or is about to",
+            });
+        }
+        self.log.promise(epoch);
+        for peer in self.peers.values_mut() {
+            peer.lagging = false;
+        }
+        self.ballot = None;
+        self.waiting = None;
+        self.refuse_queued();
+        self.state = State::Following(Following {
+            leader,
+            epoch,
+            started: false,
+            members,
+            led: before.is_some_and(|before| before.replica == leader),
+            verified: None,
+            since: self.now,
+            heard_at: self.now,
+            echoed_at: self.now,
+            known,
+            stalled: 0,
+            ack_due: false,
+        });
+    }
+
+    fn refuse(&mut self, to: ReplicaId, epoch: Epoch) {
+        let leader = self.live_leader();
+        let leader_started = match &self.state {
+            State::Leading(leading) => leading.established_at.is_some(),
+            State::Following(following) => following.started,
+            State::Seeking | State::Candidate(_) => false,
+        };
+        let promised = self.log.promised;
+        self.send_after(
+            to,
+            Message::Refuse {
+                epoch,
+                promised,
+                leader,
+                leader_started,
+            },
+        );
+    }
+
+    pub(super) fn on_prepare(
+        &mut self,
+        from: ReplicaId,
+        epoch: Epoch,
+        members: Vec<ReplicaId>,
+        ticket: Option<Epoch>,
+        seen: Epoch,
+    ) {
+        if epoch.replica != from {
+            return;
+        }
+        self.seen_number = self.seen_number.max(epoch.number);
+        if let State::Following(following) = &self.state
+            && following.epoch == epoch
+            && !following.started
+            && following.verified.is_none()
+        {
+            return self.answer_promise(from, epoch);
+        }
+        let newest = self
+            .log
+            .newest()
+            .map(|(epoch, _)| epoch)
+            .unwrap_or_default();
+        let held = self
+            .live_leader()
+            .filter(|leader| leader.replica != from && *leader >= newest);
+        let released = held.is_none()
+            || self.gave_ticket(ticket, from)
+            || (ticket == held && matches!(self.state, State::Following(_)));
+        if epoch <= self.log.promised || self.log.promised > seen || !released {
+            return self.refuse(from, epoch);
+        }
+        if !members.contains(&self.me()) && !self.is_broken(Mutation::UnnamedStaysInView) {
+            self.in_view = None;
+        }
+        self.follow(from, epoch, members, true);
+        self.answer_promise(from, epoch);
+    }
+
+    fn answer_promise(&mut self, to: ReplicaId, epoch: Epoch) {
+        let standing: Standing = self.standing();
+        let promise = Message::Promise { epoch, standing };
+        if self.is_broken(Mutation::PromiseBeforeSync) {
+            self.send(to, Outgoing::Message(promise));
+        } else {
+            self.send_after(to, promise);
+        }
+    }
+
+    /// A donor serves only the epoch that it promised: its log stands still until that view starts.
+    pub(super) fn on_fetch(&mut self, from: ReplicaId, epoch: Epoch, after: Position) {
+        let State::Following(following) = &self.state else {
+            return;
+        };
+        let served = following.epoch == epoch && following.leader == from;
+        if served && self.log.branches.holds(after) {
+            let through = self.log.last().index;
+            let fetched = Outgoing::Fetched {
+                epoch,
+                previous: after,
+                through,
+            };
+            self.ready.after.push((from, fetched));
+        }
+    }
+
+    pub(super) fn on_append(
+        &mut self,
+        from: ReplicaId,
+        epoch: Epoch,
+        previous: Position,
+        entries: Vec<Entry>,
+        commit: Index,
+    ) {
+        if epoch.replica != from || !well_formed(epoch, previous, &entries) {
+            return;
+        }
+        if epoch < self.log.promised && !self.is_broken(Mutation::TakesOldEpochs) {
+            return self.refuse(from, epoch);
+        }
+        if !self.follows(epoch) {
+            if epoch < self.log.promised {
+                // Only a broken rule comes here.
+                if self.log.branches.holds(previous) {
+                    self.take_all(entries);
+                }
+                return;
+            }
+            self.follow(from, epoch, Vec::new(), false);
+        }
+        if !self.log.branches.holds(previous) {
+            let branches = self.log.branches.clone();
+            self.heard_leader();
+            return self.send_after(from, Message::Mismatch { epoch, branches });
+        }
+        let verified = entries
+            .last()
+            .map_or(previous.index, |entry| entry.position.index);
+        self.take_all(entries);
+        if self.is_broken(Mutation::LateAppendCuts) {
+            self.log.cut(verified);
+        }
+        self.heard_leader();
+        let State::Following(following) = &mut self.state else {
+            return;
+        };
+        following.verified = Some(following.verified.map_or(verified, |v| v.max(verified)));
+        following.ack_due = true;
+        self.learn_commit(commit);
+    }
+
+    fn follows(&self, epoch: Epoch) -> bool {
+        matches!(&self.state, State::Following(following) if following.epoch == epoch)
+    }
+
+    fn heard_leader(&mut self) {
+        if let State::Following(following) = &mut self.state {
+            following.heard_at = self.now;
+        }
+    }
+
+    /// What the leader has committed is committed here as far as this log is known to equal the leader's.
+    fn learn_commit(&mut self, commit: Index) {
+        let State::Following(following) = &self.state else {
+            return;
+        };
+        let verified = if self.is_broken(Mutation::CommitUnverified) {
+            self.log.last().index
+        } else {
+            following.verified.unwrap_or(0)
+        };
+        self.commit = self.commit.max(commit.min(verified));
+    }
+
+    /// Takes entries that stand behind one that this log holds. Where they differ from its own, its own are cut.
+    pub(super) fn take_all(&mut self, entries: Vec<Entry>) {
+        for entry in entries {
+            let begins_view = matches!(entry.payload, Payload::ViewStart(_));
+            let before = self.log.branches.clone();
+            if let Some(ancestor) = self.log.take(entry) {
+                let cut = before.last_index() - ancestor.index;
+                self.note(Note::Reconciled { ancestor, cut });
+                self.commit = self.commit.min(ancestor.index);
+                if self.is_broken(Mutation::DropsOrphans) {
+                    let lost = (ancestor.index + 1..=before.last_index())
+                        .filter_map(|index| before.position_at(index));
+                    self.log.pending.forget.extend(lost);
+                }
+                if self
+                    .in_view
+                    .is_some_and(|epoch| self.log.view_start(epoch).is_none())
+                {
+                    self.in_view = None;
+                }
+            }
+            if begins_view {
+                self.meet_peers();
+            }
+        }
+    }
+
+    /// Puts what was verified since the last time into one acknowledgement.
+    pub(super) fn acknowledge(&mut self) {
+        let me = self.me();
+        let State::Following(following) = &mut self.state else {
+            return;
+        };
+        let Some(verified) = following.verified else {
+            return;
+        };
+        let (to, epoch) = (following.leader, following.epoch);
+        let due = std::mem::take(&mut following.ack_due);
+        let known = following.known;
+        if self.in_view != Some(epoch) && known && self.log.promised == epoch {
+            let joined = self
+                .log
+                .view_start(epoch)
+                .is_some_and(|(start, view)| verified >= start && view.members.contains(&me));
+            if joined {
+                self.in_view = Some(epoch);
+            }
+        }
+        if due {
+            let ack = Message::AppendAck { epoch, verified };
+            if self.is_broken(Mutation::AcknowledgeBeforeSync) {
+                self.send(to, Outgoing::Message(ack));
+            } else {
+                self.send_after(to, ack);
+            }
+        }
+    }
+
+    pub(super) fn on_heartbeat(&mut self, from: ReplicaId, message: Message) {
+        let Message::Heartbeat {
+            epoch,
+            started,
+            members,
+            commit,
+            last: _,
+            echo,
+            stalled,
+        } = message
+        else {
+            return;
+        };
+        if epoch.replica != from {
+            return;
+        }
+        if epoch < self.log.promised {
+            return self.refuse(from, epoch);
+        }
+        if !self.follows(epoch) {
+            // A view that has started is joined; one that has not must ask for a promise first.
+            if !started && epoch > self.log.promised {
+                return;
+            }
+            self.follow(from, epoch, members.clone(), false);
+        }
+        let (me, now, life) = (self.me(), self.now, self.life);
+        let State::Following(following) = &mut self.state else {
+            return;
+        };
+        following.heard_at = now;
+        following.stalled = stalled;
+        following.members = members;
+        if let Some(life) = life
+            && (life..=life + now).contains(&echo)
+        {
+            following.echoed_at = following.echoed_at.max(echo - life);
+            following.known = true;
+        }
+        if started && !following.started {
+            following.started = true;
+            self.note(Note::Following { epoch });
+        }
+        if started {
+            self.leaderless_since = None;
+            let State::Following(following) = &self.state else {
+                return;
+            };
+            if !following.members.contains(&me) && self.in_view.is_some_and(|view| view < epoch) {
+                self.in_view = None;
+            }
+        }
+        self.learn_commit(commit);
+        self.answer_heartbeat(from);
+    }
+
+    fn answer_heartbeat(&mut self, to: ReplicaId) {
+        let State::Following(following) = &self.state else {
+            return;
+        };
+        let verified = following.verified;
+        let ack = Message::HeartbeatAck {
+            epoch: following.epoch,
+            store: self.identity.store,
+            sent: self.life.map_or(0, |life| life + self.now),
+            verified,
+            branches: verified.is_none().then(|| self.log.branches.clone()),
+            progress: self.applied_report(),
+        };
+        self.send_after(to, ack);
+    }
+
+    pub(super) fn on_hand_over(&mut self, from: ReplicaId, epoch: Epoch) {
+        let State::Following(following) = &self.state else {
+            return;
+        };
+        let mine = following.leader == from
+            && following.epoch == epoch
+            && self.in_view == Some(epoch)
+            && self.is_live(following);
+        if mine && self.ballot.is_none() {
+            self.begin_ballot(Some(epoch));
+        }
+    }
+
+    pub(super) fn on_refuse(
+        &mut self,
+        from: ReplicaId,
+        epoch: Epoch,
+        promised: Epoch,
+        leader: Option<Epoch>,
+        leader_started: bool,
+    ) {
+        self.seen_number = self.seen_number.max(promised.number);
+        let other_leads = leader_started && leader.is_some_and(|leader| leader > epoch);
+        match &mut self.state {
+            State::Candidate(candidate) if candidate.epoch == epoch && candidate.needs(from) => {
+                self.abandon("a replica that it needs refused");
+            }
+            // Forks meet: the higher epoch stays.
+            State::Leading(leading) if leading.epoch == epoch && other_leads => {
+                self.seek("another leads with a higher epoch");
+                self.next_ballot = self.now + self.jitter(self.settings.suspect);
+            }
+            State::Leading(leading) if leading.epoch == epoch && promised > epoch => {
+                if leading.established_at.is_some() {
+                    leading.outpromised = true;
+                    self.check_view();
+                } else if leading.members.contains(&from) {
+                    self.abandon("a member promised a higher epoch");
+                }
+            }
+            // The candidate gave up.
+            State::Following(following) if following.epoch == epoch && following.leader == from => {
+                self.seek("the candidate gave up");
+                self.schedule_ballot();
+            }
+            State::Seeking | State::Candidate(_) | State::Leading(_) | State::Following(_) => {}
+        }
+    }
+}
+
+/// Entries of a leader's log: in order behind `previous`, none above the leader's epoch, each epoch beginning with its
+/// view start.
+pub(super) fn well_formed(epoch: Epoch, previous: Position, entries: &[Entry]) -> bool {
+    let mut last = previous;
+    entries.iter().all(|entry| {
+        let next = entry.position;
+        let begins = next.epoch > last.epoch;
+        let in_order = next.index == last.index + 1
+            && (next.epoch == last.epoch || begins)
+            && next.epoch <= epoch
+            && begins == matches!(entry.payload, Payload::ViewStart(_));
+        last = next;
+        in_order
+    })
+}

@@ -1,0 +1,255 @@
+//! Whether a view may start, and with whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::Seed;
+use crate::message::Standing;
+use crate::types::{Configuration, Epoch, Member, Mode, ReplicaId};
+
+/// All that the decision depends on.
+pub(super) struct Case<'a> {
+    pub(super) me: ReplicaId,
+    /// Who answered and from where, the asker included.
+    pub(super) standings: &'a BTreeMap<ReplicaId, Standing>,
+    pub(super) seeds: &'a [Seed],
+    /// Believed dead.
+    pub(super) suspected: &'a BTreeSet<ReplicaId>,
+    /// Alive, but too slow to be a member.
+    pub(super) lagging: &'a BTreeSet<ReplicaId>,
+    /// Whether the replica has been without a leader for longer than the recovery grace.
+    pub(super) grace_over: bool,
+    pub(super) catch_up_limit: u64,
+    /// Once promises were asked for: the members that were named.
+    pub(super) named: Option<&'a [ReplicaId]>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    Go(Plan),
+    Wait(Waiting),
+}
+
+/// A view that may start.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Plan {
+    pub(super) members: Vec<ReplicaId>,
+    pub(super) configuration: Configuration,
+    pub(super) forced: bool,
+    /// The replica with the newest log; the asker itself where it has that one too.
+    pub(super) donor: ReplicaId,
+}
+
+/// What a replica without a leader waits for.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Waiting {
+    /// Replicas that are not suspected have not answered yet.
+    Answers(Vec<ReplicaId>),
+    /// A new cluster begins when all its replicas are there.
+    Seeds(Vec<ReplicaId>),
+    /// The replica with the lowest id begins a new cluster.
+    Lowest(ReplicaId),
+    /// Members of the last view may hold newer commands.
+    Members {
+        /// The view.
+        view: Epoch,
+        /// Who is missing.
+        missing: Vec<ReplicaId>,
+    },
+    /// This disk has no vote in the cluster's configuration.
+    NoVote,
+    /// This replica misses too much to be a member.
+    Behind,
+    /// Somebody else leads or is about to.
+    Leader(Epoch),
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Waiting::Answers(ids) => write!(f, "waiting for replicas {} to answer", Ids(ids)),
+            Waiting::Seeds(ids) => {
+                write!(
+                    f,
+                    "a new cluster begins when all its replicas are up; waiting for {}",
+                    Ids(ids)
+                )
+            }
+            Waiting::Lowest(id) => write!(f, "waiting for replica {id} to begin the new cluster"),
+            Waiting::Members { view, missing } => write!(
+                f,
+                "waiting for replicas {}, which were in view {view} and may hold newer messages; start them, or wait for \
+                 the recovery grace to end",
+                Ids(missing)
+            ),
+            Waiting::NoVote => write!(
+                f,
+                "this data folder is not the one that the cluster knows this replica by; bring the old one back"
+            ),
+            Waiting::Behind => write!(f, "waiting for a replica with newer messages to lead"),
+            Waiting::Leader(epoch) => write!(f, "waiting to hear from the leader of {epoch}"),
+        }
+    }
+}
+
+struct Ids<'a>(&'a [ReplicaId]);
+
+impl fmt::Display for Ids<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, id) in self.0.iter().enumerate() {
+            let separator = if at == 0 { "" } else { ", " };
+            write!(f, "{separator}{id}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Decides from answers, and again from promises.
+///
+/// Let W be the newest view start among the answers. Going on without members of W is allowed (a) to one who is in W, or
+/// has the promise of one who is, when the missing are suspected: whoever started a newer view needed the promise of a
+/// member of W, and a promise to a view that does not name the promiser ends its being in W. Or (b), restarted or not,
+/// when nobody of W is missing, nor the leader of a view that somebody promised since. A new view shares a member with W,
+/// which has promised it, so that (b) cannot overlook a view newer than W.
+pub(super) fn judge(case: &Case<'_>) -> Verdict {
+    let newest = case
+        .standings
+        .values()
+        .filter_map(|standing| {
+            standing
+                .newest
+                .as_ref()
+                .map(|start| (standing.branches.last().epoch, start))
+        })
+        .max_by_key(|(epoch, _)| *epoch);
+    let Some((view, start)) = newest else {
+        return bootstrap(case);
+    };
+
+    let configuration = &start.configuration;
+    let voters: BTreeMap<ReplicaId, &Standing> = case
+        .standings
+        .iter()
+        .filter(|(id, standing)| configuration.votes(**id, standing.store))
+        .map(|(id, standing)| (*id, standing))
+        .collect();
+    if !voters.contains_key(&case.me) {
+        return Verdict::Wait(Waiting::NoVote);
+    }
+    let given_up = |id: &ReplicaId| case.suspected.contains(id) || case.lagging.contains(id);
+    let unanswered: Vec<ReplicaId> = configuration
+        .members
+        .iter()
+        .map(|member| member.id)
+        .filter(|id| !case.standings.contains_key(id) && !given_up(id))
+        .collect();
+    // A promise is needed from those only whom the rules below name.
+    if case.named.is_none() && !unanswered.is_empty() {
+        return Verdict::Wait(Waiting::Answers(unanswered));
+    }
+
+    let (donor, newest_log) = voters
+        .iter()
+        .max_by_key(|(id, standing)| (standing.branches.last(), **id == case.me))
+        .map(|(id, standing)| (*id, &standing.branches))
+        .expect("the asker has a vote");
+    let in_view = |standing: &Standing| standing.in_view == Some(view);
+    let near = |standing: &Standing| {
+        let common = newest_log.common_ancestor(&standing.branches).index;
+        newest_log.last_index() - common <= case.catch_up_limit
+    };
+    let members: Vec<ReplicaId> = match case.named {
+        Some(named) => named.to_vec(),
+        None => voters
+            .iter()
+            .filter(|(id, standing)| {
+                !case.lagging.contains(id) && (in_view(standing) || near(standing))
+            })
+            .map(|(id, _)| *id)
+            .collect(),
+    };
+    if !members.contains(&case.me) {
+        return Verdict::Wait(Waiting::Behind);
+    }
+    let unpromised: Vec<ReplicaId> = members
+        .iter()
+        .copied()
+        .filter(|id| !voters.contains_key(id))
+        .collect();
+    if !unpromised.is_empty() {
+        return Verdict::Wait(Waiting::Answers(unpromised));
+    }
+
+    let missing: Vec<ReplicaId> = start
+        .members
+        .iter()
+        .copied()
+        .filter(|id| !voters.contains_key(id))
+        .collect();
+    let witnessed =
+        voters.values().any(|standing| in_view(standing)) && missing.iter().all(given_up);
+    // Who promised a newer view may not know whether it started. Its leader does, as it was the first to write it down.
+    let unknown: Vec<ReplicaId> = voters
+        .values()
+        .map(|standing| standing.promised)
+        .filter(|promised| *promised > view && !voters.contains_key(&promised.replica))
+        .map(|promised| promised.replica)
+        .collect();
+    let complete = missing.is_empty() && (unknown.is_empty() || case.named.is_some());
+    let overlaps = members.iter().any(|id| start.members.contains(id));
+    let allowed = (witnessed || complete) && overlaps;
+    if !allowed && !case.grace_over {
+        let missing = missing.into_iter().chain(unknown).collect::<BTreeSet<_>>();
+        let missing = missing.into_iter().collect();
+        return Verdict::Wait(Waiting::Members { view, missing });
+    }
+    Verdict::Go(Plan {
+        members,
+        configuration: configuration.clone(),
+        forced: !allowed,
+        donor,
+    })
+}
+
+/// A cluster without any history begins when all its replicas have answered, all empty: the lowest gathers their disks.
+fn bootstrap(case: &Case<'_>) -> Verdict {
+    let absent: Vec<ReplicaId> = case
+        .seeds
+        .iter()
+        .map(|seed| seed.id)
+        .filter(|id| !case.standings.contains_key(id))
+        .collect();
+    if !absent.is_empty() {
+        return Verdict::Wait(Waiting::Seeds(absent));
+    }
+    let lowest = case
+        .seeds
+        .iter()
+        .map(|seed| seed.id)
+        .min()
+        .unwrap_or(case.me);
+    if lowest != case.me {
+        return Verdict::Wait(Waiting::Lowest(lowest));
+    }
+    let mut members: Vec<Member> = case
+        .seeds
+        .iter()
+        .map(|seed| Member {
+            id: seed.id,
+            store: case.standings[&seed.id].store,
+            peer_address: seed.peer_address.clone(),
+            client_address: seed.client_address.clone(),
+        })
+        .collect();
+    members.sort_by_key(|member| member.id);
+    let ids = members.iter().map(|member| member.id).collect();
+    Verdict::Go(Plan {
+        members: ids,
+        configuration: Configuration {
+            members,
+            mode: Mode::Available,
+        },
+        forced: false,
+        donor: case.me,
+    })
+}

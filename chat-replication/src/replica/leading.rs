@@ -1,0 +1,293 @@
+//! A leader's time: heartbeats, who leaves the view and who joins it, and handing leadership back.
+
+use std::collections::BTreeSet;
+
+use super::state::{HandingOver, State};
+use super::{Note, Outgoing, Replica};
+use crate::message::Message;
+use crate::types::{Entry, Epoch, Orphan, Payload, Position, ReplicaId};
+
+/// Entries that a learner may still miss to be taken into the view.
+const CAUGHT_UP: u64 = 256;
+
+impl Replica {
+    pub(super) fn tick_leading(&mut self) {
+        let now = self.now;
+        let State::Leading(leading) = &mut self.state else {
+            return;
+        };
+        if leading.established_at.is_none() && now - leading.since > self.settings.view_timeout {
+            return self.abandon("its start did not become durable in time");
+        }
+        if now >= leading.next_heartbeat {
+            leading.next_heartbeat = now + self.settings.heartbeat;
+            self.send_heartbeats();
+        }
+        self.repeat_lost_appends();
+        self.judge_pace();
+        self.check_view();
+        self.tick_hand_over();
+    }
+
+    /// To every configured replica, member of the view or not, for ever: that is how forks meet.
+    pub(super) fn send_heartbeats(&mut self) {
+        let now = self.now;
+        let (epoch, started, members, stalled) = match &self.state {
+            State::Candidate(candidate) => (
+                candidate.epoch,
+                false,
+                candidate.members.clone(),
+                candidate.waiting_for(now),
+            ),
+            State::Leading(leading) => {
+                let stalled = match leading.established_at {
+                    None => now - leading.since,
+                    Some(_) if self.commit < self.log.last().index => now - leading.moved_at,
+                    Some(_) => 0,
+                };
+                (
+                    leading.epoch,
+                    leading.established_at.is_some(),
+                    leading.members.clone(),
+                    stalled,
+                )
+            }
+            State::Seeking | State::Following(_) => return,
+        };
+        let (commit, last) = (self.commit, self.log.last().index);
+        for id in self.others() {
+            let echo = self.peers.get(&id).map_or(0, |peer| peer.sent);
+            let members = members.clone();
+            let heartbeat = Message::Heartbeat {
+                epoch,
+                started,
+                members,
+                commit,
+                last,
+                echo,
+                stalled,
+            };
+            self.send(id, Outgoing::Message(heartbeat));
+        }
+    }
+
+    /// The view start is durable on all members: the view serves.
+    pub(super) fn established(&mut self) {
+        let State::Leading(leading) = &mut self.state else {
+            return;
+        };
+        leading.established_at = Some(self.now);
+        leading.next_heartbeat = self.now + self.settings.heartbeat;
+        let note = Note::Leading {
+            epoch: leading.epoch,
+            members: leading.members.clone(),
+            forced: leading.forced,
+        };
+        self.note(note);
+        self.leaderless_since = None;
+        self.waiting = None;
+        self.ballot = None;
+        self.send_heartbeats();
+        self.append_queued();
+    }
+
+    fn append_queued(&mut self) {
+        while let Some((proposal, command)) = self.queued.pop_front() {
+            let position = self.append_own(Payload::Command(command));
+            self.ready.appended.push((proposal, position));
+        }
+    }
+
+    /// Appends in the epoch that this replica leads.
+    pub(super) fn append_own(&mut self, payload: Payload) -> Position {
+        let last = self.log.last().index;
+        let idle = self.commit == last;
+        let State::Leading(leading) = &mut self.state else {
+            unreachable!("only a leader appends of its own");
+        };
+        if idle {
+            leading.moved_at = self.now;
+        }
+        let position = Position {
+            epoch: leading.epoch,
+            index: last + 1,
+        };
+        self.log.append(Entry { position, payload });
+        position
+    }
+
+    /// Members that make no progress are marked as lagging, and those that have kept up for a while are so no longer.
+    fn judge_pace(&mut self) {
+        let (now, last, durable) = (self.now, self.log.last().index, self.log.durable);
+        let State::Leading(leading) = &mut self.state else {
+            return;
+        };
+        for (id, progress) in &mut leading.progress {
+            let Some(peer) = self.peers.get_mut(id) else {
+                continue;
+            };
+            let verified = progress.verified.unwrap_or(0);
+            if verified >= durable {
+                progress.moved_at = now;
+            }
+            if progress.verified.is_some() && verified + CAUGHT_UP >= last {
+                progress.caught_up_since.get_or_insert(now);
+            } else {
+                progress.caught_up_since = None;
+            }
+            let member = leading.members.contains(id);
+            if member && now - progress.moved_at > self.settings.suspect {
+                peer.lagging = true;
+            }
+            let kept_up = progress
+                .caught_up_since
+                .is_some_and(|since| now - since >= self.settings.rejoin);
+            if !member && kept_up {
+                peer.lagging = false;
+            }
+        }
+    }
+
+    /// Begins a new view when the present one is not the right one any more.
+    pub(super) fn check_view(&mut self) {
+        let State::Leading(leading) = &self.state else {
+            return;
+        };
+        let me = self.me();
+        let gone = leading
+            .members
+            .iter()
+            .any(|id| *id != me && self.suspects(*id));
+        if leading.established_at.is_none() {
+            if gone {
+                self.abandon("a member is gone");
+            }
+            return;
+        }
+        let lagging = self.lagging();
+        let slow = leading.members.iter().any(|id| lagging.contains(id));
+        let joins = leading.progress.iter().any(|(id, progress)| {
+            !leading.members.contains(id)
+                && progress.caught_up_since.is_some()
+                && !lagging.contains(id)
+                && !self.suspects(*id)
+        });
+        let wanted = gone || slow || joins || leading.outpromised;
+        if wanted && self.ballot.is_none() {
+            self.begin_ballot(None);
+        } else if !wanted {
+            self.ballot = None;
+        }
+    }
+
+    /// Hands leadership to the lowest id once it has been in the view for a while.
+    fn tick_hand_over(&mut self) {
+        let (now, me, last) = (self.now, self.me(), self.log.last().index);
+        let State::Leading(leading) = &self.state else {
+            return;
+        };
+        let Some(established_at) = leading.established_at else {
+            return;
+        };
+        let Some(&preferred) = leading.members.first() else {
+            return;
+        };
+        let verified = leading
+            .progress
+            .get(&preferred)
+            .and_then(|progress| progress.verified);
+        let well = !self.suspects(preferred) && self.ballot.is_none();
+        let epoch = leading.epoch;
+        match &leading.handing_over {
+            None => {
+                let time = now >= leading.next_hand_over
+                    && now - established_at >= self.settings.hand_back;
+                let near = verified.is_some_and(|verified| verified + CAUGHT_UP >= last);
+                if preferred != me && time && near && well {
+                    self.note(Note::HandingOver { to: preferred });
+                    let until = now + self.settings.hand_over;
+                    self.set_handing_over(Some(HandingOver {
+                        to: preferred,
+                        until,
+                        ticket_sent: false,
+                    }));
+                }
+            }
+            Some(handing_over) => {
+                let drained = self.commit == last && verified == Some(last);
+                let to = handing_over.to;
+                if now > handing_over.until || !well {
+                    self.set_handing_over(None);
+                    self.append_queued();
+                } else if drained && !handing_over.ticket_sent {
+                    let until = now + self.settings.hand_over;
+                    self.set_handing_over(Some(HandingOver {
+                        to,
+                        until,
+                        ticket_sent: true,
+                    }));
+                    self.send_after(to, Message::HandOver { epoch });
+                }
+            }
+        }
+    }
+
+    fn set_handing_over(&mut self, handing_over: Option<HandingOver>) {
+        let next = self.now + self.settings.hand_back;
+        if let State::Leading(leading) = &mut self.state {
+            if handing_over.is_none() {
+                leading.next_hand_over = next;
+            }
+            leading.handing_over = handing_over;
+        }
+    }
+
+    /// Whether the leader has given this ticket away and waits for its bearer.
+    pub(super) fn gave_ticket(&self, ticket: Option<Epoch>, to: ReplicaId) -> bool {
+        let State::Leading(leading) = &self.state else {
+            return false;
+        };
+        ticket == Some(leading.epoch)
+            && leading
+                .handing_over
+                .as_ref()
+                .is_some_and(|over| over.to == to && over.ticket_sent)
+    }
+
+    /// Commands that lost their place come back: each is appended once in a reign.
+    pub(super) fn on_orphans(&mut self, from: ReplicaId, epoch: Epoch, orphans: Vec<Orphan>) {
+        let known: BTreeSet<Position> = match &self.state {
+            State::Leading(leading) if leading.epoch == epoch && leading.takes_proposals() => {
+                leading.reproposed.clone()
+            }
+            _ => return,
+        };
+        debug_assert!(from == self.me() || self.peers.contains_key(&from));
+        for Orphan { origin, command } in orphans {
+            let uncommitted = self.log.last().index - self.commit;
+            if known.contains(&origin) || uncommitted >= self.settings.max_uncommitted {
+                continue;
+            }
+            self.append_own(Payload::Reproposed { origin, command });
+            if let State::Leading(leading) = &mut self.state {
+                leading.reproposed.insert(origin);
+            }
+        }
+    }
+
+    /// Offers the orphans of this store to the leader until they are committed again.
+    pub(super) fn offer_orphans(&mut self) {
+        if self.orphans == 0 || self.now < self.next_orphans {
+            return;
+        }
+        let (to, epoch) = match &self.state {
+            State::Leading(leading) if leading.takes_proposals() => (self.me(), leading.epoch),
+            State::Following(following) if following.started && following.verified.is_some() => {
+                (following.leader, following.epoch)
+            }
+            _ => return,
+        };
+        self.next_orphans = self.now + 4 * self.settings.heartbeat;
+        self.ready.after.push((to, Outgoing::Orphans { epoch }));
+    }
+}

@@ -1,0 +1,375 @@
+//! The protocol: inputs in, one [`Ready`] out.
+//!
+//! A [`Replica`] has no clock, no generator, no disk and no network. Time and jitter arrive as [`Replica::tick`], messages
+//! as [`Replica::receive`]; what it wants done comes out of [`Replica::ready`], and [`Replica::persisted`] says that it is
+//! durable. The same inputs in the same order give the same outputs.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `ballot` | whether a view may be started: asking around, which changes nothing |
+//! | `judge` | the decision itself |
+//! | `candidate` | promises, the newest log, the view start |
+//! | `leading` | a leader's time: heartbeats, who leaves and joins the view, handing leadership back |
+//! | `progress` | appends and the commit index |
+//! | `following` | promises given, entries taken, leaders gained and lost |
+//! | `outline` | what is kept in memory of the log |
+
+mod ballot;
+mod candidate;
+mod following;
+mod judge;
+mod leading;
+mod mutation;
+mod outline;
+mod peer;
+mod progress;
+mod ready;
+mod report;
+mod settings;
+mod state;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use self::ballot::Ballot;
+pub use self::judge::Waiting;
+pub use self::mutation::Mutation;
+use self::outline::Outline;
+use self::peer::Peer;
+pub use self::ready::{Note, Outgoing, ProposalId, Ready, Refusal};
+pub use self::settings::Settings;
+use self::state::State;
+use crate::message::Message;
+use crate::store::{Durable, Identity, Persisted};
+use crate::types::{Epoch, Index, Payload, Position, ReplicaId};
+
+/// A replica as the configuration file names it, before the first start told its disk.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Seed {
+    /// The replica.
+    pub id: ReplicaId,
+    /// Where peers reach it.
+    pub peer_address: String,
+    /// Where clients reach it.
+    pub client_address: String,
+}
+
+/// One replica's side of the protocol.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Replica {
+    identity: Identity,
+    seeds: Vec<Seed>,
+    settings: Settings,
+    apply_version: u32,
+    /// Ticks since the start.
+    now: u64,
+    /// Drawn at the first tick: tells this life's messages from those of an earlier one. Absent until then, and after
+    /// ticks jumped.
+    life: Option<u64>,
+    /// The newest tick's randomness.
+    random: u64,
+    log: Outline,
+    state: State,
+    /// The view that this replica is in: it acknowledged that view's start to its leader, in this life.
+    in_view: Option<Epoch>,
+    commit: Index,
+    /// Asking around, whatever the state.
+    ballot: Option<Ballot>,
+    /// When to begin asking, without a leader.
+    next_ballot: u64,
+    /// Since when there is no started leader.
+    leaderless_since: Option<u64>,
+    waiting: Option<Waiting>,
+    /// The greatest promised number that anybody told.
+    seen_number: u64,
+    peers: BTreeMap<ReplicaId, Peer>,
+    /// Proposals that wait for a view to start or for a hand-over to fail.
+    queued: VecDeque<(ProposalId, Bytes)>,
+    orphans: u64,
+    /// When to offer orphans next.
+    next_orphans: u64,
+    applied: (Index, u128),
+    ready: Ready,
+    broken: Option<Mutation>,
+}
+
+impl Replica {
+    /// A replica that has just started on this store.
+    pub fn new(
+        durable: Durable,
+        seeds: Vec<Seed>,
+        apply_version: u32,
+        settings: Settings,
+    ) -> Replica {
+        let identity = durable.identity;
+        let orphans = durable.orphans;
+        let seen_number = durable.promised.number;
+        let mut replica = Replica {
+            identity,
+            seeds,
+            settings,
+            apply_version,
+            now: 0,
+            life: None,
+            random: 0,
+            log: Outline::new(durable),
+            state: State::Seeking,
+            in_view: None,
+            commit: 0,
+            ballot: None,
+            next_ballot: 1,
+            leaderless_since: Some(0),
+            waiting: None,
+            seen_number,
+            peers: BTreeMap::new(),
+            queued: VecDeque::new(),
+            orphans,
+            next_orphans: 0,
+            applied: (0, 0),
+            ready: Ready::default(),
+            broken: None,
+        };
+        replica.meet_peers();
+        replica
+    }
+
+    /// One tick of time. `random` is fresh randomness, for jitter.
+    pub fn tick(&mut self, random: u64) {
+        self.now += 1;
+        self.random = random;
+        self.life.get_or_insert(random >> 1);
+        self.note_silence();
+        self.probe_the_quiet();
+        match self.state {
+            State::Seeking => {}
+            State::Candidate(_) => self.tick_candidate(),
+            State::Leading(_) => self.tick_leading(),
+            State::Following(_) => self.tick_following(),
+        }
+        self.tick_ballot();
+        self.offer_orphans();
+    }
+
+    /// Time passed that this replica did not see, as after a pause of its process or machine. Others may have gone on
+    /// without it, so it treats itself as restarted.
+    pub fn ticks_jumped(&mut self) {
+        self.in_view = None;
+        self.life = None;
+        for peer in self.peers.values_mut() {
+            peer.heard(self.now);
+        }
+        self.seek("time has passed unseen");
+        self.next_ballot = self.now + 1;
+    }
+
+    /// A message from a peer that has shown who it is. Whatever it says, it cannot make this replica panic.
+    pub fn receive(&mut self, from: ReplicaId, message: Message) {
+        let myself = from == self.me();
+        match self.peers.get_mut(&from) {
+            Some(peer) => peer.heard(self.now),
+            // Not one of this cluster's, or an old one: nothing that it says matters.
+            None if !myself => return,
+            None => {}
+        }
+        match message {
+            // Somebody looks for a leader.
+            Message::PreBallot { round } => self.on_pre_ballot(from, round),
+            Message::PreBallotAnswer { round, standing } => self.on_answer(from, round, standing),
+
+            // Somebody starts a view.
+            Message::Prepare {
+                epoch,
+                members,
+                ticket,
+                seen,
+            } => {
+                self.on_prepare(from, epoch, members, ticket, seen);
+            }
+            Message::Promise { epoch, standing } => self.on_promise(from, epoch, standing),
+            Message::Fetch { epoch, after } => self.on_fetch(from, epoch, after),
+            Message::Fetched {
+                epoch,
+                previous,
+                entries,
+            } => {
+                self.on_fetched(from, epoch, previous, entries);
+            }
+            Message::Refuse {
+                epoch,
+                promised,
+                leader,
+                leader_started,
+            } => {
+                self.on_refuse(from, epoch, promised, leader, leader_started);
+            }
+
+            // A leader and its followers.
+            Message::Append {
+                epoch,
+                previous,
+                entries,
+                commit,
+            } => {
+                self.on_append(from, epoch, previous, entries, commit);
+            }
+            Message::AppendAck { epoch, verified } => self.on_append_ack(from, epoch, verified),
+            Message::Mismatch { epoch, branches } => self.on_mismatch(from, epoch, &branches),
+            Message::Heartbeat { .. } => self.on_heartbeat(from, message),
+            Message::HeartbeatAck { .. } => self.on_heartbeat_ack(from, message),
+            Message::HandOver { epoch } => self.on_hand_over(from, epoch),
+            Message::Orphans { epoch, orphans } => self.on_orphans(from, epoch, orphans),
+
+            // The driver hands these to the application.
+            Message::Cast(_) => {}
+        }
+    }
+
+    /// A connection to the peer is up, after it was not.
+    pub fn connected(&mut self, peer: ReplicaId) {
+        let now = self.now;
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.heard(now);
+        }
+    }
+
+    /// The peer's machine says that nothing listens there: its process is gone.
+    pub fn refused(&mut self, id: ReplicaId) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        if !peer.refused {
+            peer.refused = true;
+            peer.suspicion_noted = true;
+            self.note(Note::Suspected {
+                peer: id,
+                refused: true,
+            });
+        }
+        match self.state {
+            State::Seeking if self.ballot.is_some() => self.consider_ballot(),
+            // One less to wait for.
+            State::Seeking => {
+                let before = self.next_ballot;
+                self.schedule_ballot();
+                self.next_ballot = self.next_ballot.min(before);
+            }
+            State::Candidate(_) => self.tick_candidate(),
+            State::Leading(_) => self.check_view(),
+            State::Following(_) => self.check_leader(),
+        }
+    }
+
+    /// Wants a command appended. Its fate is in a later [`Ready`]: appended or refused.
+    pub fn propose(&mut self, proposal: ProposalId, command: Bytes) {
+        let State::Leading(leading) = &self.state else {
+            // A leader that starts a new view takes no proposals away from it.
+            let refusal = match self.state {
+                State::Candidate(_)
+                    if self.queued.len() < self.settings.max_uncommitted as usize =>
+                {
+                    self.queued.push_back((proposal, command));
+                    return;
+                }
+                State::Candidate(_) => Refusal::Overloaded,
+                _ => Refusal::NotLeader,
+            };
+            self.ready.refused.push((proposal, refusal));
+            return;
+        };
+        let uncommitted = self.log.last().index - self.commit + self.queued.len() as u64;
+        if uncommitted >= self.settings.max_uncommitted {
+            self.ready.refused.push((proposal, Refusal::Overloaded));
+        } else if !leading.takes_proposals() {
+            self.queued.push_back((proposal, command));
+        } else {
+            let position = self.append_own(Payload::Command(command));
+            self.ready.appended.push((proposal, position));
+        }
+    }
+
+    /// A command that was cut from some log is committed again in this one, where it is about to be applied: an orphan of
+    /// that origin is no longer needed here.
+    pub fn forget_orphan(&mut self, origin: Position) {
+        if self.orphans > 0 {
+            self.log.pending.forget.push(origin);
+        }
+    }
+
+    /// How far the state machine is.
+    pub fn applied(&mut self, index: Index, state_hash: u128) {
+        self.applied = (index, state_hash);
+    }
+
+    /// What is to be done now. Call [`Replica::persisted`] once its `persist` is durable, also where that is empty.
+    pub fn ready(&mut self) -> Ready {
+        self.send_appends();
+        self.acknowledge();
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.persist = self.log.take_pending();
+        ready
+    }
+
+    /// The last [`Ready`]'s `persist` is durable.
+    pub fn persisted(&mut self, persisted: Persisted) {
+        self.orphans = persisted.orphans;
+        self.log.persisted();
+        self.count_own();
+    }
+
+    /// For the simulator: breaks one rule on purpose.
+    pub(crate) fn break_rule(&mut self, mutation: Mutation) {
+        self.broken = Some(mutation);
+    }
+
+    fn is_broken(&self, mutation: Mutation) -> bool {
+        self.broken == Some(mutation)
+    }
+
+    fn me(&self) -> ReplicaId {
+        self.identity.replica
+    }
+
+    fn note(&mut self, note: Note) {
+        self.ready.notes.push(note);
+    }
+
+    /// Sends before anything is durable.
+    fn send(&mut self, to: ReplicaId, outgoing: Outgoing) {
+        self.ready.messages.push((to, outgoing));
+    }
+
+    /// Sends once everything up to now is durable.
+    fn send_after(&mut self, to: ReplicaId, message: Message) {
+        self.ready.after.push((to, Outgoing::Message(message)));
+    }
+
+    /// Leaves whatever it was and looks for a leader.
+    fn seek(&mut self, why: &'static str) {
+        match std::mem::replace(&mut self.state, State::Seeking) {
+            State::Leading(leading) => {
+                self.note(Note::SteppedDown {
+                    epoch: leading.epoch,
+                    why,
+                });
+            }
+            State::Following(following) if following.started => {
+                self.note(Note::LeaderLost {
+                    epoch: following.epoch,
+                });
+            }
+            State::Following(_) | State::Candidate(_) | State::Seeking => {}
+        }
+        self.ballot = None;
+        self.leaderless_since.get_or_insert(self.now);
+        self.refuse_queued();
+    }
+
+    fn refuse_queued(&mut self) {
+        let queued = self
+            .queued
+            .drain(..)
+            .map(|(proposal, _)| (proposal, Refusal::NotLeader));
+        self.ready.refused.extend(queued);
+    }
+}

@@ -1,0 +1,54 @@
+//! Rules broken on purpose.
+
+/// A rule that a replica breaks, so that the simulator shows that it would notice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Mutation {
+    /// A follower acknowledges entries before they are on its disk.
+    AcknowledgeBeforeSync,
+    /// A promise leaves before it is on the disk.
+    PromiseBeforeSync,
+    /// A candidate asks for promises before its own is on its disk.
+    PrepareBeforeSync,
+    /// What is on the disk of half of the view counts as committed.
+    HalfIsCommitted,
+    /// A leader counts what was acknowledged before its view start as committed.
+    CommitBeforeStart,
+    /// A follower takes the leader's commit index as it is, whatever it has verified itself.
+    CommitUnverified,
+    /// An append that came late cuts a matching tail.
+    LateAppendCuts,
+    /// Appends of a leader whose epoch is below the promise are taken.
+    TakesOldEpochs,
+    /// A restarted replica believes to be in the newest view of its log.
+    RestartStaysInView,
+    /// A replica that promised a view without itself still believes to be in its own.
+    UnnamedStaysInView,
+    /// A replica never waits for members of the last view.
+    NeverWaits,
+    /// A candidate starts its view as soon as one other has promised.
+    OnePromiseIsEnough,
+    /// A candidate starts its view on its own log, though another's is newer.
+    DonorByPromise,
+    /// Commands of a losing branch are dropped.
+    DropsOrphans,
+}
+
+impl Mutation {
+    /// All of them.
+    pub const ALL: [Mutation; 14] = [
+        Mutation::AcknowledgeBeforeSync,
+        Mutation::PromiseBeforeSync,
+        Mutation::PrepareBeforeSync,
+        Mutation::HalfIsCommitted,
+        Mutation::CommitBeforeStart,
+        Mutation::CommitUnverified,
+        Mutation::LateAppendCuts,
+        Mutation::TakesOldEpochs,
+        Mutation::RestartStaysInView,
+        Mutation::UnnamedStaysInView,
+        Mutation::NeverWaits,
+        Mutation::OnePromiseIsEnough,
+        Mutation::DonorByPromise,
+        Mutation::DropsOrphans,
+    ];
+}

@@ -1,0 +1,164 @@
+//! What a replica knows of the others.
+
+use std::collections::BTreeSet;
+
+use super::state::State;
+use super::{Note, Outgoing, Replica};
+use crate::message::{AppliedReport, Message};
+use crate::types::{ReplicaId, StoreUuid};
+
+/// The round of questions whose only purpose is that somebody answers.
+const PROBE: u64 = u64::MAX;
+
+/// One of the others.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Peer {
+    /// The tick of its last message.
+    pub(super) heard_at: u64,
+    /// Its machine said that nothing listens there, and nothing was heard since.
+    pub(super) refused: bool,
+    pub(super) suspicion_noted: bool,
+    /// When it was last asked to say something.
+    probed_at: u64,
+    /// Alive, but left out of the view because it could not keep up.
+    pub(super) lagging: bool,
+    /// The newest `sent` of its heartbeat acknowledgements.
+    pub(super) sent: u64,
+    pub(super) report: AppliedReport,
+}
+
+impl Peer {
+    fn new(now: u64) -> Peer {
+        Peer {
+            heard_at: now,
+            refused: false,
+            suspicion_noted: false,
+            probed_at: now,
+            lagging: false,
+            sent: 0,
+            report: AppliedReport::default(),
+        }
+    }
+
+    pub(super) fn heard(&mut self, now: u64) {
+        self.heard_at = now;
+        self.refused = false;
+        self.suspicion_noted = false;
+    }
+}
+
+impl Replica {
+    /// Everybody of the configuration but this replica; everybody of the file before there is one.
+    pub(super) fn others(&self) -> Vec<ReplicaId> {
+        let me = self.me();
+        let ids: Vec<ReplicaId> = match self.log.configuration() {
+            Some(configuration) => configuration
+                .members
+                .iter()
+                .map(|member| member.id)
+                .collect(),
+            None => self.seeds.iter().map(|seed| seed.id).collect(),
+        };
+        ids.into_iter().filter(|id| *id != me).collect()
+    }
+
+    /// Keeps a record for each of the others. One that is new counts as just heard of.
+    pub(super) fn meet_peers(&mut self) {
+        let others = self.others();
+        let now = self.now;
+        self.peers.retain(|id, _| others.contains(id));
+        for id in others {
+            self.peers.entry(id).or_insert_with(|| Peer::new(now));
+        }
+    }
+
+    pub(super) fn suspects(&self, id: ReplicaId) -> bool {
+        id != self.me()
+            && self
+                .peers
+                .get(&id)
+                .is_none_or(|peer| peer.refused || self.silent(peer))
+    }
+
+    fn silent(&self, peer: &Peer) -> bool {
+        self.now - peer.heard_at > self.settings.suspect
+    }
+
+    pub(super) fn suspected(&self) -> BTreeSet<ReplicaId> {
+        self.peers
+            .keys()
+            .copied()
+            .filter(|id| self.suspects(*id))
+            .collect()
+    }
+
+    pub(super) fn lagging(&self) -> BTreeSet<ReplicaId> {
+        self.peers
+            .iter()
+            .filter(|(_, peer)| peer.lagging)
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// How many are silent although nobody says that they are gone: they may be on the other side of a partition.
+    pub(super) fn silent_count(&self) -> u64 {
+        self.peers
+            .values()
+            .filter(|peer| !peer.refused && self.silent(peer))
+            .count() as u64
+    }
+
+    /// How many others with a lower id seem to be alive.
+    pub(super) fn rank(&self) -> u64 {
+        let me = self.me();
+        self.peers
+            .keys()
+            .filter(|id| **id < me && !self.suspects(**id))
+            .count() as u64
+    }
+
+    /// Followers have nothing to say to each other. They ask now and then all the same: else their silence would look like
+    /// death once the leader, who talks to everybody, is gone.
+    pub(super) fn probe_the_quiet(&mut self) {
+        let now = self.now;
+        let State::Following(following) = &self.state else {
+            return;
+        };
+        let (leader, pause) = (following.leader, self.settings.suspect / 4);
+        for (id, peer) in &mut self.peers {
+            let quiet = now - peer.heard_at.max(peer.probed_at) >= pause;
+            if *id != leader && quiet {
+                peer.probed_at = now;
+                let question = Message::PreBallot { round: PROBE };
+                self.ready
+                    .messages
+                    .push((*id, Outgoing::Message(question)));
+            }
+        }
+    }
+
+    pub(super) fn note_silence(&mut self) {
+        let silent: Vec<ReplicaId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| !peer.suspicion_noted && self.silent(peer))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in silent {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.suspicion_noted = true;
+            }
+            self.note(Note::Suspected {
+                peer: id,
+                refused: false,
+            });
+        }
+    }
+
+    /// Whether the configuration knows this replica by this store.
+    pub(super) fn has_vote(&self, id: ReplicaId, store: StoreUuid) -> bool {
+        self.log
+            .configuration()
+            .is_some_and(|configuration| configuration.votes(id, store))
+    }
+}

@@ -1,0 +1,273 @@
+//! What has been sent to whom, what is durable there, and what is committed by that.
+
+use super::state::State;
+use super::{Mutation, Outgoing, Replica};
+use crate::branch::BranchTable;
+use crate::message::Message;
+use crate::types::{Epoch, Index, ReplicaId};
+
+/// How far one follower or learner is.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Progress {
+    /// The next entry to send.
+    next: Index,
+    /// What it holds for certain, durable or not.
+    floor: Index,
+    /// What it has said to be on its disk, in this epoch.
+    pub(super) verified: Option<Index>,
+    /// The commit index that it was sent last.
+    sent_commit: Index,
+    /// When `verified` grew last, or had no need to.
+    pub(super) moved_at: u64,
+    /// When to send again what has not been confirmed, and how long to wait the time after.
+    repeat_at: u64,
+    repeat_after: u64,
+    /// When it was last sent the same entries again because it missed some.
+    rewound_at: u64,
+    /// Since when it misses next to nothing.
+    pub(super) caught_up_since: Option<u64>,
+    /// Something is to be sent even if there are no entries for it.
+    poke: bool,
+}
+
+impl Progress {
+    /// It holds everything up to this index.
+    pub(super) fn from(floor: Index, now: u64) -> Progress {
+        Progress {
+            next: floor + 1,
+            floor,
+            verified: None,
+            sent_commit: 0,
+            moved_at: now,
+            repeat_at: 0,
+            repeat_after: 0,
+            rewound_at: 0,
+            caught_up_since: None,
+            poke: true,
+        }
+    }
+
+    /// Sends again from behind what it holds; at most once in a tick, since each append behind a lost one is complained
+    /// about.
+    fn rewind(&mut self, holds: Index, now: u64) {
+        if self.rewound_at == now {
+            return;
+        }
+        self.rewound_at = now;
+        self.floor = holds.max(self.verified.unwrap_or(0));
+        self.next = self.floor + 1;
+        self.poke = true;
+    }
+}
+
+impl Replica {
+    /// Sends what is new to everybody who has room for it.
+    pub(super) fn send_appends(&mut self) {
+        let State::Leading(leading) = &mut self.state else {
+            return;
+        };
+        // A view start leaves only once it is on the leader's own disk: a member that has it may go on from that view
+        // alone, and the leader, restarted, must know of the view then.
+        if self.log.durable < leading.start {
+            return;
+        }
+        let (now, commit, last) = (self.now, self.commit, self.log.last().index);
+        for (id, progress) in &mut leading.progress {
+            let member = leading.members.contains(id);
+            let gone = self
+                .peers
+                .get(id)
+                .is_none_or(|peer| peer.refused || now - peer.heard_at > self.settings.suspect);
+            if gone || !(member || leading.established_at.is_some()) {
+                continue;
+            }
+            let through = last.min(progress.floor + self.settings.window);
+            let entries = progress.next <= through;
+            // Followers learn at once what is committed: they show it to their clients.
+            let news = progress.verified.is_some() && progress.sent_commit < commit;
+            if !(entries || news || progress.poke) {
+                continue;
+            }
+            let previous = self
+                .log
+                .branches
+                .position_at(progress.next - 1)
+                .expect("what was sent is in the log");
+            if progress.next > progress.floor + 1 || entries {
+                // Something is on its way from now on, if it was not before.
+                if progress.repeat_at <= now {
+                    progress.repeat_after = self.settings.heartbeat * 4;
+                    progress.repeat_at = now + progress.repeat_after;
+                }
+            }
+            let through = through.max(previous.index);
+            progress.next = through + 1;
+            progress.sent_commit = commit;
+            progress.poke = false;
+            let epoch = leading.epoch;
+            let append = Outgoing::Append {
+                epoch,
+                previous,
+                through,
+                commit,
+            };
+            self.ready.messages.push((*id, append));
+        }
+    }
+
+    /// What stays unconfirmed for long was lost, or waits for a slow disk: it is sent again, ever more rarely.
+    pub(super) fn repeat_lost_appends(&mut self) {
+        let now = self.now;
+        let State::Leading(leading) = &mut self.state else {
+            return;
+        };
+        for progress in leading.progress.values_mut() {
+            let held = progress.verified.unwrap_or(progress.floor);
+            let outstanding = progress.next > held + 1 || progress.verified.is_none();
+            if outstanding && progress.repeat_at <= now {
+                progress.repeat_after = (progress.repeat_after * 2)
+                    .clamp(self.settings.heartbeat * 4, self.settings.suspect);
+                progress.repeat_at = now + progress.repeat_after;
+                progress.rewind(held, now);
+            }
+        }
+    }
+
+    pub(super) fn on_append_ack(&mut self, from: ReplicaId, epoch: Epoch, verified: Index) {
+        let (now, last) = (self.now, self.log.last().index);
+        let State::Leading(leading) = &mut self.state else {
+            return;
+        };
+        let Some(progress) = leading.progress.get_mut(&from) else {
+            return;
+        };
+        if leading.epoch != epoch || verified > last {
+            return;
+        }
+        if progress.verified.is_none_or(|before| before < verified) {
+            progress.verified = Some(verified);
+            progress.floor = progress.floor.max(verified);
+            progress.next = progress.next.max(verified + 1);
+            progress.moved_at = now;
+            progress.repeat_after = self.settings.heartbeat * 4;
+            progress.repeat_at = now + progress.repeat_after;
+            self.advance_commit();
+        }
+    }
+
+    pub(super) fn on_mismatch(&mut self, from: ReplicaId, epoch: Epoch, branches: &BranchTable) {
+        let now = self.now;
+        let ancestor = self.log.branches.common_ancestor(branches).index;
+        let State::Leading(leading) = &mut self.state else {
+            return;
+        };
+        if leading.epoch != epoch {
+            return;
+        }
+        if let Some(progress) = leading.progress.get_mut(&from)
+            && ancestor + 1 < progress.next
+        {
+            progress.rewind(ancestor, now);
+        }
+    }
+
+    pub(super) fn on_heartbeat_ack(&mut self, from: ReplicaId, message: Message) {
+        let Message::HeartbeatAck {
+            epoch,
+            store,
+            sent,
+            verified,
+            branches,
+            progress,
+        } = message
+        else {
+            return;
+        };
+        let now = self.now;
+        let mine = match &self.state {
+            State::Candidate(candidate) => candidate.epoch,
+            State::Leading(leading) => leading.epoch,
+            State::Seeking | State::Following(_) => return,
+        };
+        if epoch != mine || !self.has_vote(from, store) {
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.sent = sent;
+            peer.report = progress;
+        }
+        let State::Leading(leading) = &mut self.state else {
+            return;
+        };
+        match (verified, branches) {
+            (Some(verified), _) => {
+                leading
+                    .progress
+                    .entry(from)
+                    .or_insert_with(|| Progress::from(verified.min(self.log.last().index), now));
+                self.on_append_ack(from, epoch, verified);
+            }
+            // It has nothing verified in this epoch: it is new, or was restarted.
+            (None, Some(branches)) => {
+                let ancestor = self.log.branches.common_ancestor(&branches).index;
+                match leading.progress.get_mut(&from) {
+                    None => {
+                        leading.progress.insert(from, Progress::from(ancestor, now));
+                    }
+                    Some(progress) if progress.verified.is_some() => {
+                        progress.rewind(ancestor, now);
+                    }
+                    Some(_) => {}
+                }
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// The leader's own log is on its disk up to here.
+    pub(super) fn count_own(&mut self) {
+        let State::Leading(leading) = &self.state else {
+            return;
+        };
+        if self.log.durable >= leading.start {
+            self.in_view = Some(leading.epoch);
+        }
+        self.advance_commit();
+    }
+
+    /// Committed is what is durable on every member, once that includes the view's own start.
+    fn advance_commit(&mut self) {
+        let me = self.me();
+        let State::Leading(leading) = &mut self.state else {
+            return;
+        };
+        let mut verified: Vec<Index> = leading
+            .members
+            .iter()
+            .map(|id| {
+                let progress = leading.progress.get(id);
+                if *id == me {
+                    self.log.durable
+                } else {
+                    progress.and_then(|p| p.verified).unwrap_or(0)
+                }
+            })
+            .collect();
+        verified.sort_unstable();
+        let half = verified.len() / 2;
+        let broken = self.broken;
+        let committed = match broken {
+            Some(Mutation::HalfIsCommitted) => verified[half],
+            _ => verified[0],
+        };
+        let started = committed >= leading.start || broken == Some(Mutation::CommitBeforeStart);
+        if !started || committed <= self.commit {
+            return;
+        }
+        self.commit = committed;
+        leading.moved_at = self.now;
+        if leading.established_at.is_none() && committed >= leading.start {
+            self.established();
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What a replica wants done.
+
+use std::fmt;
+
+use crate::message::Message;
+use crate::store::Persist;
+use crate::types::{Epoch, Index, Position, ReplicaId};
+
+/// Names a proposal between its `propose` and its fate.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ProposalId(pub u64);
+
+/// Everything that a replica wants done since the last time, to be done in the order of the fields.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Ready {
+    /// Messages that may leave before anything is durable.
+    pub messages: Vec<(ReplicaId, Outgoing)>,
+    /// What to write, in one durable transaction.
+    pub persist: Persist,
+    /// Messages that must not leave before that is durable.
+    pub after: Vec<(ReplicaId, Outgoing)>,
+    /// Where proposals were appended.
+    pub appended: Vec<(ProposalId, Position)>,
+    /// Proposals that were not, and never will be, appended here.
+    pub refused: Vec<(ProposalId, Refusal)>,
+    /// What happened, for logs and traces.
+    pub notes: Vec<Note>,
+}
+
+impl Ready {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+            && self.persist.is_empty()
+            && self.after.is_empty()
+            && self.appended.is_empty()
+            && self.refused.is_empty()
+            && self.notes.is_empty()
+    }
+}
+
+/// Why a proposal was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Refusal {
+    /// This replica does not lead.
+    NotLeader,
+    /// Too much is waiting.
+    Overloaded,
+}
+
+/// A message, or one that the driver completes with entries from the log.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Outgoing {
+    /// Goes as it is.
+    Message(Message),
+    /// [`Message::Append`]s with the entries behind `previous` up to `through`; one without entries where there are none.
+    Append {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// Stands before the first entry.
+        previous: Position,
+        /// The last entry to send.
+        through: Index,
+        /// The leader's commit index.
+        commit: Index,
+    },
+    /// [`Message::Fetched`]s with the entries behind `previous` up to `through`.
+    Fetched {
+        /// The candidate's epoch.
+        epoch: Epoch,
+        /// Stands before the first entry.
+        previous: Position,
+        /// The last entry to send.
+        through: Index,
+    },
+    /// [`Message::Orphans`] with the first orphans of the store. To oneself: as if they had arrived.
+    Orphans {
+        /// The leader's epoch.
+        epoch: Epoch,
+    },
+}
+
+/// Something worth a line in a log.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Note {
+    /// A peer is suspected to be dead.
+    Suspected {
+        /// The peer.
+        peer: ReplicaId,
+        /// Whether its machine answered that nothing listens there.
+        refused: bool,
+    },
+    /// A view is being started.
+    Preparing {
+        /// Its epoch.
+        epoch: Epoch,
+        /// Its members to be.
+        members: Vec<ReplicaId>,
+    },
+    /// The view was given up.
+    Abandoned {
+        /// Its epoch.
+        epoch: Epoch,
+        /// Why.
+        why: &'static str,
+    },
+    /// A view has started and this replica leads it.
+    Leading {
+        /// Its epoch.
+        epoch: Epoch,
+        /// Its members.
+        members: Vec<ReplicaId>,
+        /// Started without replicas that the rules wait for.
+        forced: bool,
+    },
+    /// This replica follows a leader or candidate.
+    Following {
+        /// Its epoch.
+        epoch: Epoch,
+    },
+    /// The leader is gone.
+    LeaderLost {
+        /// Its epoch.
+        epoch: Epoch,
+    },
+    /// This replica no longer leads.
+    SteppedDown {
+        /// The epoch it led.
+        epoch: Epoch,
+        /// Why.
+        why: &'static str,
+    },
+    /// The log held entries of a losing branch; they were cut, and commands among them kept as orphans.
+    Reconciled {
+        /// The last position that the branches have in common.
+        ancestor: Position,
+        /// How many entries were cut.
+        cut: u64,
+    },
+    /// The leader drains, to hand over.
+    HandingOver {
+        /// To whom.
+        to: ReplicaId,
+    },
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Note::Suspected {
+                peer,
+                refused: true,
+            } => write!(f, "replica {peer} is gone: its connection was refused"),
+            Note::Suspected {
+                peer,
+                refused: false,
+            } => write!(f, "replica {peer} is silent"),
+            Note::Preparing { epoch, members } => {
+                write!(f, "starting view {epoch} of {}", List(members))
+            }
+            Note::Abandoned { epoch, why } => write!(f, "gave up view {epoch}: {why}"),
+            Note::Leading {
+                epoch,
+                members,
+                forced: false,
+            } => write!(f, "leading view {epoch} of {}", List(members)),
+            Note::Leading {
+                epoch,
+                members,
+                forced: true,
+            } => {
+                write!(
+                    f,
+                    "leading view {epoch} of {}, without replicas that may hold newer commands",
+                    List(members)
+                )
+            }
+            Note::Following { epoch } => write!(f, "following {epoch}"),
+            Note::LeaderLost { epoch } => write!(f, "lost the leader of {epoch}"),
+            Note::SteppedDown { epoch, why } => write!(f, "no longer leading {epoch}: {why}"),
+            Note::Reconciled { ancestor, cut } => {
+                write!(f, "cut {cut} entries of a losing branch behind {ancestor}")
+            }
+            Note::HandingOver { to } => write!(f, "handing leadership over to replica {to}"),
+        }
+    }
+}
+
+struct List<'a>(&'a [ReplicaId]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, id) in self.0.iter().enumerate() {
+            let separator = if at == 0 { "" } else { "," };
+            write!(f, "{separator}{id}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! What a replica says of itself.
+
+use super::state::State;
+use super::{Replica, Waiting};
+use crate::branch::BranchTable;
+use crate::message::AppliedReport;
+use crate::status::{PeerStatus, Role, Status};
+use crate::store::Identity;
+use crate::types::{Configuration, Epoch, Index, ReplicaId, ViewStart};
+
+impl Replica {
+    /// Whose replica this is.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// What it does.
+    pub fn role(&self) -> Role {
+        match &self.state {
+            State::Seeking => Role::Seeking,
+            State::Candidate(_) => Role::Candidate,
+            State::Leading(leading) if leading.established_at.is_none() => Role::Candidate,
+            State::Leading(_) => Role::Leader,
+            State::Following(_) if self.in_view.is_some() => Role::Follower,
+            State::Following(_) => Role::Learner,
+        }
+    }
+
+    /// Committed here: on this disk once the present transaction is durable, and safe to apply then.
+    pub fn commit(&self) -> Index {
+        self.commit
+    }
+
+    /// The log in outline.
+    pub fn branches(&self) -> &BranchTable {
+        &self.log.branches
+    }
+
+    /// The highest epoch that it promised or accepted.
+    pub fn promised(&self) -> Epoch {
+        self.log.promised
+    }
+
+    /// The view that it is in.
+    pub fn in_view(&self) -> Option<Epoch> {
+        self.in_view
+    }
+
+    /// The epoch that it leads, in a started view.
+    pub fn leads(&self) -> Option<Epoch> {
+        match &self.state {
+            State::Leading(leading) if leading.established_at.is_some() => Some(leading.epoch),
+            _ => None,
+        }
+    }
+
+    /// The leader of a started view, itself included. One that changes its view stays the leader meanwhile.
+    pub fn leader(&self) -> Option<Epoch> {
+        match &self.state {
+            State::Seeking => None,
+            State::Candidate(candidate) => candidate.led.then_some(candidate.epoch),
+            State::Leading(leading) => {
+                (leading.led || leading.established_at.is_some()).then_some(leading.epoch)
+            }
+            State::Following(following) => {
+                (following.led || following.started).then_some(following.epoch)
+            }
+        }
+    }
+
+    /// The view start of an epoch, if the log holds it.
+    pub fn view_start(&self, epoch: Epoch) -> Option<&ViewStart> {
+        self.log.view_start(epoch).map(|(_, start)| start)
+    }
+
+    /// The newest configuration of the log.
+    pub fn configuration(&self) -> Option<&Configuration> {
+        self.log.configuration()
+    }
+
+    /// What it waits for, without a leader.
+    pub fn waiting(&self) -> Option<&Waiting> {
+        self.waiting.as_ref()
+    }
+
+    /// Everything that it says of itself and its peers.
+    pub fn status(&self) -> Status {
+        let epoch = self.live_leader().unwrap_or(self.log.promised);
+        let view = match &self.state {
+            State::Leading(leading) => leading.members.clone(),
+            State::Following(following) if following.started => following.members.clone(),
+            State::Seeking | State::Candidate(_) | State::Following(_) => Vec::new(),
+        };
+        Status {
+            identity: self.identity,
+            role: self.role(),
+            epoch,
+            leader: self.leader().map(|epoch| epoch.replica),
+            view,
+            configuration: self.log.configuration().cloned().unwrap_or_default(),
+            last: self.log.last(),
+            durable: self.log.durable,
+            commit: self.commit,
+            applied: self.applied.0,
+            state_hash: self.applied.1,
+            orphans: self.orphans,
+            waiting_for: match (&self.state, &self.waiting) {
+                (State::Seeking, Some(waiting)) => waiting.to_string(),
+                _ => String::new(),
+            },
+            peers: self.peers.keys().map(|id| self.peer_status(*id)).collect(),
+        }
+    }
+
+    fn peer_status(&self, id: ReplicaId) -> PeerStatus {
+        let verified = match &self.state {
+            State::Leading(leading) => leading.progress.get(&id).and_then(|peer| peer.verified),
+            State::Seeking | State::Candidate(_) | State::Following(_) => None,
+        };
+        let report = self
+            .peers
+            .get(&id)
+            .map(|peer| peer.report)
+            .unwrap_or_default();
+        PeerStatus {
+            id,
+            reachable: !self.suspects(id),
+            verified,
+            applied: report.applied,
+            state_hash: report.state_hash,
+            orphans: report.orphans,
+        }
+    }
+
+    pub(super) fn applied_report(&self) -> AppliedReport {
+        let (applied, state_hash) = self.applied;
+        AppliedReport {
+            applied,
+            state_hash,
+            orphans: self.orphans,
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The protocol's times and limits.
+
+/// Times, in ticks, and limits of a [`Replica`](super::Replica). All replicas of a cluster should have the same.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Settings {
+    /// Between two heartbeats of a leader.
+    pub heartbeat: u64,
+    /// Silence after which a peer is suspected to be dead. A refused connection is evidence at once.
+    pub suspect: u64,
+    /// A candidate that has not started its view by then is taken for dead.
+    pub view_timeout: u64,
+    /// How much later each next-preferred replica begins to look for a leader itself.
+    pub stagger: u64,
+    /// Between two rounds of a pre-ballot that has to wait.
+    pub ballot: u64,
+    /// How long a replica without a leader waits for members of the last view, before it goes on without them.
+    pub recovery_grace: u64,
+    /// How long a member that lagged must have kept up before it is taken back.
+    pub rejoin: u64,
+    /// How long the preferred replica must have been in the view before leadership is handed to it.
+    pub hand_back: u64,
+    /// How long a leader that handed over waits for the successor to begin.
+    pub hand_over: u64,
+    /// Entries that a replica may miss and still be a member of a new view. One that misses more catches up first.
+    pub catch_up_limit: u64,
+    /// Entries sent to one peer and not confirmed yet.
+    pub window: u64,
+    /// Entries appended by a leader and not committed yet; beyond it proposals are refused.
+    pub max_uncommitted: u64,
+}
+
+impl Default for Settings {
+    /// For ticks of 10 ms: heartbeats every 50 ms, suspicion after 1 s, a grace of 10 s.
+    fn default() -> Self {
+        Settings {
+            heartbeat: 5,
+            suspect: 100,
+            view_timeout: 200,
+            stagger: 3,
+            ballot: 10,
+            recovery_grace: 1000,
+            rejoin: 200,
+            hand_back: 200,
+            hand_over: 50,
+            catch_up_limit: 4096,
+            window: 1024,
+            max_uncommitted: 65_536,
+        }
+    }
+}
