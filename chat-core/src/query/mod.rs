@@ -3,6 +3,7 @@
 mod accounts;
 mod conversations;
 mod history;
+mod requests;
 mod sessions;
 mod state;
 

@@ -65,6 +65,12 @@ fn a_retry_gives_the_original_outcome_and_changes_nothing() {
             assert!(applied.events.is_empty(), "{command:?}");
         }
         assert_eq!(world.manager.state_hash(), after, "{command:?}");
+        // It can also be looked up, by its own account and no other.
+        let Ok(found) = world.manager.outcome(command.account(), command.request);
+        let is_sent = matches!(outcome, Outcome::MessageSent { .. });
+        assert_eq!(found, (!is_sent).then_some(outcome), "{command:?}");
+        let Ok(of_another) = world.manager.outcome(bob, command.request);
+        assert_eq!(of_another, None, "{command:?}");
     }
     assert_eq!(world.texts(bob, ada), ["hello", "once"]);
 }
