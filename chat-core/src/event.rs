@@ -67,6 +67,8 @@ pub enum EventKind {
     MessagesDeleted {
         /// Who deleted them.
         by: AccountId,
+        /// The other side of their conversation, as the account sees it; one event is about one conversation.
+        peer: AccountId,
         /// The messages.
         messages: Arc<[MessageId]>,
         /// For whom.

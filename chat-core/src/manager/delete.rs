@@ -18,8 +18,8 @@ use crate::{
     values::id::{AccountId, MessageId},
 };
 
-/// Messages that disappeared for an account.
-type ByAccount = BTreeMap<AccountNumber, Vec<MessageId>>;
+/// Messages that disappeared for an account, by account and the other side of their conversation.
+type ByConversation = BTreeMap<(AccountNumber, AccountNumber), Vec<MessageId>>;
 
 impl<S: KeyValue> AccountManager<S> {
     pub(super) fn delete_messages(
@@ -34,12 +34,14 @@ impl<S: KeyValue> AccountManager<S> {
         for message in messages {
             self.check_may_delete(&party, *message, scope)?;
         }
-        let mut gone = ByAccount::new();
+        let mut gone = ByConversation::new();
         for message in messages.iter().copied() {
             match self.rows.read(&MessageKey(message))? {
                 Some(MessageEntry::Stored(place)) => {
-                    for side in self.hide(message, place, &party, scope)? {
-                        gone.entry(side).or_default().push(message);
+                    let pair = Pair::of(place.sender, place.recipient);
+                    for number in self.hide(message, place, &party, scope)? {
+                        let peer = pair.peer(pair.side(number));
+                        gone.entry((number, peer)).or_default().push(message);
                     }
                 }
                 Some(MessageEntry::Deleted { .. }) => {}
@@ -57,13 +59,18 @@ impl<S: KeyValue> AccountManager<S> {
                 }
             }
         }
-        let count = gone.get(&party.number).map_or(0, Vec::len) as u32;
-        for (number, messages) in gone {
+        let own = gone
+            .iter()
+            .filter(|((number, _), _)| *number == party.number);
+        let count = own.map(|(_, messages)| messages.len() as u32).sum();
+        for ((number, peer), messages) in gone {
             if let Some(listener) = self.active_id(number)? {
+                let peer = self.party_id(peer)?;
                 call.emit(
                     listener,
                     EventKind::MessagesDeleted {
                         by: account,
+                        peer,
                         messages: messages.into(),
                         scope,
                     },
@@ -71,6 +78,14 @@ impl<S: KeyValue> AccountManager<S> {
             }
         }
         Ok(Outcome::MessagesDeleted { count })
+    }
+
+    /// The id of an account that was registered once, or of the service.
+    fn party_id(&self, number: AccountNumber) -> Result<AccountId, S::Error> {
+        if number == AccountNumber::SYSTEM {
+            return Ok(AccountId::SYSTEM);
+        }
+        Ok(self.rows.require(&AccountKey(number))?.id)
     }
 
     fn check_may_delete(

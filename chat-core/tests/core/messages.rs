@@ -341,3 +341,43 @@ fn reading_a_very_long_conversation_takes_several_commands() {
     assert_eq!(steps, [4_096, 4_096, 1_808]);
     assert_eq!((world.unread(bob, ada), world.inbox(bob).len()), (0, 0));
 }
+
+#[test]
+fn a_deletion_is_told_by_conversation() {
+    let mut world = World::new();
+    let [ada, bob, cem] = ["ada", "bob", "cem"].map(|name| world.register(name));
+    let messages = [
+        world.send(ada, bob, "to bob"),
+        world.send(ada, cem, "to cem"),
+        world.send(ada, ada, "a note"),
+        world.send(ada, bob, "to bob again"),
+    ];
+    let command = world.command(delete(ada, &messages, ForBoth));
+    let applied = world.apply(&command);
+    assert_eq!(
+        applied.result,
+        Ok(Outcome::MessagesDeleted { count: 4 }),
+        "each counts once for the one who deletes"
+    );
+    let told: Vec<_> = applied
+        .events
+        .iter()
+        .map(|event| match &event.kind {
+            EventKind::MessagesDeleted {
+                by, peer, messages, ..
+            } if *by == ada => (event.account, *peer, messages.to_vec()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let [one, two, note, three] = messages;
+    for expected in [
+        (ada, bob, vec![one, three]),
+        (bob, ada, vec![one, three]),
+        (ada, cem, vec![two]),
+        (cem, ada, vec![two]),
+        (ada, ada, vec![note]),
+    ] {
+        assert!(told.contains(&expected), "{expected:?} in {told:?}");
+    }
+    assert_eq!(told.len(), 5);
+}
