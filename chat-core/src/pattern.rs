@@ -31,7 +31,7 @@ pub enum PatternError {
     #[error("the range `{0}-{1}` runs backwards: write `{1}-{0}`")]
     BackwardRange(char, char),
     /// The regular expression does not parse, or would be too large.
-    #[error("the regular expression is refused: {0}")]
+    #[error("the regular expression is refused ({0}): correct it, or use a glob such as `al*`")]
     Regex(String),
 }
 
@@ -146,6 +146,12 @@ fn push_literal(character: char, expression: &mut String) {
     expression.push_str(&regex::escape(character.encode_utf8(&mut [0; 4])));
 }
 
+/// The parser's message without its drawing of the expression: the last line says what is wrong.
+fn in_one_line(message: &str) -> String {
+    let last = message.lines().last().unwrap_or_default();
+    last.trim().trim_start_matches("error: ").to_owned()
+}
+
 fn compile(expression: &str) -> Result<Regex, PatternError> {
     RegexBuilder::new(expression)
         .case_insensitive(true)
@@ -153,7 +159,7 @@ fn compile(expression: &str) -> Result<Regex, PatternError> {
         .dfa_size_limit(1 << 20)
         .nest_limit(50)
         .build()
-        .map_err(|error| PatternError::Regex(error.to_string()))
+        .map_err(|error| PatternError::Regex(in_one_line(&error.to_string())))
 }
 
 #[cfg(test)]
@@ -221,10 +227,10 @@ mod tests {
         ] {
             assert_eq!(Pattern::parse(pattern).unwrap_err(), error);
         }
-        assert!(matches!(
-            Pattern::parse("regex:("),
-            Err(PatternError::Regex(_))
-        ));
+        assert_eq!(
+            Pattern::parse("regex:(").unwrap_err(),
+            PatternError::Regex("unclosed group".to_owned()),
+        );
         assert!(matches!(
             Pattern::parse("regex:(a{1000}){1000}"),
             Err(PatternError::Regex(_))
