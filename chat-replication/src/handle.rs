@@ -7,7 +7,7 @@ use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 
-use crate::driver::Input;
+use crate::driver::{Answer, Input, Room};
 use crate::status::Status;
 use crate::types::{Epoch, Position, ReplicaId};
 
@@ -15,11 +15,16 @@ use crate::types::{Epoch, Position, ReplicaId};
 pub struct Handle<R> {
     inputs: mpsc::Sender<Input<R>>,
     status: watch::Receiver<Arc<Status>>,
+    room: Arc<Room>,
 }
 
 impl<R> Clone for Handle<R> {
     fn clone(&self) -> Self {
-        Handle { inputs: self.inputs.clone(), status: self.status.clone() }
+        Handle {
+            inputs: self.inputs.clone(),
+            status: self.status.clone(),
+            room: Arc::clone(&self.room),
+        }
     }
 }
 
@@ -69,16 +74,31 @@ pub enum ProposeError {
 }
 
 impl<R> Handle<R> {
-    pub(crate) fn new(inputs: mpsc::Sender<Input<R>>, status: watch::Receiver<Arc<Status>>) -> Self {
-        Handle { inputs, status }
+    pub(crate) fn new(
+        inputs: mpsc::Sender<Input<R>>,
+        status: watch::Receiver<Arc<Status>>,
+        room: Arc<Room>,
+    ) -> Self {
+        Handle {
+            inputs,
+            status,
+            room,
+        }
     }
 
     /// Has a command replicated, and answers once it is durable on every member of the view and applied here.
     ///
     /// Dropping the future does not take the command back.
     pub async fn propose(&self, command: Bytes) -> Result<Committed<R>, ProposeError> {
-        let (answer, answered) = oneshot::channel();
-        self.inputs.send(Input::Propose { command, answer }).map_err(|_| ProposeError::Stopped)?;
+        let place = self
+            .room
+            .enter(command.len())
+            .ok_or(ProposeError::Overloaded)?;
+        let (sender, answered) = oneshot::channel();
+        let answer = Answer::new(sender, Some(place));
+        self.inputs
+            .send(Input::Propose { command, answer })
+            .map_err(|_| ProposeError::Stopped)?;
         answered.await.unwrap_or(Err(ProposeError::Stopped))
     }
 
@@ -89,7 +109,7 @@ impl<R> Handle<R> {
         let _ = self.inputs.send(Input::Cast { to, message });
     }
 
-    /// Where the replica and its peers stand, as of the last change.
+    /// Where the replica and its peers stand. Changes show at once, mere progress with the next tick.
     pub fn status(&self) -> Arc<Status> {
         self.status.borrow().clone()
     }

@@ -1,0 +1,94 @@
+//! The thread of a state machine.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use super::apply::{Applier, Work, perform};
+use super::input::Input;
+use super::running::ReplicaError;
+use crate::state_machine::StateMachine;
+use crate::types::ReplicaId;
+
+/// How often an idle state machine may look after itself.
+const IDLE: Duration = Duration::from_millis(50);
+
+/// Hands work to the thread.
+pub(super) struct ApplyThread<R> {
+    orders: mpsc::Sender<Order<R>>,
+    thread: JoinHandle<Result<(), ReplicaError>>,
+}
+
+enum Order<R> {
+    Work(Work<R>),
+    /// Make everything durable and end.
+    Finish,
+}
+
+impl<R: Send + 'static> ApplyThread<R> {
+    pub(super) fn start<M: StateMachine<Response = R>>(
+        me: ReplicaId,
+        machine: M,
+        driver: mpsc::Sender<Input<R>>,
+    ) -> io::Result<ApplyThread<R>> {
+        let (orders, received) = mpsc::channel();
+        let thread = Builder::new().name(format!("apply-{me}")).spawn(move || {
+            let ended = catch_unwind(AssertUnwindSafe(|| run(machine, &received, &driver)))
+                .unwrap_or_else(|panic| Err(ReplicaError::panicked("the state machine", &*panic)));
+            if let Err(error) = &ended {
+                let _ = driver.send(Input::Failed(error.clone()));
+            }
+            ended
+        })?;
+        Ok(ApplyThread { orders, thread })
+    }
+
+    /// Waits until everything handed in is applied and durable.
+    pub(super) fn finish(self) -> Result<(), ReplicaError> {
+        let _ = self.orders.send(Order::Finish);
+        self.join()
+    }
+
+    /// Waits until the thread has ended, which leaves what it did not do yet to the next start.
+    pub(super) fn abandon(self) {
+        let ApplyThread { orders, thread } = self;
+        drop(orders);
+        let _ = thread.join();
+    }
+
+    fn join(self) -> Result<(), ReplicaError> {
+        self.thread
+            .join()
+            .unwrap_or_else(|panic| Err(ReplicaError::panicked("the state machine", &*panic)))
+    }
+}
+
+impl<R> Applier<R> for ApplyThread<R> {
+    fn hand(&mut self, work: Work<R>) {
+        // A thread that ended has said why, and the driver is about to read it.
+        let _ = self.orders.send(Order::Work(work));
+    }
+}
+
+fn run<M: StateMachine>(
+    mut machine: M,
+    orders: &mpsc::Receiver<Order<M::Response>>,
+    driver: &mpsc::Sender<Input<M::Response>>,
+) -> Result<(), ReplicaError> {
+    let failed = |error: M::Error| ReplicaError::StateMachine(Arc::new(error));
+    loop {
+        match orders.recv_timeout(IDLE) {
+            Ok(Order::Work(work)) => {
+                let report = perform(&mut machine, work).map_err(failed)?;
+                let _ = driver.send(Input::Applied(report));
+            }
+            Ok(Order::Finish) => return machine.checkpoint().map_err(failed),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+        machine.maintain().map_err(failed)?;
+    }
+}

@@ -1,0 +1,54 @@
+//! What the thread of a driver is told by others.
+
+use std::sync::mpsc;
+
+use bytes::Bytes;
+
+use super::apply::Report;
+use super::proposals::Answer;
+use super::running::ReplicaError;
+use crate::message::Message;
+use crate::transport::Inbox;
+use crate::types::ReplicaId;
+
+/// One thing that happened.
+pub(crate) enum Input<R> {
+    Received {
+        from: ReplicaId,
+        message: Message,
+    },
+    Connected(ReplicaId),
+    Refused(ReplicaId),
+    Propose {
+        command: Bytes,
+        answer: Answer<R>,
+    },
+    Cast {
+        to: ReplicaId,
+        message: Bytes,
+    },
+    Applied(Report),
+    /// The state machine has failed.
+    Failed(ReplicaError),
+    /// End, once what waits is answered.
+    Stop,
+    /// End at once.
+    Halt,
+}
+
+/// Where a transport delivers. What comes once the driver has ended is dropped, as on a network.
+pub(super) struct DriverInbox<R>(pub(super) mpsc::Sender<Input<R>>);
+
+impl<R: Send + 'static> Inbox for DriverInbox<R> {
+    fn received(&self, from: ReplicaId, message: Message) {
+        let _ = self.0.send(Input::Received { from, message });
+    }
+
+    fn connected(&self, peer: ReplicaId) {
+        let _ = self.0.send(Input::Connected(peer));
+    }
+
+    fn refused(&self, peer: ReplicaId) {
+        let _ = self.0.send(Input::Refused(peer));
+    }
+}

@@ -1,0 +1,409 @@
+//! The only place where protocol, disk and network meet.
+//!
+//! [`start`] runs a replica on threads of its own: one for the protocol and the log's disk, one for the state machine.
+//! [`Driver`] is what the first of them turns; it knows neither threads nor time, so that a simulation can turn it as
+//! well.
+
+mod apply;
+mod apply_thread;
+mod clock;
+mod input;
+mod outgoing;
+mod proposals;
+mod running;
+mod tail;
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+pub use self::apply::{Applier, Report, Waiting, Work, perform};
+pub(crate) use self::clock::{Clock, Due};
+pub(crate) use self::input::Input;
+pub use self::proposals::Answer;
+use self::proposals::Proposals;
+pub(crate) use self::proposals::Room;
+pub use self::running::{Options, ReplicaError, Running, StartError, start};
+use self::tail::Tail;
+use crate::handle::{LeaderHint, ProposeError};
+use crate::message::Message;
+use crate::replica::{Note, Outgoing, Ready, Refusal, Replica};
+use crate::status::Status;
+use crate::store::{Persisted, Store, StoreError};
+use crate::transport::Transport;
+use crate::types::{Epoch, Index, Member, Payload, Position, ReplicaId};
+
+/// Sizes that a driver keeps to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Bytes of commands in one message to a peer; 1 MiB by default. A larger command goes alone.
+    pub message_bytes: usize,
+    /// Bytes of commands handed to the state machine at once; 1 MiB by default.
+    pub batch_bytes: usize,
+    /// Entries handed to the state machine at once; 1,024 by default.
+    pub batch_entries: u64,
+    /// Batches that the state machine may have before it; 4 by default.
+    pub batches: usize,
+    /// Bytes of the newest commands that are kept in memory; 8 MiB by default.
+    pub tail_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            message_bytes: 1 << 20,
+            batch_bytes: 1 << 20,
+            batch_entries: 1024,
+            batches: 4,
+            tail_bytes: 8 << 20,
+        }
+    }
+}
+
+/// A replica with its disk, its network and its state machine.
+///
+/// Inputs only change the replica in memory. [`Driver::turn`] then does what the replica wants done, in the only safe
+/// order: send what may leave, write, send what had to wait for the write, apply.
+pub struct Driver<S, T, A, R> {
+    replica: Replica,
+    store: S,
+    transport: T,
+    applier: A,
+    limits: Limits,
+    tail: Tail,
+    proposals: Proposals<R>,
+    /// What the last write left.
+    persisted: Persisted,
+    /// The last entry handed to the state machine.
+    handed: Position,
+    /// Pieces of work that the state machine has not reported yet.
+    in_flight: usize,
+    /// The state machine was told to go back, and has not said yet where it is.
+    rolling_back: bool,
+    /// On how many replicas, and of how many, entries up to an index are durable: for those not handed over yet.
+    copies: VecDeque<(Index, (u32, u32))>,
+    /// The epoch that it led after the last step.
+    led: Option<Epoch>,
+    /// What the transport was told last.
+    peers: Vec<Member>,
+    casts: VecDeque<(ReplicaId, Bytes)>,
+}
+
+impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
+    /// A driver of a replica that was made from this store. `state` is where the state machine stands.
+    pub fn new(
+        replica: Replica,
+        store: S,
+        transport: T,
+        applier: A,
+        limits: Limits,
+        state: Report,
+    ) -> Driver<S, T, A, R> {
+        let mut driver = Driver {
+            persisted: Persisted {
+                orphans: replica.status().orphans,
+            },
+            replica,
+            store,
+            transport,
+            applier,
+            tail: Tail::new(limits.tail_bytes),
+            limits,
+            proposals: Proposals::new(),
+            handed: state.applied,
+            in_flight: 0,
+            rolling_back: false,
+            copies: VecDeque::new(),
+            led: None,
+            peers: Vec::new(),
+            casts: VecDeque::new(),
+        };
+        if driver.replica.branches().holds(state.applied) {
+            driver
+                .replica
+                .applied(state.applied.index, state.state_hash);
+        }
+        driver.roll_back_if_cut();
+        driver.tell_peers();
+        driver
+    }
+
+    /// One tick of time, with fresh randomness.
+    pub fn tick(&mut self, random: u64) {
+        self.replica.tick(random);
+    }
+
+    /// Time has passed unseen.
+    pub fn ticks_jumped(&mut self) {
+        self.replica.ticks_jumped();
+    }
+
+    /// A message came from a peer.
+    pub fn receive(&mut self, from: ReplicaId, message: Message) {
+        match message {
+            Message::Cast(bytes) => self.casts.push_back((from, bytes)),
+            message => self.replica.receive(from, message),
+        }
+    }
+
+    /// A connection to the peer is up.
+    pub fn connected(&mut self, peer: ReplicaId) {
+        self.replica.connected(peer);
+    }
+
+    /// The peer's process is gone.
+    pub fn refused(&mut self, peer: ReplicaId) {
+        self.replica.refused(peer);
+    }
+
+    /// Somebody wants a command replicated.
+    pub fn propose(&mut self, command: Bytes, answer: Answer<R>) {
+        let id = self.proposals.add(answer);
+        self.replica.propose(id, command);
+    }
+
+    /// Sends an application's own message.
+    pub fn cast(&mut self, to: ReplicaId, message: Bytes) {
+        self.transport.send(to, Message::Cast(message));
+    }
+
+    /// The next message of a peer's application.
+    pub fn next_cast(&mut self) -> Option<(ReplicaId, Bytes)> {
+        self.casts.pop_front()
+    }
+
+    /// The state machine has done a piece of work.
+    pub fn applied(&mut self, report: Report) {
+        self.in_flight -= 1;
+        if report.rolled_back {
+            self.rolling_back = false;
+            self.handed = report.applied;
+        }
+        // What is said of a branch that was left says nothing about the log.
+        if self.replica.branches().holds(report.applied) {
+            self.replica
+                .applied(report.applied.index, report.state_hash);
+        }
+    }
+
+    /// Does everything that the inputs since the last turn call for, and returns what is worth telling.
+    ///
+    /// After an error the replica must not be used any more: nobody knows what is on its disk.
+    pub fn turn(&mut self) -> Result<Vec<Note>, StoreError> {
+        let mut notes = Vec::new();
+        loop {
+            let ready = self.replica.ready();
+            if ready.is_empty() {
+                break;
+            }
+            self.carry_out(ready, &mut notes)?;
+        }
+        self.tell_peers();
+        self.hand_over()?;
+        Ok(notes)
+    }
+
+    /// The replica.
+    pub fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// Where the replica and its peers stand.
+    pub fn status(&self) -> Status {
+        self.replica.status()
+    }
+
+    /// Whether nobody waits for an answer, and the state machine has nothing before it.
+    pub fn is_idle(&self) -> bool {
+        self.proposals.is_empty() && self.in_flight == 0
+    }
+
+    pub(crate) fn applier_mut(&mut self) -> &mut A {
+        &mut self.applier
+    }
+
+    /// The parts again.
+    pub(crate) fn into_parts(self) -> (S, T, A) {
+        (self.store, self.transport, self.applier)
+    }
+
+    fn carry_out(&mut self, ready: Ready, notes: &mut Vec<Note>) -> Result<(), StoreError> {
+        let mut own = Vec::new();
+        self.tail.record(&ready.persist);
+        for (to, outgoing) in ready.messages {
+            self.send(to, outgoing, &mut own)?;
+        }
+        if !ready.persist.is_empty() {
+            self.persisted = self.store.persist(&ready.persist)?;
+            self.tail.evict();
+        }
+        self.replica.persisted(self.persisted);
+        for (to, outgoing) in ready.after {
+            self.send(to, outgoing, &mut own)?;
+        }
+        for (id, position) in ready.appended {
+            self.proposals.appended(id, position);
+        }
+        for (id, refusal) in ready.refused {
+            let error = match refusal {
+                Refusal::NotLeader => ProposeError::NotLeader {
+                    leader: self.leader_hint(),
+                },
+                Refusal::Overloaded => ProposeError::Overloaded,
+            };
+            self.proposals.refuse(id, error);
+        }
+        self.proposals.cut(self.replica.branches());
+        self.note_commit();
+        self.roll_back_if_cut();
+        let me = self.replica.identity().replica;
+        for message in own {
+            self.replica.receive(me, message);
+        }
+        notes.extend(ready.notes);
+        Ok(())
+    }
+
+    fn send(
+        &mut self,
+        to: ReplicaId,
+        outgoing: Outgoing,
+        own: &mut Vec<Message>,
+    ) -> Result<(), StoreError> {
+        let me = self.replica.identity().replica;
+        let transport = &mut self.transport;
+        outgoing::complete(
+            outgoing,
+            self.replica.branches(),
+            &self.tail,
+            &self.store,
+            self.limits.message_bytes,
+            |message| match to == me {
+                true => own.push(message),
+                false => transport.send(to, message),
+            },
+        )
+    }
+
+    fn leader_hint(&self) -> Option<LeaderHint> {
+        let epoch = self.replica.leader()?;
+        let member = self.replica.configuration()?.member(epoch.replica)?;
+        let other = epoch.replica != self.replica.identity().replica;
+        other.then(|| LeaderHint {
+            id: epoch.replica,
+            epoch,
+            client_address: member.client_address.clone(),
+        })
+    }
+
+    fn tell_peers(&mut self) {
+        let me = self.replica.identity().replica;
+        let Some(configuration) = self.replica.configuration() else {
+            return;
+        };
+        let peers = || {
+            configuration
+                .members
+                .iter()
+                .filter(|member| member.id != me)
+        };
+        if !self.peers.iter().eq(peers()) {
+            self.peers = peers().cloned().collect();
+            self.transport.peers_changed(&self.peers);
+        }
+    }
+
+    /// Where the log was cut below what the state machine was given, it has to go back before it gets anything more.
+    fn roll_back_if_cut(&mut self) {
+        if !self.rolling_back && !self.replica.branches().holds(self.handed) {
+            self.rolling_back = true;
+            self.in_flight += 1;
+            let branches = self.replica.branches().clone();
+            self.applier.hand(Work::RollBack(branches));
+        }
+    }
+
+    /// Hands committed entries to the state machine, as far as it keeps up.
+    fn hand_over(&mut self) -> Result<(), StoreError> {
+        // The state machine may have gone back to a place that was cut off meanwhile.
+        self.roll_back_if_cut();
+        let commit = self.replica.commit();
+        while !self.rolling_back
+            && self.in_flight < self.limits.batches
+            && self.handed.index < commit
+        {
+            let from = self.handed.index + 1;
+            let through = commit.min(self.handed.index + self.limits.batch_entries);
+            let entries = self
+                .tail
+                .read(&self.store, from, through, self.limits.batch_bytes)?;
+            let Some(last) = entries.last().map(|entry| entry.position) else {
+                break;
+            };
+            for entry in &entries {
+                if let Payload::Reproposed { origin, .. } = &entry.payload {
+                    self.replica.forget_orphan(*origin);
+                }
+            }
+            let waiting = self
+                .proposals
+                .take(&entries)
+                .into_iter()
+                .map(|(at, answer)| {
+                    let (durable_on, replicas) = self.copies_of(entries[at].position.index);
+                    Waiting {
+                        at,
+                        durable_on,
+                        replicas,
+                        answer,
+                    }
+                })
+                .collect();
+            while self
+                .copies
+                .front()
+                .is_some_and(|(through, _)| *through < last.index)
+            {
+                self.copies.pop_front();
+            }
+            self.handed = last;
+            self.in_flight += 1;
+            self.applier.hand(Work::Apply { entries, waiting });
+        }
+        Ok(())
+    }
+
+    /// Notes on how many replicas is durable what was just committed.
+    fn note_commit(&mut self) {
+        let commit = self.replica.commit();
+        while self
+            .copies
+            .back()
+            .is_some_and(|(through, _)| *through > commit)
+        {
+            self.copies.pop_back();
+        }
+        let known = self.copies.back().map_or(0, |(through, _)| *through);
+        let led = std::mem::replace(&mut self.led, self.replica.leads());
+        if known < commit {
+            // One that has just ceased to lead committed while it still did. A follower knows that its leader did.
+            let other = |epoch: &Epoch| epoch.replica != self.replica.identity().replica;
+            let view = self.led.or(led).or(self.replica.leader().filter(other));
+            let start = view.and_then(|view| self.replica.view_start(view));
+            let count = |ids: usize| u32::try_from(ids).unwrap_or(u32::MAX);
+            let copies = start.map_or((1, 1), |start| {
+                (
+                    count(start.members.len()),
+                    count(start.configuration.members.len()),
+                )
+            });
+            self.copies.push_back((commit, copies));
+        }
+    }
+
+    /// On how many replicas a committed entry is durable, and how many there are.
+    fn copies_of(&self, index: Index) -> (u32, u32) {
+        let at = self.copies.partition_point(|(through, _)| *through < index);
+        self.copies.get(at).map_or((1, 1), |(_, copies)| *copies)
+    }
+}

@@ -1,0 +1,103 @@
+//! Messages that carry entries, completed from the log.
+
+use crate::branch::BranchTable;
+use crate::message::Message;
+use crate::replica::Outgoing;
+use crate::store::{Store, StoreError};
+use crate::types::{Entry, Epoch, Index, Position};
+
+use super::tail::Tail;
+
+/// Turns what the replica wants sent into messages of limited size.
+///
+/// A range that the log no longer holds is not sent: the replica cut its log after it had asked, and follows another
+/// leader now.
+pub(super) fn complete(
+    outgoing: Outgoing,
+    branches: &BranchTable,
+    tail: &Tail,
+    store: &impl Store,
+    max_bytes: usize,
+    mut send: impl FnMut(Message),
+) -> Result<(), StoreError> {
+    let range = |epoch, previous, through| Range {
+        epoch,
+        previous,
+        through,
+        branches,
+        tail,
+        max_bytes,
+    };
+    match outgoing {
+        Outgoing::Message(message) => send(message),
+        Outgoing::Append {
+            epoch,
+            previous,
+            through,
+            commit,
+        } => range(epoch, previous, through).pieces(store, |previous, entries| {
+            send(Message::Append {
+                epoch,
+                previous,
+                entries,
+                commit,
+            });
+        })?,
+        Outgoing::Fetched {
+            epoch,
+            previous,
+            through,
+        } => range(epoch, previous, through).pieces(store, |previous, entries| {
+            send(Message::Fetched {
+                epoch,
+                previous,
+                entries,
+            });
+        })?,
+        Outgoing::Orphans { epoch } => {
+            let orphans = store.orphans(None, max_bytes)?;
+            if !orphans.is_empty() {
+                send(Message::Orphans { epoch, orphans });
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Range<'a> {
+    epoch: Epoch,
+    previous: Position,
+    through: Index,
+    branches: &'a BranchTable,
+    tail: &'a Tail,
+    max_bytes: usize,
+}
+
+impl Range<'_> {
+    fn pieces(
+        self,
+        store: &impl Store,
+        mut send: impl FnMut(Position, Vec<Entry>),
+    ) -> Result<(), StoreError> {
+        let held = self.branches.holds(self.previous) && self.through <= self.branches.last_index();
+        let newest = self.branches.epoch_at(self.through).unwrap_or_default();
+        if !held || newest > self.epoch {
+            return Ok(());
+        }
+        let mut previous = self.previous;
+        if previous.index >= self.through {
+            send(previous, Vec::new());
+        }
+        while previous.index < self.through {
+            let entries =
+                self.tail
+                    .read(store, previous.index + 1, self.through, self.max_bytes)?;
+            let Some(last) = entries.last().map(|entry| entry.position) else {
+                return Ok(());
+            };
+            send(previous, entries);
+            previous = last;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,471 @@
+//! A replica that runs on threads of its own.
+
+use std::any::Any;
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use std::{fmt, io};
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::sync::watch;
+use tracing::{debug, error, info, warn};
+
+use super::apply::Report;
+use super::apply_thread::ApplyThread;
+use super::clock::{Clock, Due};
+use super::input::{DriverInbox, Input};
+use super::proposals::Room;
+use super::{Driver, Limits};
+use crate::handle::{Handle, ProposeError};
+use crate::replica::{Note, Replica, Seed, Settings};
+use crate::state_machine::StateMachine;
+use crate::status::Status;
+use crate::store::{Identity, Persist, Persisted, Store, StoreError};
+use crate::transport::{Inbox, Transport};
+use crate::types::{Entry, Index, Orphan, Position, ReplicaId};
+
+/// What is drained from the queue before the log is written: more would make the first in line wait for long.
+const DRAIN: usize = 4096;
+
+/// How a replica runs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The replicas of the cluster, this one included, as the configuration file names them. Once the cluster has begun,
+    /// its log knows better.
+    pub seeds: Vec<Seed>,
+    /// The protocol's times and limits.
+    pub settings: Settings,
+    /// How long a tick is; 10 ms by default.
+    pub tick: Duration,
+    /// Sizes that the driver keeps to.
+    pub limits: Limits,
+    /// Commands that may wait for their answer at once; 65,536 by default. More are refused as overload.
+    pub max_waiting: usize,
+    /// Bytes of commands that may wait for their answer at once; 64 MiB by default.
+    pub max_waiting_bytes: usize,
+    /// How long a stopping replica goes on for those who wait for an answer; 1 s by default.
+    pub drain: Duration,
+}
+
+impl Options {
+    /// Default options for a cluster of these replicas.
+    pub fn new(seeds: Vec<Seed>) -> Options {
+        Options {
+            seeds,
+            settings: Settings::default(),
+            tick: Duration::from_millis(10),
+            limits: Limits::default(),
+            max_waiting: 65_536,
+            max_waiting_bytes: 64 << 20,
+            drain: Duration::from_secs(1),
+        }
+    }
+}
+
+/// A replica could not be started.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The log cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The transport cannot be started.
+    #[error(transparent)]
+    Transport(Box<dyn Error + Send + Sync>),
+    /// The system refused a thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// Why a replica has ended on its own.
+#[derive(Clone, Debug, Error)]
+pub enum ReplicaError {
+    /// The log cannot be read or written any more.
+    #[error(transparent)]
+    Store(Arc<StoreError>),
+    /// The state machine has failed.
+    #[error(transparent)]
+    StateMachine(Arc<dyn Error + Send + Sync>),
+    /// An invariant of the software itself is broken.
+    #[error("{part} panicked: {message}; this is a defect, please report it with the log")]
+    Panicked {
+        /// Which part.
+        part: &'static str,
+        /// What it said.
+        message: String,
+    },
+}
+
+impl ReplicaError {
+    pub(super) fn panicked(part: &'static str, panic: &(dyn Any + Send)) -> ReplicaError {
+        let message = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "no reason given".to_owned());
+        ReplicaError::Panicked { part, message }
+    }
+}
+
+impl From<StoreError> for ReplicaError {
+    fn from(error: StoreError) -> ReplicaError {
+        ReplicaError::Store(Arc::new(error))
+    }
+}
+
+/// Starts a replica.
+///
+/// `connect` makes the transport from where it shall deliver and whose it is. `on_cast` is given what peers'
+/// applications send by [`Handle::cast`]; it runs on the driver's thread and must not block.
+///
+/// The replica runs until [`Running::stop`], or until its disk or state machine fails, which [`Running::ended`] tells.
+pub fn start<S, M, T, E>(
+    mut store: S,
+    machine: M,
+    options: Options,
+    connect: impl FnOnce(Arc<dyn Inbox>, Identity) -> Result<T, E>,
+    on_cast: impl FnMut(ReplicaId, Bytes) + Send + 'static,
+) -> Result<(Handle<M::Response>, Running), StartError>
+where
+    S: Store + 'static,
+    M: StateMachine,
+    T: Transport + 'static,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    let durable = store.load()?;
+    let me = durable.identity;
+    let (sender, inputs) = mpsc::channel();
+    let inbox: Arc<dyn Inbox> = Arc::new(DriverInbox(sender.clone()));
+    let transport = connect(inbox, me).map_err(|error| StartError::Transport(error.into()))?;
+
+    let state = Report {
+        applied: machine.applied(),
+        state_hash: machine.state_hash(),
+        rolled_back: false,
+    };
+    let replica = Replica::new(
+        durable,
+        options.seeds.clone(),
+        machine.apply_version(),
+        options.settings.clone(),
+    );
+    let applier = ApplyThread::start(me.replica, machine, sender.clone())?;
+    let writing = Arc::new(Mutex::new(Duration::ZERO));
+    let store = Timed {
+        store,
+        writing: Arc::clone(&writing),
+    };
+    let driver = Driver::new(replica, store, transport, applier, options.limits, state);
+
+    let (status, status_changes) = watch::channel(Arc::new(driver.status()));
+    let (ended, has_ended) = watch::channel(None);
+    let room = Room::new(options.max_waiting, options.max_waiting_bytes);
+    let handle = Handle::new(sender.clone(), status_changes, room);
+    let work = Loop {
+        driver,
+        inputs,
+        status,
+        on_cast,
+        writing,
+        options,
+        begun: Instant::now(),
+        stop_at: None,
+    };
+    let thread = thread::Builder::new()
+        .name(format!("replica-{}", me.replica))
+        .spawn(move || {
+            let outcome = catch_unwind(AssertUnwindSafe(|| work.run()))
+                .unwrap_or_else(|panic| Err(ReplicaError::panicked("the replica", &*panic)));
+            if let Err(error) = &outcome {
+                error!(%error, "replica {} has ended", me.replica);
+            }
+            ended.send_replace(Some(outcome));
+        })?;
+    let control: Control = {
+        let sender = sender.clone();
+        Box::new(move |end| {
+            // A replica that has ended needs no telling.
+            let _ = sender.send(match end {
+                End::Cleanly => Input::Stop,
+                End::AtOnce => Input::Halt,
+            });
+        })
+    };
+    let running = Running {
+        control,
+        ended: has_ended,
+        thread: Some(thread),
+    };
+    Ok((handle, running))
+}
+
+type Control = Box<dyn Fn(End) + Send + Sync>;
+
+enum End {
+    Cleanly,
+    AtOnce,
+}
+
+/// A running replica, for its owner. Dropped, it ends the replica at once, as a crash would.
+pub struct Running {
+    control: Control,
+    ended: watch::Receiver<Option<Result<(), ReplicaError>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Waits until the replica has ended: its files are closed then. `Ok` after a stop.
+    pub async fn ended(&self) -> Result<(), ReplicaError> {
+        let mut ended = self.ended.clone();
+        match ended.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone().unwrap_or(Ok(())),
+            Err(_) => Err(ReplicaError::Panicked {
+                part: "the replica",
+                message: "its thread is gone".to_owned(),
+            }),
+        }
+    }
+
+    /// Ends the replica cleanly: answers those who wait, as far as that takes no longer than [`Options::drain`], closes
+    /// the transport, and makes the state durable.
+    pub async fn stop(mut self) -> Result<(), ReplicaError> {
+        (self.control)(End::Cleanly);
+        self.join().await
+    }
+
+    /// Ends the replica at once and leaves the rest to the next start, as a crash would.
+    pub async fn halt(mut self) -> Result<(), ReplicaError> {
+        (self.control)(End::AtOnce);
+        self.join().await
+    }
+
+    async fn join(&mut self) -> Result<(), ReplicaError> {
+        let outcome = self.ended().await;
+        if let Some(thread) = self.thread.take() {
+            // It has said that it is done, so this does not wait.
+            let _ = thread.join();
+        }
+        outcome
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        (self.control)(End::AtOnce);
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("ended", &self.ended.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The thread's own.
+struct Loop<S, T, R, C> {
+    driver: Driver<Timed<S>, T, ApplyThread<R>, R>,
+    inputs: mpsc::Receiver<Input<R>>,
+    status: watch::Sender<Arc<Status>>,
+    on_cast: C,
+    /// Time spent on the log's disk since the clock was looked at.
+    writing: Arc<Mutex<Duration>>,
+    options: Options,
+    begun: Instant,
+    /// When a replica that is to stop gives up on those who still wait.
+    stop_at: Option<Duration>,
+}
+
+impl<S, T, R, C> Loop<S, T, R, C>
+where
+    S: Store,
+    T: Transport,
+    R: Send + 'static,
+    C: FnMut(ReplicaId, Bytes),
+{
+    fn run(mut self) -> Result<(), ReplicaError> {
+        let outcome = self.turn_until_stopped();
+        let Loop { driver, inputs, .. } = self;
+        let (store, transport, applier) = driver.into_parts();
+        // Peers learn at once that this replica is gone, however long its last checkpoint takes.
+        drop(transport);
+        let outcome = match outcome {
+            Ok(End::Cleanly) => applier.finish(),
+            Ok(End::AtOnce) => {
+                applier.abandon();
+                Ok(())
+            }
+            Err(error) => {
+                applier.abandon();
+                Err(error)
+            }
+        };
+        drop(store);
+        drop(inputs);
+        outcome
+    }
+
+    fn turn_until_stopped(&mut self) -> Result<End, ReplicaError> {
+        let suspect = self.options.settings.suspect;
+        let mut clock = Clock::new(self.options.tick, suspect, self.begun.elapsed());
+        loop {
+            if let Some(end) = self.take_inputs(&clock)? {
+                return Ok(end);
+            }
+            let excused = std::mem::take(&mut *lock(&self.writing));
+            let due = clock.due(self.begun.elapsed(), excused);
+            match due {
+                Due::Ticks(ticks) => (0..ticks).for_each(|_| self.driver.tick(rand::random())),
+                Due::Jump => {
+                    warn!("this process was away for a while; its peers may have gone on");
+                    self.driver.ticks_jumped();
+                }
+            }
+            let notes = self.driver.turn()?;
+            notes.iter().for_each(log);
+            while let Some((from, bytes)) = self.driver.next_cast() {
+                (self.on_cast)(from, bytes);
+            }
+            self.publish(due);
+            if let Some(at) = self.stop_at
+                && (self.driver.is_idle() || self.begun.elapsed() >= at)
+            {
+                return Ok(End::Cleanly);
+            }
+        }
+    }
+
+    /// Waits for an input or the next tick, and takes what else has queued up.
+    fn take_inputs(&mut self, clock: &Clock) -> Result<Option<End>, ReplicaError> {
+        let wait = clock.next().saturating_sub(self.begun.elapsed());
+        let Ok(mut input) = self.inputs.recv_timeout(wait) else {
+            return Ok(None);
+        };
+        for _ in 0..DRAIN {
+            if let Some(end) = self.take(input)? {
+                return Ok(Some(end));
+            }
+            match self.inputs.try_recv() {
+                Ok(next) => input = next,
+                Err(_) => return Ok(None),
+            }
+        }
+        // The last one was taken out of the queue.
+        self.take(input)
+    }
+
+    fn take(&mut self, input: Input<R>) -> Result<Option<End>, ReplicaError> {
+        match input {
+            Input::Received { from, message } => self.driver.receive(from, message),
+            Input::Connected(peer) => self.driver.connected(peer),
+            Input::Refused(peer) => self.driver.refused(peer),
+            Input::Propose { answer, .. } if self.stop_at.is_some() => {
+                answer.give(Err(ProposeError::Stopped));
+            }
+            Input::Propose { command, answer } => self.driver.propose(command, answer),
+            Input::Cast { to, message } => self.driver.cast(to, message),
+            Input::Applied(report) => self.driver.applied(report),
+            Input::Failed(error) => return Err(error),
+            Input::Stop => self.stop_at = Some(self.begun.elapsed() + self.options.drain),
+            Input::Halt => return Ok(Some(End::AtOnce)),
+        }
+        Ok(None)
+    }
+
+    /// Publishes a change of the status: at once where it is more than progress, else with the next tick, so that those
+    /// who watch are not woken for every write.
+    fn publish(&self, due: Due) {
+        let status = self.driver.status();
+        let known = self.status.borrow().clone();
+        let worth_it = match due {
+            Due::Ticks(0) => !only_progress(&known, &status),
+            _ => *known != status,
+        };
+        if worth_it {
+            self.status.send_replace(Arc::new(status));
+        }
+    }
+}
+
+/// Whether two statuses differ in nothing but how far everybody is.
+fn only_progress(a: &Status, b: &Status) -> bool {
+    let peers = |status: &Status| -> Vec<(ReplicaId, bool)> {
+        status
+            .peers
+            .iter()
+            .map(|peer| (peer.id, peer.reachable))
+            .collect()
+    };
+    (
+        a.role,
+        a.epoch,
+        a.leader,
+        &a.view,
+        &a.configuration,
+        &a.waiting_for,
+    ) == (
+        b.role,
+        b.epoch,
+        b.leader,
+        &b.view,
+        &b.configuration,
+        &b.waiting_for,
+    ) && peers(a) == peers(b)
+}
+
+fn log(note: &Note) {
+    match note {
+        Note::Suspected { .. }
+        | Note::LeaderLost { .. }
+        | Note::SteppedDown { .. }
+        | Note::Reconciled { .. } => {
+            warn!("{note}");
+        }
+        Note::Abandoned { .. } => debug!("{note}"),
+        _ => info!("{note}"),
+    }
+}
+
+fn lock(duration: &Mutex<Duration>) -> std::sync::MutexGuard<'_, Duration> {
+    duration.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A store that measures what its writes take.
+struct Timed<S> {
+    store: S,
+    writing: Arc<Mutex<Duration>>,
+}
+
+impl<S: Store> Store for Timed<S> {
+    fn load(&mut self) -> Result<crate::store::Durable, StoreError> {
+        self.store.load()
+    }
+
+    fn persist(&mut self, batch: &Persist) -> Result<Persisted, StoreError> {
+        let begun = Instant::now();
+        let persisted = self.store.persist(batch);
+        *lock(&self.writing) += begun.elapsed();
+        persisted
+    }
+
+    fn entries(
+        &self,
+        from: Index,
+        through: Index,
+        max_bytes: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        self.store.entries(from, through, max_bytes)
+    }
+
+    fn orphans(
+        &self,
+        after: Option<Position>,
+        max_bytes: usize,
+    ) -> Result<Vec<Orphan>, StoreError> {
+        self.store.orphans(after, max_bytes)
+    }
+}
