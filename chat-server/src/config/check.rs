@@ -1,0 +1,364 @@
+//! From keys to values, and whether the values fit together.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chat_client::{Endpoint, EndpointError};
+use chat_core::password::Params;
+use chat_core::{Body, Command, SessionPolicy};
+use chat_replication::types::{ClusterId, ReplicaId};
+use toml::Spanned;
+use toml::value::Value;
+use uuid::Uuid;
+
+use super::error::Lines;
+use super::{ClusterConfig, ConfigError, Limits, ReplicaConfig, Timing, duration, raw};
+
+pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigError> {
+    let lines = Lines { text, path };
+    let file: raw::File = toml::from_str(text).map_err(|error| {
+        let problem = error.message().trim().replace('\n', ", ");
+        lines.mistake(error.span(), problem)
+    })?;
+    let id = cluster_id(&lines, &file.cluster.id)?;
+    let timing = timing(&lines, &file.cluster)?;
+    let limits = limits(&lines, &file.limits)?;
+    if file.replica.is_empty() {
+        return Err(lines.mistake(
+            None,
+            "there is no replica; add a [[replica]] table for each",
+        ));
+    }
+    let mut replicas = Vec::new();
+    for raw in &file.replica {
+        replicas.push(replica(&lines, raw, path)?);
+    }
+    unique(&lines, &file.replica, &replicas)?;
+    replicas.sort_by_key(|replica| replica.id);
+    Ok(ClusterConfig {
+        id,
+        timing,
+        limits,
+        replicas,
+    })
+}
+
+fn cluster_id(lines: &Lines<'_>, id: &Spanned<String>) -> Result<ClusterId, ConfigError> {
+    match Uuid::try_parse(id.get_ref()) {
+        Ok(id) if !id.is_nil() => Ok(ClusterId(id)),
+        _ => Err(lines.mistake(
+            Some(id.span()),
+            format!(
+                "id `{}` is not a UUID; `chat-server config new` writes a file with a new one",
+                id.get_ref()
+            ),
+        )),
+    }
+}
+
+fn timing(lines: &Lines<'_>, raw: &raw::Cluster) -> Result<Timing, ConfigError> {
+    let default = Timing::default();
+    let heartbeat_interval = span(lines, "heartbeat_interval", &raw.heartbeat_interval)?
+        .unwrap_or(default.heartbeat_interval);
+    let suspect_after = span(lines, "suspect_after", &raw.suspect_after)?
+        .unwrap_or_else(|| default.suspect_after.max(heartbeat_interval * 4));
+    let recovery_grace = span(lines, "recovery_grace", &raw.recovery_grace)?
+        .unwrap_or_else(|| default.recovery_grace.max(suspect_after));
+    let place = |key: &Option<Spanned<String>>| key.as_ref().map(Spanned::span);
+    if heartbeat_interval < Duration::from_millis(10)
+        || heartbeat_interval > Duration::from_secs(60)
+    {
+        return Err(lines.mistake(
+            place(&raw.heartbeat_interval),
+            "heartbeat_interval is not between 10ms and 1min; 50ms is usual",
+        ));
+    }
+    if suspect_after < heartbeat_interval * 4 {
+        return Err(lines.mistake(
+            place(&raw.suspect_after).or(place(&raw.heartbeat_interval)),
+            "suspect_after is less than four times heartbeat_interval, so that a short delay would look like a death; \
+             raise it",
+        ));
+    }
+    if recovery_grace < suspect_after || recovery_grace > Duration::from_secs(3600) {
+        return Err(lines.mistake(
+            place(&raw.recovery_grace).or(place(&raw.suspect_after)),
+            "recovery_grace is not between suspect_after and 1h; 10s is usual",
+        ));
+    }
+    Ok(Timing {
+        heartbeat_interval,
+        suspect_after,
+        recovery_grace,
+    })
+}
+
+fn limits(lines: &Lines<'_>, raw: &raw::Limits) -> Result<Limits, ConfigError> {
+    let default = Limits::default();
+    let whole = |key, value: &Option<Spanned<i64>>, range| number(lines, key, value, range);
+    let most_sessions = i64::from(Command::MAX_SESSIONS);
+    let sessions = match whole(
+        "sessions_per_account",
+        &raw.sessions_per_account,
+        1..=most_sessions,
+    )? {
+        None => default.sessions,
+        Some(1) => SessionPolicy::Single,
+        Some(most) => SessionPolicy::Several {
+            most: u16::try_from(most)
+                .ok()
+                .and_then(NonZeroU16::new)
+                .unwrap_or(NonZeroU16::MIN),
+        },
+    };
+    let session_lifetime = span(lines, "session_lifetime", &raw.session_lifetime)?;
+    if session_lifetime.is_some_and(|lifetime| lifetime < Duration::from_secs(1)) {
+        return Err(lines.mistake(
+            raw.session_lifetime.as_ref().map(Spanned::span),
+            "session_lifetime is less than 1s, so that nobody could do anything; 30d is usual",
+        ));
+    }
+    let body_bytes = whole("body_bytes", &raw.body_bytes, 1..=Body::MAX_LIMIT as i64)?;
+    let hash_workers = whole("hash_workers", &raw.hash_workers, 1..=1024)?;
+    let memory = whole("hash_memory_kib", &raw.hash_memory_kib, 8..=4 << 20)?;
+    let passes = whole("hash_passes", &raw.hash_passes, 1..=100)?;
+    Ok(Limits {
+        body_bytes: body_bytes.map_or(default.body_bytes, |bytes| bytes as usize),
+        sessions,
+        session_lifetime: session_lifetime.unwrap_or(default.session_lifetime),
+        hash_workers: hash_workers.map_or(default.hash_workers, |workers| workers as usize),
+        hash_cost: Params {
+            memory: memory.map_or(default.hash_cost.memory, |memory| memory as u32),
+            passes: passes.map_or(default.hash_cost.passes, |passes| passes as u32),
+            ..default.hash_cost
+        },
+    })
+}
+
+fn replica(
+    lines: &Lines<'_>,
+    raw: &Spanned<raw::Replica>,
+    path: &Path,
+) -> Result<ReplicaConfig, ConfigError> {
+    let raw = raw.get_ref();
+    let id = match raw.id.get_ref() {
+        Value::Integer(id) => u32::try_from(*id).ok(),
+        _ => None,
+    };
+    let id = id.ok_or_else(|| {
+        lines.mistake(
+            Some(raw.id.span()),
+            "id is not a whole number from 0; number the replicas 0, 1, 2 ...",
+        )
+    })?;
+    let client_listen = address(lines, "client_listen", &raw.client_listen)?;
+    let peer_listen = address(lines, "peer_listen", &raw.peer_listen)?;
+    let client_address = reachable(
+        lines,
+        "client_address",
+        &raw.client_address,
+        (&client_listen, &raw.client_listen),
+    )?;
+    let peer_address = reachable(
+        lines,
+        "peer_address",
+        &raw.peer_address,
+        (&peer_listen, &raw.peer_listen),
+    )?;
+    Ok(ReplicaConfig {
+        id: ReplicaId(id),
+        client_listen,
+        client_address,
+        peer_listen,
+        peer_address,
+        data_dir: data_dir(lines, &raw.data_dir, path)?,
+    })
+}
+
+fn address(lines: &Lines<'_>, key: &str, text: &Spanned<String>) -> Result<Endpoint, ConfigError> {
+    text.get_ref().parse().map_err(|error| {
+        let problem = match error {
+            EndpointError::Malformed { problem, .. }
+                if text.get_ref().trim().rsplit_once(':').is_some_and(|(_, port)| port == "0") =>
+            {
+                format!(
+                    "{key} `{}` has port 0, where nobody else could find it ({problem}); choose a fixed port",
+                    text.get_ref()
+                )
+            }
+            error => format!("{key}: {error}"),
+        };
+        lines.mistake(Some(text.span()), problem)
+    })
+}
+
+/// Where others reach a listener: as the file says, else where it listens.
+fn reachable(
+    lines: &Lines<'_>,
+    key: &str,
+    text: &Option<Spanned<String>>,
+    (listen, listens_at): (&Endpoint, &Spanned<String>),
+) -> Result<Endpoint, ConfigError> {
+    let (address, place) = match text {
+        Some(text) => (self::address(lines, key, text)?, text.span()),
+        None => (listen.clone(), listens_at.span()),
+    };
+    if is_wildcard(&address) {
+        return Err(lines.mistake(
+            Some(place),
+            format!("nobody can connect to {address}; set {key} to a HOST:PORT by which others reach this replica"),
+        ));
+    }
+    Ok(address)
+}
+
+fn data_dir(
+    lines: &Lines<'_>,
+    text: &Spanned<String>,
+    path: &Path,
+) -> Result<PathBuf, ConfigError> {
+    if text.get_ref().trim().is_empty() {
+        return Err(lines.mistake(
+            Some(text.span()),
+            "data_dir is empty; name a folder of the replica's own",
+        ));
+    }
+    let folder = path.parent().unwrap_or(Path::new(""));
+    Ok(folder.join(text.get_ref()))
+}
+
+/// Two replicas must not claim the same thing.
+fn unique(
+    lines: &Lines<'_>,
+    raw: &[Spanned<raw::Replica>],
+    replicas: &[ReplicaConfig],
+) -> Result<(), ConfigError> {
+    let mut ids = BTreeMap::new();
+    let mut addresses: BTreeMap<String, (ReplicaId, &str)> = BTreeMap::new();
+    let mut folders: BTreeMap<(&str, &Path), ReplicaId> = BTreeMap::new();
+    for (raw, replica) in raw.iter().zip(replicas) {
+        let raw = raw.get_ref();
+        if ids.insert(replica.id, ()).is_some() {
+            return Err(lines.mistake(
+                Some(raw.id.span()),
+                format!(
+                    "there are two replicas {}; give each its own id",
+                    replica.id
+                ),
+            ));
+        }
+        let client = raw.client_address.as_ref().unwrap_or(&raw.client_listen);
+        let peer = raw.peer_address.as_ref().unwrap_or(&raw.peer_listen);
+        let mut claims = vec![
+            ("client_address", &replica.client_address, client.span()),
+            ("peer_address", &replica.peer_address, peer.span()),
+        ];
+        // One that listens everywhere may do so on another machine, under the same port.
+        if !is_wildcard(&replica.client_listen) && replica.client_listen != replica.client_address {
+            claims.push((
+                "client_listen",
+                &replica.client_listen,
+                raw.client_listen.span(),
+            ));
+        }
+        if !is_wildcard(&replica.peer_listen) && replica.peer_listen != replica.peer_address {
+            claims.push(("peer_listen", &replica.peer_listen, raw.peer_listen.span()));
+        }
+        for (key, address, place) in claims {
+            if let Some((other, other_key)) =
+                addresses.insert(canonical(address), (replica.id, key))
+            {
+                return Err(lines.mistake(
+                    Some(place),
+                    format!(
+                        "{key} {address} of replica {} is also {other_key} of replica {other}; give each its own port",
+                        replica.id
+                    ),
+                ));
+            }
+        }
+        if is_wildcard(&replica.client_listen)
+            && replica.client_listen.port() == replica.peer_listen.port()
+        {
+            return Err(lines.mistake(
+                Some(raw.peer_listen.span()),
+                format!(
+                    "client_listen and peer_listen of replica {} have the same port; give each its own",
+                    replica.id
+                ),
+            ));
+        }
+        let folder = (replica.client_address.host(), replica.data_dir.as_path());
+        if let Some(other) = folders.insert(folder, replica.id) {
+            return Err(lines.mistake(
+                Some(raw.data_dir.span()),
+                format!(
+                    "replicas {other} and {} have the same data_dir; give each its own",
+                    replica.id
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn is_wildcard(address: &Endpoint) -> bool {
+    address
+        .host()
+        .parse::<IpAddr>()
+        .is_ok_and(|ip| ip.is_unspecified())
+}
+
+/// `localhost` and 127.0.0.1 are one machine.
+fn canonical(address: &Endpoint) -> String {
+    match address.host() {
+        "localhost" | "::1" => format!("127.0.0.1:{}", address.port()),
+        _ => address.to_string(),
+    }
+}
+
+fn span(
+    lines: &Lines<'_>,
+    key: &str,
+    text: &Option<Spanned<String>>,
+) -> Result<Option<Duration>, ConfigError> {
+    let Some(text) = text else {
+        return Ok(None);
+    };
+    match duration::parse(text.get_ref()) {
+        Some(span) => Ok(Some(span)),
+        None => Err(lines.mistake(
+            Some(text.span()),
+            format!(
+                "{key} `{}` is not a span of time; {}",
+                text.get_ref(),
+                duration::FORM
+            ),
+        )),
+    }
+}
+
+fn number(
+    lines: &Lines<'_>,
+    key: &str,
+    value: &Option<Spanned<i64>>,
+    range: RangeInclusive<i64>,
+) -> Result<Option<i64>, ConfigError> {
+    match value {
+        None => Ok(None),
+        Some(value) if range.contains(value.get_ref()) => Ok(Some(*value.get_ref())),
+        Some(value) => Err(lines.mistake(
+            Some(value.span()),
+            format!(
+                "{key} {} is not between {} and {}; choose a number in between",
+                value.get_ref(),
+                range.start(),
+                range.end()
+            ),
+        )),
+    }
+}

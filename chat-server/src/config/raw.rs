@@ -1,0 +1,47 @@
+//! The file's tables and keys, before their values are looked at.
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::value::Value;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) cluster: Cluster,
+    #[serde(default)]
+    pub(super) limits: Limits,
+    #[serde(default)]
+    pub(super) replica: Vec<Spanned<Replica>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cluster {
+    pub(super) id: Spanned<String>,
+    pub(super) heartbeat_interval: Option<Spanned<String>>,
+    pub(super) suspect_after: Option<Spanned<String>>,
+    pub(super) recovery_grace: Option<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    pub(super) body_bytes: Option<Spanned<i64>>,
+    pub(super) sessions_per_account: Option<Spanned<i64>>,
+    pub(super) session_lifetime: Option<Spanned<String>>,
+    pub(super) hash_workers: Option<Spanned<i64>>,
+    pub(super) hash_memory_kib: Option<Spanned<i64>>,
+    pub(super) hash_passes: Option<Spanned<i64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Replica {
+    /// Any value, so that a wrong one gets words of ours.
+    pub(super) id: Spanned<Value>,
+    pub(super) client_listen: Spanned<String>,
+    pub(super) client_address: Option<Spanned<String>>,
+    pub(super) peer_listen: Spanned<String>,
+    pub(super) peer_address: Option<Spanned<String>>,
+    pub(super) data_dir: Spanned<String>,
+}
