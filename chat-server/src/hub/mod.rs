@@ -1,0 +1,176 @@
+//! From applied commands to those who listen.
+//!
+//! Events are kept for a while, by account, so that a stream that broke goes on right behind the last event seen, at any
+//! replica: an event is named by the log entry that made it happen, which is the same everywhere.
+
+mod kept;
+mod stream;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chat_core::{AccountId, Event};
+use chat_replication::types::Position;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::kept::Kept;
+pub(crate) use self::stream::{Begin, Stream};
+use crate::state::AppliedBatch;
+use crate::wire::ResumePoint;
+
+/// Events that wait for one slow reader. Who lags further is disconnected.
+const QUEUE: usize = 1024;
+
+/// An event, and its place.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) point: ResumePoint,
+    pub(crate) event: Event,
+}
+
+/// Routes events to subscribers.
+pub(crate) struct Hub {
+    inner: Mutex<Inner>,
+    applied: watch::Sender<Position>,
+}
+
+struct Inner {
+    kept: Kept,
+    /// Only looked up by account, so that its order never shows.
+    subscribers: HashMap<AccountId, Vec<Subscriber>>,
+    /// Everything up to here was told.
+    last: ResumePoint,
+    next_id: u64,
+}
+
+struct Subscriber {
+    id: u64,
+    queue: mpsc::Sender<Arc<Told>>,
+    /// Dropped with the subscriber, which its stream notices.
+    _connected: oneshot::Sender<()>,
+}
+
+/// A place among the subscribers of an account. Dropped, it is free again.
+pub(crate) struct Subscription {
+    hub: Arc<Hub>,
+    account: AccountId,
+    id: u64,
+    /// Kept events behind the resume point; `None` where it is too old.
+    pub(crate) missed: Option<Vec<Arc<Told>>>,
+    /// The live events begin right behind this.
+    pub(crate) begin: ResumePoint,
+    pub(crate) live: mpsc::Receiver<Arc<Told>>,
+    /// Resolves once the reader was too slow.
+    pub(crate) disconnected: oneshot::Receiver<()>,
+}
+
+impl Hub {
+    /// A hub for a state that has been applied up to `applied`.
+    pub(crate) fn new(applied: Position) -> Hub {
+        let last = ResumePoint::behind(applied);
+        Hub {
+            inner: Mutex::new(Inner {
+                kept: Kept::new(last),
+                subscribers: HashMap::new(),
+                last,
+                next_id: 0,
+            }),
+            applied: watch::channel(applied).0,
+        }
+    }
+
+    /// Tells subscribers what a batch of commands did. Does not block.
+    pub(crate) fn publish(&self, batch: AppliedBatch) {
+        {
+            let mut inner = self.inner();
+            let mut point = ResumePoint::default();
+            for (position, event) in batch.events {
+                let number = if position == point.position {
+                    point.number + 1
+                } else {
+                    1
+                };
+                point = ResumePoint { position, number };
+                // After a start or a roll-back commands are applied again.
+                if point > inner.last {
+                    inner.tell(Arc::new(Told { point, event }));
+                }
+            }
+            inner.last = inner.last.max(ResumePoint::behind(batch.applied));
+        }
+        self.applied.send_replace(batch.applied);
+    }
+
+    /// The last entry whose effects were published.
+    pub(crate) fn applied(&self) -> watch::Receiver<Position> {
+        self.applied.subscribe()
+    }
+
+    /// Everything up to here has been put before the subscribers.
+    pub(crate) fn last(&self) -> ResumePoint {
+        self.inner().last
+    }
+
+    /// Adds a subscriber, whose events go on behind `from`.
+    pub(crate) fn subscribe(
+        self: &Arc<Self>,
+        account: AccountId,
+        from: Option<ResumePoint>,
+    ) -> Subscription {
+        let (queue, live) = mpsc::channel(QUEUE);
+        let (connected, disconnected) = oneshot::channel();
+        let mut inner = self.inner();
+        let id = inner.next_id;
+        inner.next_id += 1;
+        inner
+            .subscribers
+            .entry(account)
+            .or_default()
+            .push(Subscriber {
+                id,
+                queue,
+                _connected: connected,
+            });
+        Subscription {
+            hub: Arc::clone(self),
+            account,
+            id,
+            missed: from.and_then(|from| inner.kept.behind(account, from)),
+            begin: inner.last,
+            live,
+            disconnected,
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn tell(&mut self, told: Arc<Told>) {
+        let account = told.event.account;
+        self.kept.push(Arc::clone(&told));
+        if let Some(subscribers) = self.subscribers.get_mut(&account) {
+            subscribers.retain(|subscriber| subscriber.queue.try_send(Arc::clone(&told)).is_ok());
+            if subscribers.is_empty() {
+                self.subscribers.remove(&account);
+            }
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut inner = self.hub.inner();
+        if let Some(subscribers) = inner.subscribers.get_mut(&self.account) {
+            subscribers.retain(|subscriber| subscriber.id != self.id);
+            if subscribers.is_empty() {
+                inner.subscribers.remove(&self.account);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

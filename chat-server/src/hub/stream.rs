@@ -1,0 +1,268 @@
+//! One subscriber's stream: ready, what was missed, what happens, and a heartbeat when nothing does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat_client::api;
+use chat_client::api::SubscribeResponse;
+use chat_client::api::subscribe_response::Event as Wire;
+use chat_core::{EventKind, Sequence};
+use chat_replication::types::Position;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+use tonic::Status;
+
+use super::{Subscription, Told};
+use crate::call::{Caller, look};
+use crate::clock;
+use crate::error::Failure;
+use crate::leadership::Leadership;
+use crate::node::Node;
+use crate::wire::{self, ResumePoint};
+
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long a reader that was too slow may take to hear of it.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Undelivered messages that are read at once.
+const INBOX_PAGE: usize = 100;
+
+/// Where a stream begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Begin {
+    /// With the inbox.
+    Inbox,
+    /// Behind an event.
+    Behind(ResumePoint),
+    /// With the inbox, because the event to go on behind is unknown here.
+    Reset,
+}
+
+pub(crate) type Out = mpsc::Sender<Result<SubscribeResponse, Status>>;
+
+/// A subscriber's stream, before it runs.
+pub(crate) struct Stream {
+    node: Arc<Node>,
+    caller: Caller,
+    out: Out,
+    subscription: Subscription,
+    leadership: watch::Receiver<Arc<Leadership>>,
+    draining: watch::Receiver<bool>,
+    leader: Option<api::Leader>,
+    /// Messages that came up to here were in the inbox.
+    inbox_read_at: Position,
+}
+
+/// Why a stream is over.
+enum End {
+    /// The reader has gone, or has been told all there is to tell.
+    Over,
+    Draining,
+    TooSlow,
+    Failed(Failure),
+}
+
+impl From<Failure> for End {
+    fn from(failure: Failure) -> End {
+        End::Failed(failure)
+    }
+}
+
+impl Stream {
+    pub(crate) fn new(
+        node: Arc<Node>,
+        caller: Caller,
+        from: Option<ResumePoint>,
+        out: Out,
+    ) -> Stream {
+        let mut leadership = node.leadership.clone();
+        let leader = leadership.borrow_and_update().on_the_wire();
+        Stream {
+            subscription: node.hub.subscribe(caller.account(), from),
+            draining: node.draining.clone(),
+            leadership,
+            leader,
+            inbox_read_at: Position::default(),
+            node,
+            caller,
+            out,
+        }
+    }
+
+    /// Runs until the reader has gone. The account is online for as long.
+    pub(crate) async fn run(mut self, begin: Begin) {
+        let _online = self.node.presence.enter(self.caller.account());
+        let end = match self.open(begin).await {
+            Ok(()) => self.follow().await,
+            Err(end) => end,
+        };
+        let farewell = match end {
+            End::Over => return,
+            End::Draining => Ok(response(Vec::new(), Wire::Draining(api::Draining {}))),
+            End::TooSlow => Err(Failure::Overloaded(
+                "the events were not read fast enough: subscribe again with the latest resume token",
+            )
+            .into()),
+            End::Failed(failure) => Err(failure.into()),
+        };
+        // A reader that takes nothing need not hear it.
+        let _ = timeout(FAREWELL, self.out.send(farewell)).await;
+    }
+
+    /// Everything up to the live events.
+    async fn open(&mut self, begin: Begin) -> Result<(), End> {
+        let missed = self.subscription.missed.take();
+        let is_known = matches!(begin, Begin::Inbox) || missed.is_some();
+        if begin == Begin::Reset || !is_known {
+            self.send(Vec::new(), Wire::Reset(api::Reset {})).await?;
+        }
+        let ready = api::Ready {
+            replica_id: self.node.me.0,
+            leader: self.leader.clone(),
+        };
+        self.send(Vec::new(), Wire::Ready(ready)).await?;
+        match missed {
+            Some(missed) => {
+                for told in missed {
+                    self.tell(&told).await?;
+                }
+            }
+            None => {
+                self.tell_inbox().await?;
+                let token = self.token(self.subscription.begin);
+                // From here on the stream can be resumed.
+                self.send(token, Wire::Heartbeat(api::Heartbeat {})).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell_inbox(&mut self) -> Result<(), End> {
+        let account = self.caller.account();
+        let mut after: Option<Sequence> = None;
+        loop {
+            let (page, at) = look(&self.node, move |manager| {
+                manager.inbox(account, after, INBOX_PAGE)
+            })
+            .await?;
+            for message in &page.items {
+                let message = Some(wire::message(message, &*self.node.presence));
+                self.send(
+                    Vec::new(),
+                    Wire::MessageReceived(api::MessageReceived { message }),
+                )
+                .await?;
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => {
+                    self.inbox_read_at = at;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn follow(&mut self) -> End {
+        let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut expiry = Box::pin(sleep(clock::until(self.caller.session.expires_at)));
+        loop {
+            let step = tokio::select! {
+                told = self.subscription.live.recv() => match told {
+                    Some(told) => self.tell(&told).await,
+                    None => Err(End::TooSlow),
+                },
+                changed = self.leadership.changed() => match changed {
+                    Ok(()) => self.tell_leader().await,
+                    Err(_) => Err(End::Draining),
+                },
+                _ = heartbeat.tick() => self.beat().await,
+                () = expiry.as_mut() => self.close("its time was over").await,
+                () = is_true(&mut self.draining) => Err(End::Draining),
+                () = self.out.closed() => Err(End::Over),
+            };
+            if let Err(end) = step {
+                return end;
+            }
+        }
+    }
+
+    /// Tells an event to the subscriber, unless it does not concern this one.
+    async fn tell(&mut self, told: &Told) -> Result<(), End> {
+        let was_in_inbox = matches!(told.event.kind, EventKind::MessageReceived { .. })
+            && told.point.position <= self.inbox_read_at;
+        if was_in_inbox {
+            return Ok(());
+        }
+        let (state, presence) = (&self.node.state, &*self.node.presence);
+        let profile = |account| state.query(|manager, _| manager.account(account));
+        let event = wire::event(&told.event, self.caller.session.id, presence, profile);
+        let Some(event) = event.map_err(Failure::from)? else {
+            return Ok(());
+        };
+        let is_last = matches!(event, Wire::SessionClosed(_));
+        self.send(self.token(told.point), event).await?;
+        match is_last {
+            true => Err(End::Over),
+            false => Ok(()),
+        }
+    }
+
+    async fn tell_leader(&mut self) -> Result<(), End> {
+        let leader = self.leadership.borrow_and_update().on_the_wire();
+        if leader.is_none() || leader == self.leader {
+            return Ok(());
+        }
+        self.leader.clone_from(&leader);
+        self.send(
+            Vec::new(),
+            Wire::LeaderChanged(api::LeaderChanged { leader }),
+        )
+        .await
+    }
+
+    /// A sign of life, which also moves the resume token of a quiet account on.
+    async fn beat(&mut self) -> Result<(), End> {
+        let last = self.node.hub.last();
+        // All that stands before it is in the queue by now.
+        while let Ok(told) = self.subscription.live.try_recv() {
+            self.tell(&told).await?;
+        }
+        self.send(self.token(last), Wire::Heartbeat(api::Heartbeat {}))
+            .await
+    }
+
+    async fn close(&mut self, reason: &str) -> Result<(), End> {
+        let closed = api::SessionClosed {
+            reason: reason.to_owned(),
+        };
+        self.send(Vec::new(), Wire::SessionClosed(closed)).await?;
+        Err(End::Over)
+    }
+
+    async fn send(&mut self, token: Vec<u8>, event: Wire) -> Result<(), End> {
+        let sending = self.out.send(Ok(response(token, event)));
+        tokio::select! {
+            biased;
+            sent = sending => sent.map_err(|_| End::Over),
+            _ = &mut self.subscription.disconnected => Err(End::TooSlow),
+            () = is_true(&mut self.draining) => Err(End::Draining),
+        }
+    }
+
+    fn token(&self, point: ResumePoint) -> Vec<u8> {
+        point.write(self.node.cluster)
+    }
+}
+
+/// Resolves once it is, or nobody is left to say so.
+async fn is_true(condition: &mut watch::Receiver<bool>) {
+    let _ = condition.wait_for(|condition| *condition).await;
+}
+
+fn response(resume_token: Vec<u8>, event: Wire) -> SubscribeResponse {
+    SubscribeResponse {
+        resume_token,
+        event: Some(event),
+    }
+}

@@ -1,0 +1,155 @@
+use chat_core::{CloseReason, EventKind, SessionId};
+use chat_replication::types::{Epoch, ReplicaId, StoreUuid};
+use uuid::Uuid;
+
+use super::*;
+
+fn account(number: u128) -> AccountId {
+    AccountId::from_uuid(Uuid::from_u128(number))
+}
+
+fn at(epoch: u64, index: u64) -> Position {
+    let epoch = Epoch {
+        number: epoch,
+        replica: ReplicaId(0),
+        store: StoreUuid(Uuid::nil()),
+    };
+    Position { epoch, index }
+}
+
+/// A batch of one entry with one event for each of these accounts.
+fn batch(applied: Position, accounts: &[u128]) -> AppliedBatch {
+    let event = |number: &u128| Event {
+        account: account(*number),
+        kind: EventKind::SessionClosed {
+            session: SessionId::from_uuid(Uuid::nil()),
+            reason: CloseReason::LoggedOut,
+        },
+    };
+    AppliedBatch {
+        applied,
+        events: accounts
+            .iter()
+            .map(|number| (applied, event(number)))
+            .collect(),
+    }
+}
+
+fn points(events: &[Arc<Told>]) -> Vec<(u64, u64, u32)> {
+    let point = |told: &Arc<Told>| {
+        let ResumePoint { position, number } = told.point;
+        (position.epoch.number, position.index, number)
+    };
+    events.iter().map(point).collect()
+}
+
+fn drain(subscription: &mut Subscription) -> Vec<(u64, u64, u32)> {
+    let mut events = Vec::new();
+    while let Ok(told) = subscription.live.try_recv() {
+        events.push(told);
+    }
+    points(&events)
+}
+
+#[test]
+fn events_go_to_their_account_alone_and_are_numbered_within_an_entry() {
+    let hub = Arc::new(Hub::new(Position::default()));
+    let mut ada = hub.subscribe(account(1), None);
+    let mut bob = hub.subscribe(account(2), None);
+    hub.publish(batch(at(1, 1), &[1, 2, 1]));
+    assert_eq!(drain(&mut ada), [(1, 1, 1), (1, 1, 3)]);
+    assert_eq!(drain(&mut bob), [(1, 1, 2)]);
+    assert_eq!(*hub.applied().borrow(), at(1, 1));
+}
+
+#[test]
+fn a_stream_goes_on_behind_the_last_event_without_gap_or_repetition() {
+    let hub = Arc::new(Hub::new(Position::default()));
+    for index in 1..=5 {
+        hub.publish(batch(at(1, index), &[1, 1]));
+    }
+    let from = ResumePoint {
+        position: at(1, 3),
+        number: 1,
+    };
+    let mut resumed = hub.subscribe(account(1), Some(from));
+    hub.publish(batch(at(2, 6), &[1]));
+    let missed = resumed.missed.take().expect("kept");
+    assert_eq!(
+        points(&missed),
+        [(1, 3, 2), (1, 4, 1), (1, 4, 2), (1, 5, 1), (1, 5, 2)]
+    );
+    assert_eq!(drain(&mut resumed), [(2, 6, 1)]);
+}
+
+#[test]
+fn a_token_from_before_the_memory_begins_is_too_old() {
+    let hub = Arc::new(Hub::new(at(1, 10)));
+    let before = ResumePoint::behind(at(1, 9));
+    assert!(hub.subscribe(account(1), Some(before)).missed.is_none());
+    let exactly = ResumePoint::behind(at(1, 10));
+    assert!(hub.subscribe(account(1), Some(exactly)).missed.is_some());
+}
+
+#[test]
+fn what_is_applied_again_is_not_told_again() {
+    let hub = Arc::new(Hub::new(Position::default()));
+    let mut ada = hub.subscribe(account(1), None);
+    hub.publish(batch(at(1, 1), &[1]));
+    hub.publish(batch(at(1, 2), &[1]));
+    hub.publish(batch(at(1, 1), &[1]));
+    hub.publish(batch(at(1, 2), &[1]));
+    hub.publish(batch(at(1, 3), &[1]));
+    assert_eq!(drain(&mut ada), [(1, 1, 1), (1, 2, 1), (1, 3, 1)]);
+}
+
+#[test]
+fn a_branch_that_lost_is_forgotten() {
+    let hub = Arc::new(Hub::new(Position::default()));
+    for index in 1..=4 {
+        hub.publish(batch(at(1, index), &[1, 2]));
+    }
+    hub.publish(batch(at(2, 3), &[1]));
+    let all = hub.subscribe(account(1), Some(ResumePoint::behind(Position::default())));
+    assert_eq!(
+        points(all.missed.as_deref().expect("kept")),
+        [(1, 1, 1), (1, 2, 1), (2, 3, 1)]
+    );
+}
+
+#[test]
+fn a_slow_reader_is_disconnected_and_the_others_are_not() {
+    let hub = Arc::new(Hub::new(Position::default()));
+    let mut slow = hub.subscribe(account(1), None);
+    let mut fast = hub.subscribe(account(1), None);
+    for index in 1..=QUEUE as u64 + 1 {
+        hub.publish(batch(at(1, index), &[1]));
+        assert_eq!(drain(&mut fast).len(), 1);
+    }
+    assert!(
+        slow.disconnected
+            .try_recv()
+            .is_err_and(|error| error == oneshot::error::TryRecvError::Closed)
+    );
+    assert!(
+        fast.disconnected
+            .try_recv()
+            .is_err_and(|error| error == oneshot::error::TryRecvError::Empty)
+    );
+    assert_eq!(drain(&mut slow).len(), QUEUE);
+}
+
+#[test]
+fn memory_is_bounded_and_places_are_given_back() {
+    let hub = Arc::new(Hub::new(Position::default()));
+    drop(hub.subscribe(account(1), None));
+    assert!(hub.inner().subscribers.is_empty());
+    for index in 1..=140_000 {
+        hub.publish(batch(at(1, index), &[1]));
+    }
+    let oldest = ResumePoint::behind(at(1, 140_000 - 131_072));
+    let kept = hub.subscribe(account(1), Some(oldest));
+    assert_eq!(kept.missed.as_ref().map(Vec::len), Some(131_072));
+    let older = ResumePoint::behind(at(1, 140_000 - 131_073));
+    assert!(hub.subscribe(account(1), Some(older)).missed.is_none());
+}

@@ -1,0 +1,132 @@
+//! Who leads, for those who wait for it.
+//!
+//! A replica's status changes with every write. What calls wait for changes rarely, so it is told apart here once, and
+//! ten thousand subscribers are not woken for nothing.
+
+use std::sync::Arc;
+
+use chat_client::api;
+use chat_replication::handle::{Handle, LeaderHint};
+use chat_replication::status::{Role, Status};
+use chat_replication::types::{Index, ReplicaId};
+use tokio::sync::watch;
+
+use crate::presence::Presence;
+
+/// What a call needs to know of the replica's place in the cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct Leadership {
+    role: Role,
+    leader: Option<LeaderHint>,
+    waiting_for: String,
+    /// What was committed when this began. Until that is applied, what was acknowledged before may be missing here.
+    inherited: Index,
+}
+
+/// Where a write goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Destination {
+    /// This replica leads.
+    Here,
+    /// Another one does.
+    There(LeaderHint),
+    /// Nobody does, as far as is known; why, in words.
+    Nowhere(String),
+}
+
+impl Leadership {
+    fn of(status: &Status) -> Leadership {
+        let leader = status.leader.map(|id| LeaderHint {
+            id,
+            epoch: status.epoch,
+            client_address: status
+                .configuration
+                .member(id)
+                .map(|member| member.client_address.clone())
+                .unwrap_or_default(),
+        });
+        Leadership {
+            role: status.role,
+            leader,
+            waiting_for: status.waiting_for.clone(),
+            inherited: status.commit,
+        }
+    }
+
+    /// Whether nothing has changed but how far the log is.
+    fn is_still(&self, other: &Leadership) -> bool {
+        (self.role, &self.leader, &self.waiting_for)
+            == (other.role, &other.leader, &other.waiting_for)
+    }
+
+    /// The index that must be applied before anything is answered from the state.
+    pub(crate) fn inherited(&self) -> Index {
+        self.inherited
+    }
+
+    /// Whether reads are answered here: a replica that is no member of the view may be far behind.
+    pub(crate) fn serves(&self) -> bool {
+        matches!(self.role, Role::Leader | Role::Follower)
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.role == Role::Leader
+    }
+
+    pub(crate) fn destination(&self) -> Destination {
+        match (self.role, &self.leader) {
+            (Role::Leader, _) => Destination::Here,
+            (Role::Follower | Role::Learner, Some(leader)) if !leader.client_address.is_empty() => {
+                Destination::There(leader.clone())
+            }
+            _ => Destination::Nowhere(self.waiting_for.clone()),
+        }
+    }
+
+    pub(crate) fn waiting_for(&self) -> &str {
+        &self.waiting_for
+    }
+
+    /// The leader as clients are told of it.
+    pub(crate) fn on_the_wire(&self) -> Option<api::Leader> {
+        self.leader.as_ref().map(|leader| api::Leader {
+            replica_id: leader.id.0,
+            client_address: leader.client_address.clone(),
+            epoch: leader.epoch.number,
+        })
+    }
+}
+
+/// Follows the replica's status until it ends, and forgets who is online at a peer that is gone.
+pub(crate) fn follow<R: Send + 'static>(
+    handle: &Handle<R>,
+    presence: Arc<Presence>,
+) -> watch::Receiver<Arc<Leadership>> {
+    let mut status = handle.status_changes();
+    let (sender, receiver) = watch::channel(Arc::new(Leadership::of(&handle.status())));
+    tokio::spawn(async move {
+        let mut gone: Vec<ReplicaId> = Vec::new();
+        while status.changed().await.is_ok() {
+            let now = status.borrow_and_update().clone();
+            let leadership = Leadership::of(&now);
+            sender.send_if_modified(|known| {
+                let differs = !known.is_still(&leadership);
+                if differs {
+                    *known = Arc::new(leadership);
+                }
+                differs
+            });
+            let unreachable: Vec<_> = now
+                .peers
+                .iter()
+                .filter(|peer| !peer.reachable)
+                .map(|peer| peer.id)
+                .collect();
+            for peer in unreachable.iter().filter(|peer| !gone.contains(peer)) {
+                presence.forget(*peer);
+            }
+            gone = unreachable;
+        }
+    });
+    receiver
+}
