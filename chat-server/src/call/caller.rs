@@ -1,0 +1,84 @@
+//! Whose call it is.
+
+use chat_core::{AccountId, AccountManager, RequestId, Session, SessionCheck};
+use chat_replication::types::Position;
+
+use super::context::Context;
+use super::read::wait_for;
+use crate::clock;
+use crate::error::Failure;
+use crate::node::Node;
+use crate::state::{StateError, StateStore};
+
+/// A session that was checked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Caller {
+    pub(crate) session: Session,
+}
+
+impl Caller {
+    pub(crate) fn account(&self) -> AccountId {
+        self.session.account
+    }
+
+    /// Checks the call's session against the applied state.
+    pub(crate) async fn of(node: &Node, context: &Context) -> Result<Caller, Failure> {
+        match check(node, context)? {
+            SessionCheck::Valid(session) => Ok(Caller { session }),
+            SessionCheck::Expired => Err(Failure::SessionExpired),
+            // It may have been opened a moment ago, at another replica.
+            SessionCheck::Unknown if context.session.is_some() && catch_up(node, context).await => {
+                match check(node, context)? {
+                    SessionCheck::Valid(session) => Ok(Caller { session }),
+                    SessionCheck::Expired => Err(Failure::SessionExpired),
+                    SessionCheck::Unknown => Err(Failure::Unauthenticated),
+                }
+            }
+            SessionCheck::Unknown => Err(Failure::Unauthenticated),
+        }
+    }
+
+    /// Looks up whether a request that ends its own session has been carried out already, when the session is gone: its
+    /// answer may have been lost. Nothing is told to anybody who does not know the request's id.
+    pub(crate) fn earlier(
+        node: &Node,
+        context: &Context,
+        request: RequestId,
+    ) -> Result<Option<(chat_core::Outcome, Position)>, Failure> {
+        let Some(token) = &context.session else {
+            return Ok(None);
+        };
+        let account = token.account;
+        Ok(node
+            .state
+            .query(|manager: &AccountManager<StateStore>, at| {
+                Ok(manager
+                    .outcome(account, request)?
+                    .map(|outcome| (outcome, at)))
+            })?)
+    }
+}
+
+fn check(node: &Node, context: &Context) -> Result<SessionCheck, Failure> {
+    let Some(token) = &context.session else {
+        return Ok(SessionCheck::Unknown);
+    };
+    let (hash, now) = (token.hash(), clock::now());
+    let checked: Result<_, StateError> = node
+        .state
+        .query(|manager, _| manager.verify_session(token.session, &hash, now));
+    Ok(match checked? {
+        SessionCheck::Valid(session) if session.account != token.account => SessionCheck::Unknown,
+        checked => checked,
+    })
+}
+
+/// Waits until everything is applied that is known to be committed. Says whether there was anything to wait for.
+async fn catch_up(node: &Node, context: &Context) -> bool {
+    let applied = node.state.applied();
+    let commit = node.handle.status().commit;
+    commit > applied.index
+        && wait_for(node, |at| at.index >= commit, context.patience())
+            .await
+            .is_ok()
+}

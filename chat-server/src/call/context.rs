@@ -1,0 +1,129 @@
+//! What the metadata of a call say.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::metadata::MetadataMap;
+
+use crate::session::SessionToken;
+
+/// Asks a replica not to pass the call on, but to say who leads. Calls that were passed on carry it, so that none is
+/// passed on twice.
+pub(crate) const NO_PROXY: &str = "x-chat-no-proxy";
+/// What the caller has seen already.
+const READ_TOKEN: &str = "x-chat-read-token-bin";
+const TIMEOUT: &str = "grpc-timeout";
+
+/// How long a call waits for something that should be there in a moment: a leader, or news from it.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Kept back from the caller's deadline, so that the answer arrives before it.
+const MARGIN: Duration = Duration::from_millis(20);
+
+/// Who passes a write on to the leader.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Proxying {
+    /// The replica that is asked.
+    Wanted,
+    /// Nobody: the caller goes to the leader itself.
+    Declined,
+}
+
+/// A call's metadata, parsed.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// Absent where there is none, or one that was never issued.
+    pub(crate) session: Option<SessionToken>,
+    pub(crate) read_token: Option<Vec<u8>>,
+    pub(crate) proxying: Proxying,
+    /// When the caller gives up.
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl Context {
+    pub(crate) fn of(metadata: &MetadataMap) -> Context {
+        let session = metadata
+            .get("authorization")
+            .and_then(|value| value.to_str().ok())
+            .and_then(SessionToken::from_header);
+        let read_token = metadata
+            .get_bin(READ_TOKEN)
+            .and_then(|value| value.to_bytes().ok())
+            .map(|bytes| bytes.to_vec());
+        let proxying = match metadata.contains_key(NO_PROXY) {
+            true => Proxying::Declined,
+            false => Proxying::Wanted,
+        };
+        let timeout = metadata
+            .get(TIMEOUT)
+            .and_then(|value| value.to_str().ok())
+            .and_then(parse_timeout);
+        Context {
+            session,
+            read_token,
+            proxying,
+            deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+        }
+    }
+
+    /// When to stop waiting for something that should be there in a moment.
+    pub(crate) fn patience(&self) -> Instant {
+        let patience = Instant::now() + PATIENCE;
+        match self
+            .deadline
+            .and_then(|deadline| deadline.checked_sub(MARGIN))
+        {
+            Some(deadline) => deadline.min(patience),
+            None => patience,
+        }
+    }
+}
+
+/// At most eight digits and a unit, as the gRPC protocol has it.
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_as_the_protocol_writes_them() {
+        for (text, expected) in [
+            ("1S", Some(Duration::from_secs(1))),
+            ("250m", Some(Duration::from_millis(250))),
+            ("99999999u", Some(Duration::from_micros(99_999_999))),
+            ("99999999H", Some(Duration::from_secs(99_999_999 * 3600))),
+            ("", None),
+            ("m", None),
+            ("1", None),
+            ("1x", None),
+            ("-1S", None),
+            ("123456789n", None),
+            ("1é", None),
+        ] {
+            assert_eq!(parse_timeout(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_call_without_metadata_is_anonymous_and_patient() {
+        let context = Context::of(&MetadataMap::new());
+        assert!(context.session.is_none() && context.read_token.is_none());
+        assert_eq!(context.proxying, Proxying::Wanted);
+        assert_eq!(context.deadline, None);
+    }
+}

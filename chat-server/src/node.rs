@@ -1,0 +1,141 @@
+//! What all services of a replica share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use chat_client::api;
+use chat_core::{Applied, Command, CommandBody, Event, Outcome, RequestId};
+use chat_replication::handle::{Handle, ProposeError};
+use chat_replication::types::{ClusterId, Position, ReplicaId};
+use tokio::sync::watch;
+
+use crate::clock;
+use crate::config::Limits;
+use crate::error::Failure;
+use crate::hashing::Hashing;
+use crate::hub::Hub;
+use crate::leadership::Leadership;
+use crate::presence::Presence;
+use crate::proxy::Proxy;
+use crate::state::{Response, StateReader};
+use crate::wire;
+
+/// A running replica, as its services see it.
+pub(crate) struct Node {
+    pub(crate) cluster: ClusterId,
+    pub(crate) me: ReplicaId,
+    pub(crate) handle: Handle<Response>,
+    pub(crate) state: StateReader,
+    pub(crate) leadership: watch::Receiver<Arc<Leadership>>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) presence: Arc<Presence>,
+    pub(crate) hashing: Hashing,
+    pub(crate) proxy: Proxy,
+    pub(crate) limits: Limits,
+    /// True once the replica goes away.
+    pub(crate) draining: watch::Receiver<bool>,
+    /// Calls that are being answered.
+    pub(crate) under_way: Arc<AtomicUsize>,
+}
+
+/// Counts a call as under way until it is dropped.
+pub(crate) struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A command that took effect.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) outcome: Outcome,
+    /// Empty for a retry.
+    pub(crate) events: Vec<Event>,
+    pub(crate) position: Position,
+    pub(crate) durability: api::Durability,
+}
+
+impl Done {
+    pub(crate) fn read_token(&self) -> Option<api::ReadToken> {
+        wire::read_token(self.position)
+    }
+
+    /// For an outcome that the command cannot have, which the core rules out.
+    pub(crate) fn unexpected(&self) -> Failure {
+        Failure::Internal(format!(
+            "a command came to an outcome of another kind: {:?}",
+            self.outcome
+        ))
+    }
+}
+
+impl Node {
+    /// Has a command replicated and applied. For the leader.
+    pub(crate) async fn propose(
+        &self,
+        request: RequestId,
+        body: CommandBody,
+    ) -> Result<Done, Failure> {
+        let command = Command {
+            request,
+            at: clock::now(),
+            body,
+        };
+        let committed = self
+            .handle
+            .propose(Bytes::from(command.encode()))
+            .await
+            .map_err(|error| match error {
+                ProposeError::NotLeader {
+                    leader: Some(leader),
+                } => Failure::NotLeader(leader),
+                ProposeError::NotLeader { leader: None } => Failure::NoLeader(String::new()),
+                ProposeError::Overloaded => {
+                    Failure::Overloaded("too many writes are waiting at this moment: try again")
+                }
+                ProposeError::Unknown => Failure::OutcomeUnknown,
+                ProposeError::Stopped => Failure::ShuttingDown,
+            })?;
+        match committed.response {
+            Response::Applied(Applied {
+                result: Ok(outcome),
+                events,
+            }) => Ok(Done {
+                outcome,
+                events,
+                position: committed.position,
+                durability: api::Durability {
+                    durable_on: committed.durable_on,
+                    replicas: committed.replicas,
+                },
+            }),
+            Response::Applied(Applied {
+                result: Err(rejection),
+                ..
+            }) => Err(Failure::Rejected(rejection)),
+            Response::Undecodable { reason } => Err(Failure::Internal(format!(
+                "a command of our own is unreadable: {reason}"
+            ))),
+            Response::Quarantined => Err(Failure::Internal(format!(
+                "the command of request {request} was put into quarantine"
+            ))),
+        }
+    }
+
+    /// Lets a call in, unless the replica goes away.
+    pub(crate) fn enter(&self) -> Result<UnderWay, Failure> {
+        self.check_open()?;
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        Ok(UnderWay(Arc::clone(&self.under_way)))
+    }
+
+    pub(crate) fn check_open(&self) -> Result<(), Failure> {
+        match *self.draining.borrow() {
+            true => Err(Failure::ShuttingDown),
+            false => Ok(()),
+        }
+    }
+}
