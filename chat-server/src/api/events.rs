@@ -1,0 +1,65 @@
+//! What happens, as it happens.
+
+use std::sync::Arc;
+
+use chat_client::api;
+use chat_client::api::event_service_server::EventService;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::Services;
+use crate::call::{Caller, Context, read, wait_for};
+use crate::error::Failure;
+use crate::hub::{Begin, Stream};
+use crate::node::Node;
+use crate::wire::ResumePoint;
+
+/// Responses on their way to one connection; more wait among the subscriber's events.
+const BUFFER: usize = 16;
+
+#[tonic::async_trait]
+impl EventService for Services {
+    type SubscribeStream = ReceiverStream<Result<api::SubscribeResponse, Status>>;
+
+    async fn subscribe(
+        &self,
+        request: Request<api::SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let context = Context::of(request.metadata());
+        read(&self.node, &context, None).await?;
+        let caller = Caller::of(&self.node, &context).await?;
+        let begin = begin(&self.node, &context, &request.get_ref().resume_token).await?;
+        let from = match begin {
+            Begin::Behind(point) => Some(point),
+            Begin::Inbox | Begin::Reset => None,
+        };
+        let (out, stream) = mpsc::channel(BUFFER);
+        let subscriber = Stream::new(Arc::clone(&self.node), caller, from, out);
+        // A session that was closed before this one was listening would never hear of it.
+        Caller::of(&self.node, &context).await?;
+        tokio::spawn(subscriber.run(begin));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+/// Where a stream with this token begins.
+async fn begin(node: &Node, context: &Context, token: &[u8]) -> Result<Begin, Failure> {
+    if token.is_empty() {
+        return Ok(Begin::Inbox);
+    }
+    let Some(point) = ResumePoint::read(token, node.cluster) else {
+        return Ok(Begin::Reset);
+    };
+    if *node.hub.applied().borrow() >= point.position {
+        return Ok(Begin::Behind(point));
+    }
+    match wait_for(node, |at| at >= point.position, context.patience()).await {
+        Ok(()) => Ok(Begin::Behind(point)),
+        // Everything there is has been applied, and the event is not among it: its branch of history is gone.
+        Err(Failure::StaleRead) if node.handle.status().commit <= node.state.applied().index => {
+            Ok(Begin::Reset)
+        }
+        Err(failure) => Err(failure),
+    }
+}

@@ -1,0 +1,48 @@
+//! The services of `chat.v1`. Each method says what it does; where it is done is the business of [`call`](crate::call).
+
+mod accounts;
+mod auth;
+mod cluster;
+mod events;
+mod messages;
+mod passwords;
+
+use std::sync::Arc;
+
+use chat_client::api::account_service_server::AccountServiceServer;
+use chat_client::api::auth_service_server::AuthServiceServer;
+use chat_client::api::cluster_service_server::ClusterServiceServer;
+use chat_client::api::event_service_server::EventServiceServer;
+use chat_client::api::message_service_server::MessageServiceServer;
+use tonic::service::Routes;
+
+use crate::node::Node;
+
+/// The largest request. A thousand ids are small, and a message is held to a limit of its own.
+const LARGEST_REQUEST: usize = 4 << 20;
+
+/// One replica's services.
+#[derive(Clone)]
+pub(crate) struct Services {
+    node: Arc<Node>,
+}
+
+impl Services {
+    pub(crate) fn new(node: Arc<Node>) -> Services {
+        Services { node }
+    }
+
+    pub(crate) fn routes(self) -> Routes {
+        Routes::new(AuthServiceServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
+            .add_service(
+                AccountServiceServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST),
+            )
+            .add_service(
+                MessageServiceServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST),
+            )
+            .add_service(
+                EventServiceServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST),
+            )
+            .add_service(ClusterServiceServer::new(self).max_decoding_message_size(LARGEST_REQUEST))
+    }
+}

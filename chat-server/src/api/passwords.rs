@@ -1,0 +1,59 @@
+//! Checking passwords, in the same time whoever asks.
+
+use chat_core::password::Password;
+use chat_core::{AccountId, CredentialVersion, Credentials, RequestId};
+
+use crate::error::Failure;
+use crate::node::Node;
+
+/// How often a password is checked again because it was changed in between.
+pub(super) const ATTEMPTS: u32 = 3;
+
+/// What a check of a password came to.
+pub(super) enum Verdict {
+    Right(CredentialVersion),
+    /// The password in force was set by this very request: it is a retry whose answer was lost.
+    SetByThisRequest(Credentials),
+}
+
+/// Checks a password that somebody typed for an account, or for a name that nobody has.
+pub(super) async fn verify(
+    node: &Node,
+    account: Option<AccountId>,
+    typed: &str,
+) -> Result<CredentialVersion, Failure> {
+    // What can be no password is nobody's.
+    let password = Password::parse(typed).map_err(|_| Failure::BadCredentials)?;
+    let credentials = match account {
+        Some(account) => node
+            .state
+            .query(|manager, _| manager.credentials(account))?,
+        None => None,
+    };
+    let Some(credentials) = credentials else {
+        node.hashing.verify_absent(password).await?;
+        return Err(Failure::BadCredentials);
+    };
+    match node.hashing.verify(password, credentials.hash).await? {
+        true => Ok(credentials.version),
+        false => Err(Failure::BadCredentials),
+    }
+}
+
+/// The same for the one who changes a password by `request`.
+pub(super) async fn verify_change(
+    node: &Node,
+    account: AccountId,
+    request: RequestId,
+    old: &str,
+) -> Result<Verdict, Failure> {
+    let credentials = node
+        .state
+        .query(|manager, _| manager.credentials(account))?;
+    match credentials {
+        Some(credentials) if credentials.version.request() == request => {
+            Ok(Verdict::SetByThisRequest(credentials))
+        }
+        _ => verify(node, Some(account), old).await.map(Verdict::Right),
+    }
+}
