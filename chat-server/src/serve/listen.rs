@@ -1,0 +1,89 @@
+//! Listening, and not for more than was meant.
+
+use std::io;
+
+use chat_client::Endpoint;
+use chat_replication::types::ReplicaId;
+use tokio::net::TcpListener;
+use tracing::warn;
+
+use super::error::ServeError;
+use crate::config::ClusterConfig;
+
+/// Who may reach a replica.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Exposure {
+    /// Processes of this machine: the listeners must be on loopback addresses.
+    #[default]
+    Loopback,
+    /// Whoever can reach its addresses, over connections that are not encrypted.
+    Insecure,
+}
+
+/// A kind of listener that tonic and the peers' transport can both be made from.
+pub(super) trait Listener: Sized {
+    fn from_tokio(listener: TcpListener) -> io::Result<Self>;
+}
+
+impl Listener for TcpListener {
+    fn from_tokio(listener: TcpListener) -> io::Result<Self> {
+        Ok(listener)
+    }
+}
+
+impl Listener for std::net::TcpListener {
+    fn from_tokio(listener: TcpListener) -> io::Result<Self> {
+        listener.into_std()
+    }
+}
+
+pub(super) async fn bind<L: Listener>(
+    whom: &'static str,
+    key: &'static str,
+    address: &Endpoint,
+    exposure: Exposure,
+) -> Result<L, ServeError> {
+    let failed = |problem: String| ServeError::Listen {
+        whom,
+        address: address.clone(),
+        problem,
+    };
+    let resolved = address.resolve().await.map_err(|error| {
+        failed(format!("{error}; correct {key} in the cluster file, or the name's entry in DNS or the hosts file"))
+    })?;
+    if exposure == Exposure::Loopback && resolved.iter().any(|address| !address.ip().is_loopback())
+    {
+        return Err(ServeError::Exposed {
+            key,
+            address: address.clone(),
+        });
+    }
+    let listener = TcpListener::bind(resolved.as_slice()).await.map_err(|error| {
+        failed(match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("another process listens there; stop it, or choose another {key} in the cluster file")
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                format!("this machine does not have that address; correct {key} in the cluster file")
+            }
+            io::ErrorKind::PermissionDenied => {
+                format!("the system does not allow it; choose a {key} with a port above 1023")
+            }
+            _ => error.to_string(),
+        })
+    })?;
+    L::from_tokio(listener).map_err(|error| failed(error.to_string()))
+}
+
+/// A peer whose name is unknown may become known later, so that is no reason not to start.
+pub(super) async fn warn_unresolvable(cluster: ClusterConfig, me: ReplicaId) {
+    for replica in cluster.replicas.iter().filter(|replica| replica.id != me) {
+        if let Err(error) = replica.peer_address.resolve().await {
+            warn!(
+                "{error}; replica {} cannot be reached until its peer_address is corrected in the cluster file, or its \
+                 name is known",
+                replica.id
+            );
+        }
+    }
+}
