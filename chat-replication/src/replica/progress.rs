@@ -125,8 +125,10 @@ impl Replica {
             let held = progress.verified.unwrap_or(progress.floor);
             let outstanding = progress.next > held + 1 || progress.verified.is_none();
             if outstanding && progress.repeat_at <= now {
-                progress.repeat_after = (progress.repeat_after * 2)
-                    .clamp(self.settings.heartbeat * 4, self.settings.suspect);
+                // Often enough that bad luck alone does not make a member look slow.
+                let least = self.settings.heartbeat * 4;
+                let most = least.max(self.settings.suspect / 4);
+                progress.repeat_after = (progress.repeat_after * 2).clamp(least, most);
                 progress.repeat_at = now + progress.repeat_after;
                 progress.rewind(held, now);
             }
