@@ -7,7 +7,8 @@ use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 
-use crate::driver::{Answer, Input, Room};
+use crate::driver::{Answer, Input, Order, Room};
+use crate::replica::MembershipChange;
 use crate::status::Status;
 use crate::types::{Epoch, Position, ReplicaId};
 
@@ -73,6 +74,41 @@ pub enum ProposeError {
     Stopped,
 }
 
+/// Why an operator's order was not carried out.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum OrderError {
+    /// This replica does not lead: go to the leader, or wait until there is one.
+    #[error("this replica is not the leader")]
+    NotLeader {
+        /// Who leads, if that is known.
+        leader: Option<LeaderHint>,
+    },
+    /// Another change is under way.
+    #[error("another change of membership is under way; try again once it is done")]
+    Busy,
+    /// There is no such replica.
+    #[error("there is no such replica")]
+    Unknown,
+    /// A replica of that id is there already.
+    #[error("a replica of that id is there already, at another address; remove it first")]
+    Taken,
+    /// A leader cannot remove itself.
+    #[error("the leader cannot be removed; transfer leadership first")]
+    Leads,
+    /// The last replica cannot be removed.
+    #[error("the last replica cannot be removed")]
+    Last,
+    /// The replica to be added was not reached.
+    #[error("the replica to be added cannot be reached; start it, then try again")]
+    Unreachable,
+    /// The replica that is to lead is not in the view.
+    #[error("that replica is not in the view")]
+    NotInView,
+    /// The replica has stopped.
+    #[error("the replica has stopped")]
+    Stopped,
+}
+
 impl<R> Handle<R> {
     pub(crate) fn new(
         inputs: mpsc::Sender<Input<R>>,
@@ -100,6 +136,42 @@ impl<R> Handle<R> {
             .send(Input::Propose { command, answer })
             .map_err(|_| ProposeError::Stopped)?;
         answered.await.unwrap_or(Err(ProposeError::Stopped))
+    }
+
+    /// Answers once the state shows everything that was acknowledged before the call, on any replica: whoever reads it
+    /// then reads linearizably, in a cluster whose mode does not allow forks. Only the leader can tell.
+    pub async fn read_barrier(&self) -> Result<(), ProposeError> {
+        let (answer, answered) = oneshot::channel();
+        self.inputs
+            .send(Input::Read { answer })
+            .map_err(|_| ProposeError::Stopped)?;
+        answered.await.unwrap_or(Err(ProposeError::Stopped))
+    }
+
+    /// Adds or removes a replica, and answers once that is durable on every member of the view. A replica that is added
+    /// catches up first, however long that takes.
+    pub async fn change_members(&self, change: MembershipChange) -> Result<(), OrderError> {
+        self.order(Order::Change(change)).await
+    }
+
+    /// Hands leadership to another member of the view, which keeps it for a while even if it is not the preferred one.
+    /// Answers once it is begun; the status tells when it is done.
+    pub async fn transfer_leadership(&self, to: ReplicaId) -> Result<(), OrderError> {
+        self.order(Order::Transfer(to)).await
+    }
+
+    /// Lets the next view start with whoever is there, whatever the rules wait for. What only the missing have may be lost
+    /// to those who go on, or become part of another history; the view start says that it was forced.
+    pub async fn force_view(&self) -> Result<(), OrderError> {
+        self.order(Order::ForceView).await
+    }
+
+    async fn order(&self, order: Order) -> Result<(), OrderError> {
+        let (answer, answered) = oneshot::channel();
+        self.inputs
+            .send(Input::Order { order, answer })
+            .map_err(|_| OrderError::Stopped)?;
+        answered.await.unwrap_or(Err(OrderError::Stopped))
     }
 
     /// Sends a message of the application's own to a peer's [`StateMachine`](crate::state_machine::StateMachine) host;

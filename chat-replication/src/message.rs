@@ -101,6 +101,8 @@ pub enum Message {
     AppendAck {
         /// The leader's epoch.
         epoch: Epoch,
+        /// The sender's disk.
+        store: StoreUuid,
         /// The last index that was verified and is durable.
         verified: Index,
     },
@@ -127,6 +129,8 @@ pub enum Message {
         echo: u64,
         /// Ticks for which the leader has been waiting for its oldest entry to commit, or for its view to start.
         stalled: u64,
+        /// Counts what the leader wants confirmed: the acknowledgement repeats it.
+        round: u64,
     },
     /// Answers a [`Message::Heartbeat`].
     HeartbeatAck {
@@ -136,6 +140,8 @@ pub enum Message {
         store: StoreUuid,
         /// The sender's ticks.
         sent: u64,
+        /// That of the heartbeat: the sender still followed when it came.
+        round: u64,
         /// What [`Message::AppendAck`] says; absent while nothing is verified in this epoch.
         verified: Option<Index>,
         /// The sender's log in outline, while nothing is verified in this epoch.
@@ -147,6 +153,8 @@ pub enum Message {
     HandOver {
         /// The leader's epoch: the ticket.
         epoch: Epoch,
+        /// For how many ticks the receiver is to keep it, whoever is preferred.
+        hold: u64,
     },
     /// Commands that were cut from the sender's log, to be proposed again.
     Orphans {

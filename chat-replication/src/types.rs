@@ -99,6 +99,8 @@ pub enum Mode {
     /// One replica is enough. Forks that a partition makes are merged.
     #[default]
     Available,
+    /// A majority of the configured replicas. Below it, the cluster stops rather than fork.
+    Consistent,
 }
 
 /// The durable configuration. It lives in [`ViewStart`] entries and nowhere else.
@@ -108,12 +110,52 @@ pub struct Configuration {
     pub members: Vec<Member>,
     /// What a view needs.
     pub mode: Mode,
+    /// Stores that were members once: told so when they come back, and never given a vote again. The newest last.
+    pub removed: Vec<Member>,
 }
+
+/// Removed stores that a configuration remembers.
+const REMEMBERED: usize = 16;
 
 impl Configuration {
     /// The member with this id.
     pub fn member(&self, id: ReplicaId) -> Option<&Member> {
         self.members.iter().find(|member| member.id == id)
+    }
+
+    /// The configuration with one member more, or with another store for one that it has.
+    pub fn with(&self, member: Member) -> Configuration {
+        let mut after = self.clone();
+        after.removed.retain(|removed| removed.store != member.store);
+        if self.member(member.id).is_some_and(|before| before.store != member.store) {
+            after = after.without(member.id);
+        }
+        after.members.retain(|before| before.id != member.id);
+        after.members.push(member);
+        after.members.sort_by_key(|member| member.id);
+        after
+    }
+
+    /// The configuration with one member less.
+    pub fn without(&self, id: ReplicaId) -> Configuration {
+        let mut after = self.clone();
+        after.members.retain(|member| member.id != id);
+        after.removed.extend(self.member(id).cloned());
+        let surplus = after.removed.len().saturating_sub(REMEMBERED);
+        after.removed.drain(..surplus);
+        after
+    }
+
+    /// Whether this disk was a member once and is none any more.
+    pub fn has_removed(&self, store: StoreUuid) -> bool {
+        self.removed.iter().any(|member| member.store == store)
+    }
+
+    /// Whether these are more than half of the members.
+    pub fn is_majority(&self, ids: impl IntoIterator<Item = ReplicaId>) -> bool {
+        let among: std::collections::BTreeSet<ReplicaId> =
+            ids.into_iter().filter(|id| self.member(*id).is_some()).collect();
+        among.len() * 2 > self.members.len()
     }
 
     /// Whether this disk of this replica has a vote.

@@ -5,6 +5,7 @@ use std::sync::mpsc;
 use bytes::Bytes;
 
 use super::apply::Report;
+use super::orders::{Order, OrderAnswer, ReadAnswer};
 use super::proposals::Answer;
 use super::running::ReplicaError;
 use crate::message::Message;
@@ -22,6 +23,13 @@ pub(crate) enum Input<R> {
     Propose {
         command: Bytes,
         answer: Answer<R>,
+    },
+    Read {
+        answer: ReadAnswer,
+    },
+    Order {
+        order: Order,
+        answer: OrderAnswer,
     },
     Cast {
         to: ReplicaId,

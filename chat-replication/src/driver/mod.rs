@@ -8,6 +8,7 @@ mod apply;
 mod apply_thread;
 mod clock;
 mod input;
+mod orders;
 mod outgoing;
 mod proposals;
 mod running;
@@ -20,12 +21,15 @@ use bytes::Bytes;
 pub use self::apply::{Applier, Report, Waiting, Work, perform};
 pub(crate) use self::clock::{Clock, Due};
 pub(crate) use self::input::Input;
+pub use self::orders::Order;
+pub(crate) use self::orders::{OrderAnswer, ReadAnswer};
+use self::orders::{Orders, Reads, refused_change, refused_transfer};
 pub use self::proposals::Answer;
 use self::proposals::Proposals;
 pub(crate) use self::proposals::Room;
 pub use self::running::{Options, ReplicaError, Running, StartError, start};
 use self::tail::Tail;
-use crate::handle::{LeaderHint, ProposeError};
+use crate::handle::{LeaderHint, OrderError, ProposeError};
 use crate::message::Message;
 use crate::replica::{Note, Outgoing, Ready, Refusal, Replica};
 use crate::status::Status;
@@ -72,6 +76,8 @@ pub struct Driver<S, T, A, R> {
     limits: Limits,
     tail: Tail,
     proposals: Proposals<R>,
+    reads: Reads,
+    orders: Orders,
     /// What the last write left.
     persisted: Persisted,
     /// The last entry handed to the state machine.
@@ -110,6 +116,8 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
             tail: Tail::new(limits.tail_bytes),
             limits,
             proposals: Proposals::new(),
+            reads: Reads::default(),
+            orders: Orders::default(),
             handed: state.applied,
             in_flight: 0,
             rolling_back: false,
@@ -162,6 +170,32 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
         self.replica.propose(id, command);
     }
 
+    /// Somebody wants to read what was acknowledged before now, for certain.
+    pub(crate) fn read(&mut self, answer: ReadAnswer) {
+        let id = self.reads.add(answer);
+        self.replica.read(id);
+    }
+
+    /// An operator wants something.
+    pub(crate) fn order(&mut self, order: Order, answer: OrderAnswer) {
+        let outcome = match order {
+            Order::Change(change) => {
+                let id = self.orders.add(answer);
+                return self.replica.change_members(id, change);
+            }
+            Order::Transfer(to) => self
+                .replica
+                .transfer_leadership(to)
+                .map_err(|refusal| refused_transfer(refusal, || self.not_leader())),
+            Order::ForceView => {
+                self.replica.force_view();
+                Ok(())
+            }
+        };
+        // An operator that no longer waits has decided so.
+        let _ = answer.send(outcome);
+    }
+
     /// Sends an application's own message.
     pub fn cast(&mut self, to: ReplicaId, message: Bytes) {
         self.transport.send(to, Message::Cast(message));
@@ -183,6 +217,7 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
         if self.replica.branches().holds(report.applied) {
             self.replica
                 .applied(report.applied.index, report.state_hash);
+            self.reads.applied(report.applied.index);
         }
     }
 
@@ -253,6 +288,18 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
             };
             self.proposals.refuse(id, error);
         }
+        for (id, index) in ready.reads {
+            self.reads.confirm(id, index);
+        }
+        self.reads.applied(self.replica.applied_index());
+        for id in ready.reads_refused {
+            let leader = self.leader_hint();
+            self.reads.refuse(id, ProposeError::NotLeader { leader });
+        }
+        for (id, fate) in ready.changes {
+            let fate = fate.map_err(|refusal| refused_change(refusal, || self.not_leader()));
+            self.orders.settle(id, fate);
+        }
         self.proposals.cut(self.replica.branches());
         self.note_commit();
         self.roll_back_if_cut();
@@ -285,6 +332,12 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
         )
     }
 
+    fn not_leader(&self) -> OrderError {
+        OrderError::NotLeader {
+            leader: self.leader_hint(),
+        }
+    }
+
     fn leader_hint(&self) -> Option<LeaderHint> {
         let epoch = self.replica.leader()?;
         let member = self.replica.configuration()?.member(epoch.replica)?;
@@ -297,19 +350,14 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
     }
 
     fn tell_peers(&mut self) {
-        let me = self.replica.identity().replica;
-        let Some(configuration) = self.replica.configuration() else {
+        if self.replica.configuration().is_none() {
+            // Before there is one, the transport knows those of the file.
             return;
-        };
-        let peers = || {
-            configuration
-                .members
-                .iter()
-                .filter(|member| member.id != me)
-        };
-        if !self.peers.iter().eq(peers()) {
-            self.peers = peers().cloned().collect();
-            self.transport.peers_changed(&self.peers);
+        }
+        let peers = self.replica.known_peers();
+        if self.peers != peers {
+            self.transport.peers_changed(&peers);
+            self.peers = peers;
         }
     }
 

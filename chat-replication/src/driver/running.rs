@@ -367,6 +367,8 @@ where
                 answer.give(Err(ProposeError::Stopped));
             }
             Input::Propose { command, answer } => self.driver.propose(command, answer),
+            Input::Read { answer } => self.driver.read(answer),
+            Input::Order { order, answer } => self.driver.order(order, answer),
             Input::Cast { to, message } => self.driver.cast(to, message),
             Input::Applied(report) => self.driver.applied(report),
             Input::Failed(error) => return Err(error),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::judge::{Case, Verdict, Waiting, judge};
+use super::membership::Change;
 use super::state::State;
 use super::{Mutation, Replica};
 use crate::message::{Message, Standing};
@@ -17,6 +18,10 @@ pub(super) struct Ballot {
     ask_again: u64,
     /// The epoch of the leader that wants this replica to lead.
     pub(super) ticket: Option<Epoch>,
+    /// For how long leadership is to stay here then.
+    pub(super) hold: u64,
+    /// What the view is to change.
+    pub(super) change: Option<Change>,
 }
 
 impl Replica {
@@ -39,7 +44,7 @@ impl Replica {
     }
 
     /// Asks everybody. A leader does it to change its view, a replica without a leader to become one.
-    pub(super) fn begin_ballot(&mut self, ticket: Option<Epoch>) {
+    pub(super) fn begin_ballot(&mut self, ticket: Option<Epoch>, hold: u64) {
         let round = self.random.wrapping_add(self.now);
         self.ballot = Some(Ballot {
             round,
@@ -47,6 +52,8 @@ impl Replica {
             since: self.now,
             ask_again: self.now + self.settings.ballot,
             ticket,
+            hold,
+            change: None,
         });
         self.ask();
         self.consider_ballot();
@@ -57,7 +64,7 @@ impl Replica {
             return;
         };
         let round = ballot.round;
-        for id in self.others() {
+        for id in self.electors() {
             self.send_after(id, Message::PreBallot { round });
         }
     }
@@ -77,7 +84,7 @@ impl Replica {
         let now = self.now;
         let Some(ballot) = &mut self.ballot else {
             if matches!(self.state, State::Seeking) && now >= self.next_ballot {
-                self.begin_ballot(None);
+                self.begin_ballot(None, 0);
             }
             return;
         };
@@ -112,7 +119,8 @@ impl Replica {
                 };
             return;
         }
-        match self.judge(&ballot.standings, None) {
+        ballot.change = self.ripe_change();
+        match self.judge(&ballot.standings, None, ballot.change.as_ref(), self.force) {
             // Forks met, and this leader's is not the one that stays, and too far from it to go on from there at once.
             Verdict::Wait(Waiting::Behind) if matches!(self.state, State::Leading(_)) => {
                 self.seek("another has newer entries, too many to catch up with in a moment");
@@ -151,6 +159,8 @@ impl Replica {
         &self,
         standings: &BTreeMap<ReplicaId, Standing>,
         named: Option<&[ReplicaId]>,
+        change: Option<&Change>,
+        forced: bool,
     ) -> Verdict {
         let grace_over = self
             .leaderless_since
@@ -165,6 +175,9 @@ impl Replica {
             grace_over,
             catch_up_limit: self.settings.catch_up_limit,
             named,
+            change,
+            forced,
+            mode: self.settings.mode,
         })
     }
 
@@ -181,7 +194,7 @@ impl Replica {
         };
         self.next_ballot = self.now + wait + jitter;
         if self.next_ballot == self.now {
-            self.begin_ballot(None);
+            self.begin_ballot(None, 0);
         }
     }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::ballot::Ballot;
 use super::following::well_formed;
 use super::judge::{Plan, Verdict};
+use super::membership::Change;
 use super::progress::Progress;
 use super::state::{Leading, State};
 use super::{Mutation, Note, Outgoing, Replica};
@@ -28,6 +29,9 @@ pub(super) struct Candidate {
     /// Whose promise counts for the decision.
     awaited: Vec<ReplicaId>,
     ticket: Option<Epoch>,
+    hold: u64,
+    change: Option<Change>,
+    forced: bool,
     promises: BTreeMap<ReplicaId, Standing>,
     since: u64,
     ask_again: u64,
@@ -92,13 +96,21 @@ impl Replica {
         });
         self.log.promise(epoch);
         self.waiting = None;
+        let led = self.leads().is_some();
+        let forced = std::mem::take(&mut self.force);
+        if let State::Leading(leading) = std::mem::replace(&mut self.state, State::Seeking) {
+            self.refuse_reads(&leading);
+        }
         self.state = State::Candidate(Box::new(Candidate {
             epoch,
             members: plan.members,
-            led: self.leads().is_some(),
+            led,
             asked,
             awaited,
             ticket: ballot.ticket,
+            hold: ballot.hold,
+            change: ballot.change,
+            forced,
             promises: BTreeMap::new(),
             since: self.now,
             ask_again: self.now + self.settings.ballot,
@@ -179,7 +191,8 @@ impl Replica {
         let mut standings = candidate.promises.clone();
         standings.insert(me, own);
         let members = candidate.members.clone();
-        let plan = match self.judge(&standings, Some(&members)) {
+        let (change, forced) = (candidate.change.clone(), candidate.forced);
+        let plan = match self.judge(&standings, Some(&members), change.as_ref(), forced) {
             Verdict::Go(plan) => plan,
             Verdict::Wait(_) => return self.abandon("what was promised does not allow it"),
         };
@@ -267,6 +280,7 @@ impl Replica {
             led,
             promises,
             catching_up,
+            hold,
             ..
         } = *candidate;
         let Some(CatchingUp {
@@ -320,9 +334,13 @@ impl Replica {
             next_heartbeat: self.now,
             moved_at: self.now,
             handing_over: None,
-            next_hand_over: self.now,
+            next_hand_over: self.now + hold,
             reproposed: Default::default(),
             outpromised: false,
+            round: 0,
+            reads: Vec::new(),
+            retired: Default::default(),
+            transfer: None,
         }));
     }
 
@@ -386,7 +404,7 @@ impl Replica {
         self.state = State::Seeking;
         self.ballot = None;
         self.leaderless_since.get_or_insert(self.now);
-        self.refuse_queued();
+        self.stop_leading();
         self.next_ballot = self.now + self.jitter(self.settings.ballot) * (1 + self.rank());
     }
 }

@@ -46,8 +46,9 @@ impl Replica {
     /// Promises the epoch and takes its leader or candidate for its own.
     fn follow(&mut self, leader: ReplicaId, epoch: Epoch, members: Vec<ReplicaId>, known: bool) {
         let before = self.leader();
-        if let State::Leading(leading) = &self.state {
+        if let State::Leading(leading) = std::mem::replace(&mut self.state, State::Seeking) {
             let epoch = leading.epoch;
+            self.refuse_reads(&leading);
             self.note(Note::SteppedDown {
                 epoch,
                 why: "another leads or is about to",
@@ -59,7 +60,7 @@ impl Replica {
         }
         self.ballot = None;
         self.waiting = None;
-        self.refuse_queued();
+        self.stop_leading();
         self.state = State::Following(Following {
             leader,
             epoch,
@@ -107,6 +108,9 @@ impl Replica {
             return;
         }
         self.seen_number = self.seen_number.max(epoch.number);
+        if self.is_removed(epoch) {
+            return self.refuse(from, epoch);
+        }
         if let State::Following(following) = &self.state
             && following.epoch == epoch
             && !following.started
@@ -177,6 +181,9 @@ impl Replica {
             return self.refuse(from, epoch);
         }
         if !self.follows(epoch) {
+            if self.is_removed(epoch) {
+                return self.refuse(from, epoch);
+            }
             if epoch < self.log.promised {
                 // Only a broken rule comes here.
                 if self.log.branches.holds(previous) {
@@ -207,6 +214,13 @@ impl Replica {
         self.learn_commit(commit);
     }
 
+    /// Whoever was removed leads nobody any more, whatever it thinks.
+    fn is_removed(&self, epoch: Epoch) -> bool {
+        self.log
+            .configuration()
+            .is_some_and(|known| known.has_removed(epoch.store))
+    }
+
     fn follows(&self, epoch: Epoch) -> bool {
         matches!(&self.state, State::Following(following) if following.epoch == epoch)
     }
@@ -234,16 +248,22 @@ impl Replica {
     pub(super) fn take_all(&mut self, entries: Vec<Entry>) {
         for entry in entries {
             let begins_view = matches!(entry.payload, Payload::ViewStart(_));
-            let before = self.log.branches.clone();
-            if let Some(ancestor) = self.log.take(entry) {
-                let cut = before.last_index() - ancestor.index;
-                self.note(Note::Reconciled { ancestor, cut });
+            if let Some(cut) = self.log.take(entry) {
+                let lost_all = self.is_broken(Mutation::DropsOrphans);
+                let ancestor = cut.ancestor;
+                self.note(Note::Reconciled {
+                    ancestor,
+                    cut: cut.positions.len() as u64,
+                });
                 self.commit = self.commit.min(ancestor.index);
-                if self.is_broken(Mutation::DropsOrphans) {
-                    let lost = (ancestor.index + 1..=before.last_index())
-                        .filter_map(|index| before.position_at(index));
-                    self.log.pending.forget.extend(lost);
-                }
+                let dropped = cut
+                    .positions
+                    .into_iter()
+                    .filter(|(_, kept)| lost_all || !kept);
+                self.log
+                    .pending
+                    .forget
+                    .extend(dropped.map(|(position, _)| position));
                 if self
                     .in_view
                     .is_some_and(|epoch| self.log.view_start(epoch).is_none())
@@ -279,7 +299,12 @@ impl Replica {
             }
         }
         if due {
-            let ack = Message::AppendAck { epoch, verified };
+            let store = self.identity.store;
+            let ack = Message::AppendAck {
+                epoch,
+                store,
+                verified,
+            };
             if self.is_broken(Mutation::AcknowledgeBeforeSync) {
                 self.send(to, Outgoing::Message(ack));
             } else {
@@ -297,6 +322,7 @@ impl Replica {
             last: _,
             echo,
             stalled,
+            round,
         } = message
         else {
             return;
@@ -304,7 +330,7 @@ impl Replica {
         if epoch.replica != from {
             return;
         }
-        if epoch < self.log.promised {
+        if epoch < self.log.promised || self.is_removed(epoch) {
             return self.refuse(from, epoch);
         }
         if !self.follows(epoch) {
@@ -341,10 +367,10 @@ impl Replica {
             }
         }
         self.learn_commit(commit);
-        self.answer_heartbeat(from);
+        self.answer_heartbeat(from, round);
     }
 
-    fn answer_heartbeat(&mut self, to: ReplicaId) {
+    fn answer_heartbeat(&mut self, to: ReplicaId, round: u64) {
         let State::Following(following) = &self.state else {
             return;
         };
@@ -353,6 +379,7 @@ impl Replica {
             epoch: following.epoch,
             store: self.identity.store,
             sent: self.life.map_or(0, |life| life + self.now),
+            round,
             verified,
             branches: verified.is_none().then(|| self.log.branches.clone()),
             progress: self.applied_report(),
@@ -360,7 +387,7 @@ impl Replica {
         self.send_after(to, ack);
     }
 
-    pub(super) fn on_hand_over(&mut self, from: ReplicaId, epoch: Epoch) {
+    pub(super) fn on_hand_over(&mut self, from: ReplicaId, epoch: Epoch, hold: u64) {
         let State::Following(following) = &self.state else {
             return;
         };
@@ -369,7 +396,7 @@ impl Replica {
             && self.in_view == Some(epoch)
             && self.is_live(following);
         if mine && self.ballot.is_none() {
-            self.begin_ballot(Some(epoch));
+            self.begin_ballot(Some(epoch), hold.min(self.settings.hold));
         }
     }
 
@@ -382,7 +409,8 @@ impl Replica {
         leader_started: bool,
     ) {
         self.seen_number = self.seen_number.max(promised.number);
-        let other_leads = leader_started && leader.is_some_and(|leader| leader > epoch);
+        let other_leads = leader_started
+            && leader.is_some_and(|leader| leader > epoch && !self.is_removed(leader));
         match &mut self.state {
             State::Candidate(candidate) if candidate.epoch == epoch && candidate.needs(from) => {
                 self.abandon("a replica that it needs refused");

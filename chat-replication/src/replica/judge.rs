@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::Seed;
+use super::membership::Change;
 use crate::message::Standing;
 use crate::types::{Configuration, Epoch, Member, Mode, ReplicaId};
 
@@ -22,6 +23,12 @@ pub(super) struct Case<'a> {
     pub(super) catch_up_limit: u64,
     /// Once promises were asked for: the members that were named.
     pub(super) named: Option<&'a [ReplicaId]>,
+    /// What the view is to change in the configuration.
+    pub(super) change: Option<&'a Change>,
+    /// An operator wants to go on with whoever is there.
+    pub(super) forced: bool,
+    /// What views of a new cluster need.
+    pub(super) mode: Mode,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -56,6 +63,15 @@ pub enum Waiting {
         /// Who is missing.
         missing: Vec<ReplicaId>,
     },
+    /// More than half of the replicas are needed.
+    Majority {
+        /// Who is missing.
+        missing: Vec<ReplicaId>,
+    },
+    /// The cluster does not know this replica.
+    NoMember,
+    /// The cluster has removed this replica.
+    Removed,
     /// This disk has no vote in the cluster's configuration.
     NoVote,
     /// This replica misses too much to be a member.
@@ -82,9 +98,23 @@ impl fmt::Display for Waiting {
                  the recovery grace to end",
                 Ids(missing)
             ),
+            Waiting::Majority { missing } => write!(
+                f,
+                "waiting for a majority; start one of the replicas {}",
+                Ids(missing)
+            ),
+            Waiting::NoMember => write!(
+                f,
+                "the cluster does not know this replica; add it with `chat-server replica add`"
+            ),
+            Waiting::Removed => write!(
+                f,
+                "this replica was removed from the cluster; stop it, or add it again with an empty data folder"
+            ),
             Waiting::NoVote => write!(
                 f,
-                "this data folder is not the one that the cluster knows this replica by; bring the old one back"
+                "this data folder is not the one that the cluster knows this replica by; waiting for the leader to \
+                 take it in"
             ),
             Waiting::Behind => write!(f, "waiting for a replica with newer messages to lead"),
             Waiting::Leader(epoch) => write!(f, "waiting to hear from the leader of {epoch}"),
@@ -127,6 +157,10 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
     };
 
     let configuration = &start.configuration;
+    let target = match case.change {
+        Some(change) => change.applied_to(configuration),
+        None => configuration.clone(),
+    };
     let voters: BTreeMap<ReplicaId, &Standing> = case
         .standings
         .iter()
@@ -134,9 +168,16 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
         .map(|(id, standing)| (*id, standing))
         .collect();
     if !voters.contains_key(&case.me) {
-        return Verdict::Wait(Waiting::NoVote);
+        return Verdict::Wait(voteless(case, configuration));
     }
-    let given_up = |id: &ReplicaId| case.suspected.contains(id) || case.lagging.contains(id);
+    // Whoever answers with another disk has lost the one that had the vote.
+    let lost_its_disk = |id: &ReplicaId| {
+        let answered = case.standings.get(id);
+        answered.is_some_and(|standing| !configuration.votes(*id, standing.store))
+    };
+    let given_up = |id: &ReplicaId| {
+        case.suspected.contains(id) || case.lagging.contains(id) || lost_its_disk(id)
+    };
     let unanswered: Vec<ReplicaId> = configuration
         .members
         .iter()
@@ -158,9 +199,16 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
         let common = newest_log.common_ancestor(&standing.branches).index;
         newest_log.last_index() - common <= case.catch_up_limit
     };
-    let members: Vec<ReplicaId> = match case.named {
+    // With the one that is about to join, without the one that is about to leave.
+    let candidates: BTreeMap<ReplicaId, &Standing> = case
+        .standings
+        .iter()
+        .filter(|(id, standing)| target.votes(**id, standing.store))
+        .map(|(id, standing)| (*id, standing))
+        .collect();
+    let mut members: Vec<ReplicaId> = match case.named {
         Some(named) => named.to_vec(),
-        None => voters
+        None => candidates
             .iter()
             .filter(|(id, standing)| {
                 !case.lagging.contains(id) && (in_view(standing) || near(standing))
@@ -168,16 +216,24 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
             .map(|(id, _)| *id)
             .collect(),
     };
+    if configuration.mode == Mode::Consistent && !target.is_majority(members.iter().copied()) {
+        // Slow ones are better than no majority.
+        members = candidates.keys().copied().collect();
+    }
     if !members.contains(&case.me) {
         return Verdict::Wait(Waiting::Behind);
     }
     let unpromised: Vec<ReplicaId> = members
         .iter()
         .copied()
-        .filter(|id| !voters.contains_key(id))
+        .filter(|id| !candidates.contains_key(id))
         .collect();
     if !unpromised.is_empty() {
         return Verdict::Wait(Waiting::Answers(unpromised));
+    }
+
+    if configuration.mode == Mode::Consistent {
+        return judge_by_majority(case, &voters, configuration, target, members, donor);
     }
 
     let missing: Vec<ReplicaId> = start
@@ -196,19 +252,69 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
         .map(|promised| promised.replica)
         .collect();
     let complete = missing.is_empty() && (unknown.is_empty() || case.named.is_some());
-    let overlaps = members.iter().any(|id| start.members.contains(id));
+    let overlaps = members
+        .iter()
+        .any(|id| start.members.contains(id) && voters.contains_key(id));
     let allowed = (witnessed || complete) && overlaps;
-    if !allowed && !case.grace_over {
+    if !allowed && !case.grace_over && !case.forced {
         let missing = missing.into_iter().chain(unknown).collect::<BTreeSet<_>>();
         let missing = missing.into_iter().collect();
         return Verdict::Wait(Waiting::Members { view, missing });
     }
     Verdict::Go(Plan {
         members,
-        configuration: configuration.clone(),
+        configuration: target,
         forced: !allowed,
         donor,
     })
+}
+
+/// Any two majorities share a replica. So among those who promised there is one that has whatever was committed, and the
+/// greatest log among them holds it; and whoever led before no longer has a majority that acknowledges. Of two
+/// configurations that follow each other, both must agree.
+fn judge_by_majority(
+    case: &Case<'_>,
+    voters: &BTreeMap<ReplicaId, &Standing>,
+    configuration: &Configuration,
+    target: Configuration,
+    members: Vec<ReplicaId>,
+    donor: ReplicaId,
+) -> Verdict {
+    let promised = || case.standings.iter();
+    let old = configuration.is_majority(voters.keys().copied())
+        && configuration.is_majority(members.iter().copied().filter(|id| voters.contains_key(id)));
+    let new = target.is_majority(
+        promised()
+            .filter(|(id, standing)| target.votes(**id, standing.store))
+            .map(|(id, _)| *id),
+    ) && target.is_majority(members.iter().copied());
+    let allowed = old && new;
+    if !allowed && !case.forced {
+        let missing = configuration
+            .members
+            .iter()
+            .map(|member| member.id)
+            .filter(|id| !voters.contains_key(id))
+            .collect();
+        return Verdict::Wait(Waiting::Majority { missing });
+    }
+    Verdict::Go(Plan {
+        members,
+        configuration: target,
+        forced: !allowed,
+        donor,
+    })
+}
+
+fn voteless(case: &Case<'_>, configuration: &Configuration) -> Waiting {
+    let store = case.standings[&case.me].store;
+    if configuration.has_removed(store) {
+        Waiting::Removed
+    } else if configuration.member(case.me).is_some() {
+        Waiting::NoVote
+    } else {
+        Waiting::NoMember
+    }
 }
 
 /// A cluster without any history begins when all its replicas have answered, all empty: the lowest gathers their disks.
@@ -247,7 +353,8 @@ fn bootstrap(case: &Case<'_>) -> Verdict {
         members: ids,
         configuration: Configuration {
             members,
-            mode: Mode::Available,
+            mode: case.mode,
+            removed: Vec::new(),
         },
         forced: false,
         donor: case.me,

@@ -7,6 +7,15 @@ use super::{Note, Outgoing, Replica};
 use crate::message::Message;
 use crate::types::{Entry, Epoch, Orphan, Payload, Position, ReplicaId};
 
+/// Why leadership is not transferred.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum TransferRefusal {
+    /// This replica does not lead.
+    NotLeader,
+    /// The other is not in the view.
+    NoMember,
+}
+
 /// Entries that a learner may still miss to be taken into the view.
 const CAUGHT_UP: u64 = 256;
 
@@ -25,6 +34,7 @@ impl Replica {
         }
         self.repeat_lost_appends();
         self.judge_pace();
+        self.tick_change();
         self.check_view();
         self.tick_hand_over();
     }
@@ -32,12 +42,13 @@ impl Replica {
     /// To every configured replica, member of the view or not, for ever: that is how forks meet.
     pub(super) fn send_heartbeats(&mut self) {
         let now = self.now;
-        let (epoch, started, members, stalled) = match &self.state {
+        let (epoch, started, members, stalled, round) = match &self.state {
             State::Candidate(candidate) => (
                 candidate.epoch,
                 false,
                 candidate.members.clone(),
                 candidate.waiting_for(now),
+                0,
             ),
             State::Leading(leading) => {
                 let stalled = match leading.established_at {
@@ -50,12 +61,13 @@ impl Replica {
                     leading.established_at.is_some(),
                     leading.members.clone(),
                     stalled,
+                    leading.round,
                 )
             }
             State::Seeking | State::Following(_) => return,
         };
         let (commit, last) = (self.commit, self.log.last().index);
-        for id in self.others() {
+        for id in self.audience() {
             let echo = self.peers.get(&id).map_or(0, |peer| peer.sent);
             let members = members.clone();
             let heartbeat = Message::Heartbeat {
@@ -66,6 +78,7 @@ impl Replica {
                 last,
                 echo,
                 stalled,
+                round,
             };
             self.send(id, Outgoing::Message(heartbeat));
         }
@@ -87,6 +100,7 @@ impl Replica {
         self.leaderless_since = None;
         self.waiting = None;
         self.ballot = None;
+        self.settle_change();
         self.send_heartbeats();
         self.append_queued();
     }
@@ -168,19 +182,43 @@ impl Replica {
         let slow = leading.members.iter().any(|id| lagging.contains(id));
         let joins = leading.progress.iter().any(|(id, progress)| {
             !leading.members.contains(id)
-                && progress.caught_up_since.is_some()
+                && self
+                    .log
+                    .configuration()
+                    .is_some_and(|known| known.member(*id).is_some())
+                && self.joining() != Some(*id)
+                && progress.has_caught_up()
                 && !lagging.contains(id)
                 && !self.suspects(*id)
         });
-        let wanted = gone || slow || joins || leading.outpromised;
+        let wanted = gone || slow || joins || leading.outpromised || self.ripe_change().is_some();
         if wanted && self.ballot.is_none() {
-            self.begin_ballot(None);
+            self.begin_ballot(None, 0);
         } else if !wanted {
             self.ballot = None;
         }
     }
 
-    /// Hands leadership to the lowest id once it has been in the view for a while.
+    /// An operator wants another member to lead. Returns whether it will be tried.
+    pub fn transfer_leadership(&mut self, to: ReplicaId) -> Result<(), TransferRefusal> {
+        let me = self.me();
+        let suspected = self.suspects(to);
+        let State::Leading(leading) = &mut self.state else {
+            return Err(TransferRefusal::NotLeader);
+        };
+        if leading.established_at.is_none() {
+            return Err(TransferRefusal::NotLeader);
+        }
+        if !leading.members.contains(&to) || suspected {
+            return Err(TransferRefusal::NoMember);
+        }
+        if to != me {
+            leading.transfer = Some(to);
+        }
+        Ok(())
+    }
+
+    /// Hands leadership to whom an operator wants, or to the lowest id once it has been in the view for a while.
     fn tick_hand_over(&mut self) {
         let (now, me, last) = (self.now, self.me(), self.log.last().index);
         let State::Leading(leading) = &self.state else {
@@ -192,41 +230,51 @@ impl Replica {
         let Some(&preferred) = leading.members.first() else {
             return;
         };
-        let verified = leading
-            .progress
-            .get(&preferred)
-            .and_then(|progress| progress.verified);
-        let well = !self.suspects(preferred) && self.ballot.is_none();
         let epoch = leading.epoch;
+        let verified = |id: ReplicaId| leading.progress.get(&id).and_then(|known| known.verified);
+        let well = |id: ReplicaId| !self.suspects(id) && self.ballot.is_none();
+        let near =
+            |id: ReplicaId| verified(id).is_some_and(|verified| verified + CAUGHT_UP >= last);
         match &leading.handing_over {
             None => {
                 let time = now >= leading.next_hand_over
                     && now - established_at >= self.settings.hand_back;
-                let near = verified.is_some_and(|verified| verified + CAUGHT_UP >= last);
-                if preferred != me && time && near && well {
-                    self.note(Note::HandingOver { to: preferred });
+                let (to, hold) = match leading.transfer {
+                    Some(wanted) => (wanted, self.settings.hold),
+                    None if time => (preferred, 0),
+                    None => return,
+                };
+                if to != me && near(to) && well(to) {
+                    self.note(Note::HandingOver { to });
                     let until = now + self.settings.hand_over;
                     self.set_handing_over(Some(HandingOver {
-                        to: preferred,
+                        to,
+                        hold,
                         until,
                         ticket_sent: false,
                     }));
                 }
             }
             Some(handing_over) => {
-                let drained = self.commit == last && verified == Some(last);
-                let to = handing_over.to;
-                if now > handing_over.until || !well {
+                let HandingOver {
+                    to,
+                    hold,
+                    until,
+                    ticket_sent,
+                } = *handing_over;
+                let drained = self.commit == last && verified(to) == Some(last);
+                if now > until || !well(to) {
                     self.set_handing_over(None);
                     self.append_queued();
-                } else if drained && !handing_over.ticket_sent {
+                } else if drained && !ticket_sent {
                     let until = now + self.settings.hand_over;
                     self.set_handing_over(Some(HandingOver {
                         to,
+                        hold,
                         until,
                         ticket_sent: true,
                     }));
-                    self.send_after(to, Message::HandOver { epoch });
+                    self.send_after(to, Message::HandOver { epoch, hold });
                 }
             }
         }
@@ -236,7 +284,8 @@ impl Replica {
         let next = self.now + self.settings.hand_back;
         if let State::Leading(leading) = &mut self.state {
             if handing_over.is_none() {
-                leading.next_hand_over = next;
+                leading.next_hand_over = leading.next_hand_over.max(next);
+                leading.transfer = None;
             }
             leading.handing_over = handing_over;
         }

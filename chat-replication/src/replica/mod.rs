@@ -10,6 +10,8 @@
 //! | `judge` | the decision itself |
 //! | `candidate` | promises, the newest log, the view start |
 //! | `leading` | a leader's time: heartbeats, who leaves and joins the view, handing leadership back |
+//! | `membership` | who the replicas are |
+//! | `reads` | what makes a read linearizable |
 //! | `progress` | appends and the commit index |
 //! | `following` | promises given, entries taken, leaders gained and lost |
 //! | `outline` | what is kept in memory of the log |
@@ -19,10 +21,12 @@ mod candidate;
 mod following;
 mod judge;
 mod leading;
+mod membership;
 mod mutation;
 mod outline;
 mod peer;
 mod progress;
+mod reads;
 mod ready;
 mod report;
 mod settings;
@@ -34,10 +38,13 @@ use bytes::Bytes;
 
 use self::ballot::Ballot;
 pub use self::judge::Waiting;
+pub use self::leading::TransferRefusal;
+use self::membership::PendingChange;
+pub use self::membership::{ChangeId, ChangeRefusal, MembershipChange};
 pub use self::mutation::Mutation;
 use self::outline::Outline;
 use self::peer::Peer;
-pub use self::ready::{Note, Outgoing, ProposalId, Ready, Refusal};
+pub use self::ready::{Note, Outgoing, ProposalId, ReadId, Ready, Refusal};
 pub use self::settings::Settings;
 use self::state::State;
 use crate::message::Message;
@@ -86,6 +93,10 @@ pub struct Replica {
     peers: BTreeMap<ReplicaId, Peer>,
     /// Proposals that wait for a view to start or for a hand-over to fail.
     queued: VecDeque<(ProposalId, Bytes)>,
+    /// What the leader is about to change in the configuration.
+    change: Option<PendingChange>,
+    /// An operator wants the next view to start with whoever is there.
+    force: bool,
     orphans: u64,
     /// When to offer orphans next.
     next_orphans: u64,
@@ -124,6 +135,8 @@ impl Replica {
             seen_number,
             peers: BTreeMap::new(),
             queued: VecDeque::new(),
+            change: None,
+            force: false,
             orphans,
             next_orphans: 0,
             applied: (0, 0),
@@ -213,11 +226,19 @@ impl Replica {
             } => {
                 self.on_append(from, epoch, previous, entries, commit);
             }
-            Message::AppendAck { epoch, verified } => self.on_append_ack(from, epoch, verified),
+            Message::AppendAck {
+                epoch,
+                store,
+                verified,
+            } => {
+                if self.may_acknowledge(from, store) {
+                    self.on_append_ack(from, epoch, verified);
+                }
+            }
             Message::Mismatch { epoch, branches } => self.on_mismatch(from, epoch, &branches),
             Message::Heartbeat { .. } => self.on_heartbeat(from, message),
             Message::HeartbeatAck { .. } => self.on_heartbeat_ack(from, message),
-            Message::HandOver { epoch } => self.on_hand_over(from, epoch),
+            Message::HandOver { epoch, hold } => self.on_hand_over(from, epoch, hold),
             Message::Orphans { epoch, orphans } => self.on_orphans(from, epoch, orphans),
 
             // The driver hands these to the application.
@@ -303,11 +324,18 @@ impl Replica {
 
     /// What is to be done now. Call [`Replica::persisted`] once its `persist` is durable, also where that is empty.
     pub fn ready(&mut self) -> Ready {
+        self.confirm_reads();
         self.send_appends();
         self.acknowledge();
         let mut ready = std::mem::take(&mut self.ready);
         ready.persist = self.log.take_pending();
         ready
+    }
+
+    /// An operator's word: the next view starts with whoever is there, whatever the rules wait for, and says so.
+    pub fn force_view(&mut self) {
+        self.force = true;
+        self.consider_ballot();
     }
 
     /// The last [`Ready`]'s `persist` is durable.
@@ -351,6 +379,7 @@ impl Replica {
     fn seek(&mut self, why: &'static str) {
         match std::mem::replace(&mut self.state, State::Seeking) {
             State::Leading(leading) => {
+                self.refuse_reads(&leading);
                 self.note(Note::SteppedDown {
                     epoch: leading.epoch,
                     why,
@@ -365,10 +394,12 @@ impl Replica {
         }
         self.ballot = None;
         self.leaderless_since.get_or_insert(self.now);
-        self.refuse_queued();
+        self.stop_leading();
     }
 
-    fn refuse_queued(&mut self) {
+    /// Whoever waits for this replica as a leader waits in vain.
+    fn stop_leading(&mut self) {
+        self.end_change(Err(ChangeRefusal::NotLeader));
         let queued = self
             .queued
             .drain(..)

@@ -29,13 +29,15 @@ pub enum Mutation {
     OnePromiseIsEnough,
     /// A candidate starts its view on its own log, though another's is newer.
     DonorByPromise,
+    /// A leader answers linearizable reads without asking its members.
+    ReadsUnconfirmed,
     /// Commands of a losing branch are dropped.
     DropsOrphans,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 14] = [
+    pub const ALL: [Mutation; 15] = [
         Mutation::AcknowledgeBeforeSync,
         Mutation::PromiseBeforeSync,
         Mutation::PrepareBeforeSync,
@@ -49,6 +51,7 @@ impl Mutation {
         Mutation::NeverWaits,
         Mutation::OnePromiseIsEnough,
         Mutation::DonorByPromise,
+        Mutation::ReadsUnconfirmed,
         Mutation::DropsOrphans,
     ];
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::branch::BranchTable;
 use crate::store::{Durable, Persist};
-use crate::types::{Configuration, Entry, Epoch, Index, Payload, Position, ViewStart};
+use crate::types::{Configuration, Entry, Epoch, Index, Mode, Payload, Position, ViewStart};
 
 /// The log in outline, and the writes that the next transaction takes to disk.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -15,6 +15,14 @@ pub(super) struct Outline {
     /// The last index that is on disk.
     pub(super) durable: Index,
     pub(super) pending: Persist,
+}
+
+/// The end of a log that another branch took the place of.
+pub(super) struct Cut {
+    /// The last position that both branches have.
+    pub(super) ancestor: Position,
+    /// What stood behind it, each with whether its command is to be kept.
+    pub(super) positions: Vec<(Position, bool)>,
 }
 
 impl Outline {
@@ -90,20 +98,35 @@ impl Outline {
         }
     }
 
-    /// Takes an entry of somebody else's log, that stands right behind `previous`, which this log holds. Returns where
-    /// the log was cut, if it held another entry there.
-    pub(super) fn take(&mut self, entry: Entry) -> Option<Position> {
+    /// Takes an entry of somebody else's log, that stands right behind `previous`, which this log holds. Returns what was
+    /// cut, if it held another entry there.
+    pub(super) fn take(&mut self, entry: Entry) -> Option<Cut> {
         let index = entry.position.index;
         if self.branches.holds(entry.position) {
             return None;
         }
-        let mut ancestor = None;
+        let mut cut = None;
         if index <= self.branches.last_index() {
+            let positions = (index..=self.branches.last_index())
+                .filter_map(|index| self.branches.position_at(index))
+                .map(|position| (position, self.may_be_acknowledged(position)))
+                .collect();
             self.cut(index - 1);
-            ancestor = Some(self.branches.last());
+            let ancestor = self.branches.last();
+            cut = Some(Cut {
+                ancestor,
+                positions,
+            });
         }
         self.append(entry);
-        ancestor
+        cut
+    }
+
+    /// Whether somebody may have been told that the command there is safe, though another branch has won. Not in a view
+    /// of a majority: it would not have lost.
+    fn may_be_acknowledged(&self, position: Position) -> bool {
+        self.view_start(position.epoch)
+            .is_none_or(|(_, start)| start.forced || start.configuration.mode == Mode::Available)
     }
 
     pub(super) fn take_pending(&mut self) -> Persist {

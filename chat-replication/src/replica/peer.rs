@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::state::State;
 use super::{Note, Outgoing, Replica};
 use crate::message::{AppliedReport, Message};
-use crate::types::{ReplicaId, StoreUuid};
+use crate::types::{Member, ReplicaId, StoreUuid};
 
 /// The round of questions whose only purpose is that somebody answers.
 const PROBE: u64 = u64::MAX;
@@ -48,18 +48,48 @@ impl Peer {
 }
 
 impl Replica {
-    /// Everybody of the configuration but this replica; everybody of the file before there is one.
-    pub(super) fn others(&self) -> Vec<ReplicaId> {
-        let me = self.me();
-        let ids: Vec<ReplicaId> = match self.log.configuration() {
+    /// Everybody of the configuration; everybody of the file before there is one.
+    fn configured(&self) -> BTreeSet<ReplicaId> {
+        match self.log.configuration() {
             Some(configuration) => configuration
                 .members
                 .iter()
                 .map(|member| member.id)
                 .collect(),
             None => self.seeds.iter().map(|seed| seed.id).collect(),
-        };
-        ids.into_iter().filter(|id| *id != me).collect()
+        }
+    }
+
+    /// Whom a ballot asks: everybody who has a vote, or is about to get one, but this replica.
+    pub(super) fn electors(&self) -> BTreeSet<ReplicaId> {
+        let mut ids = self.configured();
+        ids.extend(self.joining());
+        ids.remove(&self.me());
+        ids
+    }
+
+    /// Everybody who is listened to: those who were removed are told so.
+    fn others(&self) -> BTreeSet<ReplicaId> {
+        let mut ids = self.electors();
+        if let Some(configuration) = self.log.configuration() {
+            ids.extend(configuration.removed.iter().map(|member| member.id));
+        }
+        ids.remove(&self.me());
+        ids
+    }
+
+    /// Whom a leader tells that it is there: everybody with a vote or about to get one, and those who were removed until
+    /// they know it and have handed over what they held.
+    pub(super) fn audience(&self) -> BTreeSet<ReplicaId> {
+        let mut ids = self.electors();
+        if let (State::Leading(leading), Some(configuration)) =
+            (&self.state, self.log.configuration())
+        {
+            let removed = configuration.removed.iter().map(|member| member.id);
+            ids.extend(removed.filter(|id| !leading.retired.contains(id)));
+        }
+        ids.remove(&self.me());
+        ids
     }
 
     /// Keeps a record for each of the others. One that is new counts as just heard of.
@@ -102,17 +132,18 @@ impl Replica {
 
     /// How many are silent although nobody says that they are gone: they may be on the other side of a partition.
     pub(super) fn silent_count(&self) -> u64 {
+        let electors = self.electors();
         self.peers
-            .values()
-            .filter(|peer| !peer.refused && self.silent(peer))
+            .iter()
+            .filter(|(id, peer)| electors.contains(id) && !peer.refused && self.silent(peer))
             .count() as u64
     }
 
     /// How many others with a lower id seem to be alive.
     pub(super) fn rank(&self) -> u64 {
         let me = self.me();
-        self.peers
-            .keys()
+        self.configured()
+            .iter()
             .filter(|id| **id < me && !self.suspects(**id))
             .count() as u64
     }
@@ -130,19 +161,20 @@ impl Replica {
             if *id != leader && quiet {
                 peer.probed_at = now;
                 let question = Message::PreBallot { round: PROBE };
-                self.ready
-                    .messages
-                    .push((*id, Outgoing::Message(question)));
+                self.ready.messages.push((*id, Outgoing::Message(question)));
             }
         }
     }
 
     pub(super) fn note_silence(&mut self) {
         let silent: Vec<ReplicaId> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| !peer.suspicion_noted && self.silent(peer))
-            .map(|(id, _)| *id)
+            .electors()
+            .into_iter()
+            .filter(|id| {
+                self.peers
+                    .get(id)
+                    .is_some_and(|peer| !peer.suspicion_noted && self.silent(peer))
+            })
             .collect();
         for id in silent {
             if let Some(peer) = self.peers.get_mut(&id) {
@@ -153,6 +185,33 @@ impl Replica {
                 refused: false,
             });
         }
+    }
+
+    /// Whether an acknowledgement of this disk counts for anything: it has a vote, is about to get one, or had one.
+    pub(super) fn may_acknowledge(&mut self, id: ReplicaId, store: StoreUuid) -> bool {
+        self.has_vote(id, store) || self.is_joining(id, store) || self.has_removed(id, store)
+    }
+
+    pub(super) fn has_removed(&self, id: ReplicaId, store: StoreUuid) -> bool {
+        self.log.configuration().is_some_and(|configuration| {
+            configuration.member(id).is_none() && configuration.has_removed(store)
+        })
+    }
+
+    /// Everybody whose connections are taken, and where they are reached.
+    pub fn known_peers(&self) -> Vec<Member> {
+        let me = self.me();
+        let Some(configuration) = self.log.configuration() else {
+            return Vec::new();
+        };
+        let mut known = configuration.members.clone();
+        known.extend(self.joining_member());
+        known.extend(configuration.removed.iter().rev().cloned());
+        // Of those with the same id, the first.
+        let mut ids = BTreeSet::from([me]);
+        known.retain(|member| ids.insert(member.id));
+        known.sort_by_key(|member| member.id);
+        known
     }
 
     /// Whether the configuration knows this replica by this store.

@@ -4,7 +4,7 @@ use super::state::State;
 use super::{Mutation, Outgoing, Replica};
 use crate::branch::BranchTable;
 use crate::message::Message;
-use crate::types::{Epoch, Index, ReplicaId};
+use crate::types::{Epoch, Index, ReplicaId, StoreUuid};
 
 /// How far one follower or learner is.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -28,6 +28,8 @@ pub(super) struct Progress {
     pub(super) caught_up_since: Option<u64>,
     /// Something is to be sent even if there are no entries for it.
     poke: bool,
+    /// The newest round that it has confirmed.
+    pub(super) round: u64,
 }
 
 impl Progress {
@@ -44,7 +46,12 @@ impl Progress {
             rewound_at: 0,
             caught_up_since: None,
             poke: true,
+            round: 0,
         }
+    }
+
+    pub(super) fn has_caught_up(&self) -> bool {
+        self.caught_up_since.is_some()
     }
 
     /// Sends again from behind what it holds; at most once in a tick, since each append behind a lost one is complained
@@ -178,6 +185,7 @@ impl Replica {
             epoch,
             store,
             sent,
+            round,
             verified,
             branches,
             progress,
@@ -191,8 +199,11 @@ impl Replica {
             State::Leading(leading) => leading.epoch,
             State::Seeking | State::Following(_) => return,
         };
-        if epoch != mine || !self.has_vote(from, store) {
+        if epoch != mine {
             return;
+        }
+        if !self.may_acknowledge(from, store) {
+            return self.notice_new_disk(from, store);
         }
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.sent = sent;
@@ -223,6 +234,33 @@ impl Replica {
                 }
             }
             (None, None) => {}
+        }
+        let State::Leading(leading) = &mut self.state else {
+            return;
+        };
+        if let Some(progress) = leading.progress.get_mut(&from) {
+            progress.round = progress.round.max(round);
+        }
+        self.retire(from, store);
+    }
+
+    /// A removed replica that knows it, and has handed over what it held, is left alone.
+    fn retire(&mut self, id: ReplicaId, store: StoreUuid) {
+        let removed = self.has_removed(id, store);
+        let drained = self
+            .peers
+            .get(&id)
+            .is_some_and(|peer| peer.report.orphans == 0);
+        let State::Leading(leading) = &mut self.state else {
+            return;
+        };
+        let verified = leading
+            .progress
+            .get(&id)
+            .and_then(|progress| progress.verified);
+        if removed && drained && verified.is_some_and(|verified| verified >= leading.start) {
+            leading.retired.insert(id);
+            leading.progress.remove(&id);
         }
     }
 

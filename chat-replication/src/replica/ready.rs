@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::membership::{ChangeId, ChangeRefusal};
 use crate::message::Message;
 use crate::store::Persist;
 use crate::types::{Epoch, Index, Position, ReplicaId};
@@ -9,6 +10,10 @@ use crate::types::{Epoch, Index, Position, ReplicaId};
 /// Names a proposal between its `propose` and its fate.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ProposalId(pub u64);
+
+/// Names a read that must be linearizable between its `read` and its answer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ReadId(pub u64);
 
 /// Everything that a replica wants done since the last time, to be done in the order of the fields.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -23,6 +28,12 @@ pub struct Ready {
     pub appended: Vec<(ProposalId, Position)>,
     /// Proposals that were not, and never will be, appended here.
     pub refused: Vec<(ProposalId, Refusal)>,
+    /// Reads that were confirmed: whoever has applied up to the index may answer them.
+    pub reads: Vec<(ReadId, Index)>,
+    /// Reads that this replica cannot confirm, since it does not lead.
+    pub reads_refused: Vec<ReadId>,
+    /// Changes of membership that were made, or not.
+    pub changes: Vec<(ChangeId, Result<(), ChangeRefusal>)>,
     /// What happened, for logs and traces.
     pub notes: Vec<Note>,
 }
@@ -35,6 +46,9 @@ impl Ready {
             && self.after.is_empty()
             && self.appended.is_empty()
             && self.refused.is_empty()
+            && self.reads.is_empty()
+            && self.reads_refused.is_empty()
+            && self.changes.is_empty()
             && self.notes.is_empty()
     }
 }
@@ -137,6 +151,11 @@ pub enum Note {
         /// How many entries were cut.
         cut: u64,
     },
+    /// A configured replica came back with another disk.
+    NewDisk {
+        /// The replica.
+        replica: ReplicaId,
+    },
     /// The leader drains, to hand over.
     HandingOver {
         /// To whom.
@@ -180,6 +199,12 @@ impl fmt::Display for Note {
             Note::SteppedDown { epoch, why } => write!(f, "no longer leading {epoch}: {why}"),
             Note::Reconciled { ancestor, cut } => {
                 write!(f, "cut {cut} entries of a losing branch behind {ancestor}")
+            }
+            Note::NewDisk { replica } => {
+                write!(
+                    f,
+                    "replica {replica} has another disk; it is taken in once it has caught up"
+                )
             }
             Note::HandingOver { to } => write!(f, "handing leadership over to replica {to}"),
         }

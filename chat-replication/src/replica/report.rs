@@ -31,6 +31,11 @@ impl Replica {
         self.commit
     }
 
+    /// How far the state machine is, as it said last.
+    pub fn applied_index(&self) -> Index {
+        self.applied.0
+    }
+
     /// The log in outline.
     pub fn branches(&self) -> &BranchTable {
         &self.log.branches

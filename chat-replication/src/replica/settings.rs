@@ -1,5 +1,7 @@
 //! The protocol's times and limits.
 
+use crate::types::Mode;
+
 /// Times, in ticks, and limits of a [`Replica`](super::Replica). All replicas of a cluster should have the same.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Settings {
@@ -19,6 +21,10 @@ pub struct Settings {
     pub rejoin: u64,
     /// How long the preferred replica must have been in the view before leadership is handed to it.
     pub hand_back: u64,
+    /// How long leadership that an operator transferred stays there, whoever is preferred.
+    pub hold: u64,
+    /// How long a replica that is to be added may be unreachable.
+    pub change: u64,
     /// How long a leader that handed over waits for the successor to begin.
     pub hand_over: u64,
     /// Entries that a replica may miss and still be a member of a new view. One that misses more catches up first.
@@ -27,6 +33,8 @@ pub struct Settings {
     pub window: u64,
     /// Entries appended by a leader and not committed yet; beyond it proposals are refused.
     pub max_uncommitted: u64,
+    /// What views of a new cluster need. A cluster that has begun keeps its own.
+    pub mode: Mode,
 }
 
 impl Default for Settings {
@@ -41,10 +49,13 @@ impl Default for Settings {
             recovery_grace: 1000,
             rejoin: 200,
             hand_back: 200,
+            hold: 6000,
+            change: 3000,
             hand_over: 50,
             catch_up_limit: 4096,
             window: 1024,
             max_uncommitted: 65_536,
+            mode: Mode::Available,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::candidate::Candidate;
 use super::progress::Progress;
+use super::reads::PendingRead;
 use crate::types::{Epoch, Index, Position, ReplicaId};
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -44,6 +45,13 @@ pub(super) struct Leading {
     pub(super) reproposed: BTreeSet<Position>,
     /// Somebody promised a higher epoch than this one.
     pub(super) outpromised: bool,
+    /// Counts what the members are asked to confirm.
+    pub(super) round: u64,
+    pub(super) reads: Vec<PendingRead>,
+    /// Removed replicas that know it, and have nothing left that was not committed.
+    pub(super) retired: BTreeSet<ReplicaId>,
+    /// An operator wants this one to lead.
+    pub(super) transfer: Option<ReplicaId>,
 }
 
 impl Leading {
@@ -56,6 +64,8 @@ impl Leading {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct HandingOver {
     pub(super) to: ReplicaId,
+    /// For how long it is to keep it.
+    pub(super) hold: u64,
     /// Until then a Prepare must have come.
     pub(super) until: u64,
     pub(super) ticket_sent: bool,

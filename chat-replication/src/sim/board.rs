@@ -165,6 +165,7 @@ impl State {
             Message::AppendAck {
                 epoch,
                 verified: index,
+                ..
             } => verified(*epoch, *index),
             Message::HeartbeatAck {
                 epoch,

@@ -93,7 +93,7 @@ impl fmt::Display for Brief<'_> {
                     Entries(entries)
                 )
             }
-            Message::AppendAck { epoch, verified } => write!(f, "AppendAck {epoch} {verified}"),
+            Message::AppendAck { epoch, verified, .. } => write!(f, "AppendAck {epoch} {verified}"),
             Message::Mismatch { epoch, branches } => {
                 write!(f, "Mismatch {epoch}, last {}", branches.last())
             }
@@ -105,6 +105,7 @@ impl fmt::Display for Brief<'_> {
                 last,
                 echo,
                 stalled,
+                round: _,
             } => {
                 let started = if *started { "" } else { " not started" };
                 write!(
@@ -124,7 +125,7 @@ impl fmt::Display for Brief<'_> {
                 "HeartbeatAck {epoch} sent {sent} verified {verified:?} applied {} orphans {}",
                 progress.applied, progress.orphans
             ),
-            Message::HandOver { epoch } => write!(f, "HandOver {epoch}"),
+            Message::HandOver { epoch, .. } => write!(f, "HandOver {epoch}"),
             Message::Orphans { epoch, orphans } => write!(f, "Orphans {epoch} ({})", orphans.len()),
             Message::Cast(bytes) => write!(f, "Cast ({} bytes)", bytes.len()),
         }

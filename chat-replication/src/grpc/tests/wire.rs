@@ -49,6 +49,7 @@ fn view_start() -> impl Strategy<Value = ViewStart> {
                     })
                     .collect(),
                 mode: Mode::Available,
+                removed: Vec::new(),
             },
             forced,
             apply_version: 3,
@@ -122,6 +123,7 @@ fn message() -> impl Strategy<Value = Message> {
         (epoch(), prop::option::of(table()), any::<u128>()).prop_map(
             |(epoch, branches, state_hash)| {
                 Message::HeartbeatAck {
+                    round: 1,
                     epoch,
                     store: epoch.store,
                     sent: 4,

@@ -36,6 +36,7 @@ fn cluster(replicas: u32) -> Configuration {
     Configuration {
         members: (0..replicas).map(member).collect(),
         mode: Mode::Available,
+        removed: Vec::new(),
     }
 }
 
@@ -117,6 +118,9 @@ fn decide(standings: Vec<(u32, Standing)>, around: Around) -> Verdict {
         grace_over: around.grace_over,
         catch_up_limit: 10,
         named: None,
+        change: None,
+        forced: false,
+        mode: Mode::Available,
     })
 }
 
