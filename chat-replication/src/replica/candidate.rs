@@ -33,6 +33,7 @@ pub(super) struct Candidate {
     change: Option<Change>,
     forced: bool,
     promises: BTreeMap<ReplicaId, Standing>,
+    /// When it began, or got another piece of the log.
     since: u64,
     ask_again: u64,
     next_heartbeat: u64,
@@ -266,6 +267,8 @@ impl Replica {
             return;
         }
         catching_up.ask_again = now + self.settings.ballot * 2;
+        // A log that comes in is worth waiting for.
+        candidate.since = now;
         self.take_all(entries);
         self.catch_up();
     }

@@ -27,7 +27,6 @@ impl Replica {
             && now - following.heard_at <= self.settings.suspect
             && now - following.echoed_at <= self.settings.suspect
             && following.stalled <= self.settings.view_timeout
-            && (following.started || now - following.since <= self.settings.view_timeout)
     }
 
     pub(super) fn tick_following(&mut self) {
@@ -68,7 +67,6 @@ impl Replica {
             members,
             led: before.is_some_and(|before| before.replica == leader),
             verified: None,
-            since: self.now,
             heard_at: self.now,
             echoed_at: self.now,
             known,

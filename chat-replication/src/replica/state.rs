@@ -82,7 +82,6 @@ pub(super) struct Following {
     pub(super) led: bool,
     /// The last index that equals the leader's log, once known.
     pub(super) verified: Option<Index>,
-    pub(super) since: u64,
     /// The tick of the leader's last message.
     pub(super) heard_at: u64,
     /// The tick of the newest message of this replica that the leader is known to have.
