@@ -85,6 +85,8 @@ impl Outline {
         if self.durable > last {
             self.durable = last;
             self.pending.truncate = Some(last);
+            // Some of them may have been committed again only in what is cut. The rest is forgotten another time.
+            self.pending.forget.clear();
         }
     }
 
