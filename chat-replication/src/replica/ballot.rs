@@ -113,6 +113,11 @@ impl Replica {
             return;
         }
         match self.judge(&ballot.standings, None) {
+            // Forks met, and this leader's is not the one that stays, and too far from it to go on from there at once.
+            Verdict::Wait(Waiting::Behind) if matches!(self.state, State::Leading(_)) => {
+                self.seek("another has newer entries, too many to catch up with in a moment");
+                self.next_ballot = self.now + self.jitter(self.settings.suspect);
+            }
             Verdict::Wait(waiting) => {
                 self.waiting = Some(waiting);
                 self.ballot = Some(ballot);

@@ -395,6 +395,10 @@ impl Replica {
             State::Leading(leading) if leading.epoch == epoch && promised > epoch => {
                 if leading.established_at.is_some() {
                     leading.outpromised = true;
+                    // Whoever has been elsewhere is not slow, and what it has there may have to be gone on from.
+                    if let Some(peer) = self.peers.get_mut(&from) {
+                        peer.lagging = false;
+                    }
                     self.check_view();
                 } else if leading.members.contains(&from) {
                     self.abandon("a member promised a higher epoch");
