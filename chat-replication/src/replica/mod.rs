@@ -320,6 +320,9 @@ impl Replica {
     /// For the simulator: breaks one rule on purpose.
     pub(crate) fn break_rule(&mut self, mutation: Mutation) {
         self.broken = Some(mutation);
+        if mutation == Mutation::RestartStaysInView {
+            self.in_view = self.log.newest().map(|(epoch, _)| epoch);
+        }
     }
 
     fn is_broken(&self, mutation: Mutation) -> bool {

@@ -9,6 +9,8 @@ pub enum Mutation {
     PromiseBeforeSync,
     /// A candidate asks for promises before its own is on its disk.
     PrepareBeforeSync,
+    /// A leader's view start leaves before it is on its own disk.
+    StartBeforeSync,
     /// What is on the disk of half of the view counts as committed.
     HalfIsCommitted,
     /// A leader counts what was acknowledged before its view start as committed.
@@ -35,10 +37,11 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 14] = [
+    pub const ALL: [Mutation; 15] = [
         Mutation::AcknowledgeBeforeSync,
         Mutation::PromiseBeforeSync,
         Mutation::PrepareBeforeSync,
+        Mutation::StartBeforeSync,
         Mutation::HalfIsCommitted,
         Mutation::CommitBeforeStart,
         Mutation::CommitUnverified,

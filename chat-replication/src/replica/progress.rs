@@ -68,7 +68,7 @@ impl Replica {
         };
         // A view start leaves only once it is on the leader's own disk: a member that has it may go on from that view
         // alone, and the leader, restarted, must know of the view then.
-        if self.log.durable < leading.start {
+        if self.log.durable < leading.start && self.broken != Some(Mutation::StartBeforeSync) {
             return;
         }
         let (now, commit, last) = (self.now, self.commit, self.log.last().index);
@@ -125,8 +125,10 @@ impl Replica {
             let held = progress.verified.unwrap_or(progress.floor);
             let outstanding = progress.next > held + 1 || progress.verified.is_none();
             if outstanding && progress.repeat_at <= now {
-                progress.repeat_after = (progress.repeat_after * 2)
-                    .clamp(self.settings.heartbeat * 4, self.settings.suspect);
+                // Often enough that bad luck alone does not make a member look slow.
+                let least = self.settings.heartbeat * 4;
+                let most = least.max(self.settings.suspect / 4);
+                progress.repeat_after = (progress.repeat_after * 2).clamp(least, most);
                 progress.repeat_at = now + progress.repeat_after;
                 progress.rewind(held, now);
             }
