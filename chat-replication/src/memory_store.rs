@@ -31,6 +31,26 @@ impl MemoryStore {
         }
     }
 
+    /// The highest epoch promised or accepted.
+    pub(crate) fn promised(&self) -> Epoch {
+        self.promised
+    }
+
+    /// The log in outline.
+    pub(crate) fn branches(&self) -> &BranchTable {
+        &self.branches
+    }
+
+    /// What the log says, in order.
+    pub(crate) fn payloads(&self) -> impl Iterator<Item = &Payload> {
+        self.log.values()
+    }
+
+    /// The orphans' commands, in the order of their origins.
+    pub(crate) fn orphaned(&self) -> impl Iterator<Item = &Bytes> {
+        self.orphans.values()
+    }
+
     fn orphan(&mut self, index: Index, payload: Payload) {
         let position = self
             .branches

@@ -1,0 +1,208 @@
+//! Which trouble comes next.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::board::{CrashPoint, Trap, Trouble};
+use super::describe::Kind;
+use super::network::Link;
+use super::node::Time;
+use super::options::Profile;
+use crate::types::ReplicaId;
+
+/// Trouble for one or more replicas.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Fault {
+    /// A process dies between two turns.
+    Crash(Who),
+    /// A process dies around its next write.
+    CrashAtWrite(Who, CrashPoint),
+    /// A process dies, or is cut off, right after it sent something.
+    Trap(Who, Trap),
+    /// Two processes die within a short time.
+    TwoCrashes(Time),
+    /// All processes die.
+    Outage,
+    /// Links are cut for a while.
+    Cut(&'static str, Vec<Link>),
+    /// Links become slow for a while.
+    Slow(Vec<Link>, Time),
+    /// A process is not scheduled for a while. It notices, or its clock was paused as well.
+    Pause(Who, Time, Notices),
+    /// A disk is slow for a while.
+    SlowDisk(Who, u64),
+    /// One write takes very long.
+    Stall(Who, Time),
+}
+
+/// Whom a fault meets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Who {
+    Leader,
+    Any(ReplicaId),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Notices {
+    Yes,
+    No,
+}
+
+impl Fault {
+    /// What reports call it.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Fault::Crash(_) => "crash",
+            Fault::CrashAtWrite(_, CrashPoint::Before) => "crash before a write",
+            Fault::CrashAtWrite(_, CrashPoint::Amid) => "crash amid a write",
+            Fault::CrashAtWrite(_, CrashPoint::After) => "crash after a write",
+            Fault::Trap(_, trap) => match trap.trouble {
+                Trouble::Crash => "crash after a send",
+                Trouble::Isolation => "cut after a send",
+            },
+            Fault::TwoCrashes(_) => "two crashes",
+            Fault::Outage => "outage",
+            Fault::Cut(name, _) => name,
+            Fault::Slow(..) => "slow links",
+            Fault::Pause(_, _, Notices::Yes) => "pause",
+            Fault::Pause(_, _, Notices::No) => "unnoticed pause",
+            Fault::SlowDisk(..) => "slow disk",
+            Fault::Stall(..) => "stalled write",
+        }
+    }
+}
+
+/// Draws trouble that the profile allows.
+pub(super) fn draw(
+    profile: Profile,
+    replicas: u32,
+    suspect: Time,
+    random: &mut ChaCha8Rng,
+) -> Option<Fault> {
+    let roll = random.random_range(0..100);
+    let fault = match profile {
+        Profile::Calm => return None,
+        Profile::Crashes => crash(roll, replicas, random),
+        Profile::Outages if roll < 45 => Fault::Outage,
+        Profile::Outages => crash(random.random_range(0..100), replicas, random),
+        Profile::Partitions => cut(roll, replicas, random),
+        Profile::Everything => match roll {
+            0..40 => crash(random.random_range(0..100), replicas, random),
+            40..70 => cut(random.random_range(0..100), replicas, random),
+            70..75 => Fault::Outage,
+            75..85 => {
+                let notices = match random.random_bool(0.6) {
+                    true => Notices::Yes,
+                    false => Notices::No,
+                };
+                Fault::Pause(
+                    who(replicas, random),
+                    random.random_range(suspect / 4..suspect * 4),
+                    notices,
+                )
+            }
+            85..90 => Fault::SlowDisk(who(replicas, random), random.random_range(5..60)),
+            90..94 => Fault::Stall(
+                who(replicas, random),
+                random.random_range(suspect / 2..suspect * 3),
+            ),
+            _ => {
+                let links = all_links(replicas)
+                    .into_iter()
+                    .filter(|_| random.random_bool(0.4))
+                    .collect();
+                Fault::Slow(links, random.random_range(suspect / 4..suspect * 2))
+            }
+        },
+    };
+    Some(fault)
+}
+
+fn who(replicas: u32, random: &mut ChaCha8Rng) -> Who {
+    match random.random_bool(0.4) {
+        true => Who::Leader,
+        false => Who::Any(ReplicaId(random.random_range(0..replicas))),
+    }
+}
+
+fn crash(roll: u32, replicas: u32, random: &mut ChaCha8Rng) -> Fault {
+    let who = who(replicas, random);
+    match roll {
+        0..25 => Fault::Crash(who),
+        25..35 => Fault::CrashAtWrite(who, CrashPoint::Before),
+        35..50 => Fault::CrashAtWrite(who, CrashPoint::Amid),
+        50..60 => Fault::CrashAtWrite(who, CrashPoint::After),
+        60..85 => Fault::Trap(
+            who,
+            Trap {
+                after: after(random),
+                trouble: Trouble::Crash,
+            },
+        ),
+        _ => Fault::TwoCrashes(random.random_range(0..60_000)),
+    }
+}
+
+fn after(random: &mut ChaCha8Rng) -> Kind {
+    const KINDS: [Kind; 11] = [
+        Kind::PreBallotAnswer,
+        Kind::Prepare,
+        Kind::Promise,
+        Kind::Start,
+        Kind::Append,
+        Kind::AppendAck,
+        Kind::Fetch,
+        Kind::Fetched,
+        Kind::HandOver,
+        Kind::Orphans,
+        Kind::Heartbeat,
+    ];
+    KINDS[random.random_range(0..KINDS.len())]
+}
+
+fn all_links(replicas: u32) -> Vec<Link> {
+    (0..replicas)
+        .flat_map(|a| (0..replicas).map(move |b| (ReplicaId(a), ReplicaId(b))))
+        .filter(|(a, b)| a != b)
+        .collect()
+}
+
+/// All links of one replica.
+pub(super) fn links_of(id: ReplicaId, replicas: u32) -> Vec<Link> {
+    all_links(replicas)
+        .into_iter()
+        .filter(|(a, b)| *a == id || *b == id)
+        .collect()
+}
+
+fn cut(roll: u32, replicas: u32, random: &mut ChaCha8Rng) -> Fault {
+    let links = all_links(replicas);
+    let mut random_pair = || {
+        let a = random.random_range(0..replicas);
+        let b = (a + random.random_range(1..replicas.max(2))) % replicas;
+        (ReplicaId(a), ReplicaId(b))
+    };
+    match roll {
+        0..35 => {
+            let side: Vec<bool> = (0..replicas).map(|_| random.random_bool(0.5)).collect();
+            let across = |(a, b): &Link| side[a.0 as usize] != side[b.0 as usize];
+            Fault::Cut("partition", links.into_iter().filter(across).collect())
+        }
+        35..50 => Fault::Cut("one-way cut", vec![random_pair()]),
+        50..70 => {
+            let (a, b) = random_pair();
+            Fault::Cut("partial cut", vec![(a, b), (b, a)])
+        }
+        70..80 => {
+            let (a, _) = random_pair();
+            Fault::Cut("isolation", links_of(a, replicas))
+        }
+        _ => Fault::Trap(
+            who(replicas, random),
+            Trap {
+                after: after(random),
+                trouble: Trouble::Isolation,
+            },
+        ),
+    }
+}

@@ -1,0 +1,134 @@
+//! The state that simulated replicas keep: which commands took effect, in which order.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::state_machine::StateMachine;
+use crate::types::{Entry, Payload, Position};
+
+/// Names a command, however often it is proposed.
+pub(super) type CommandId = u64;
+
+/// A command of so many bytes, at least those of its id.
+pub(super) fn command(id: CommandId, bytes: usize) -> Bytes {
+    let mut command = vec![0x5a; bytes.max(8)];
+    command[..8].copy_from_slice(&id.to_be_bytes());
+    Bytes::from(command)
+}
+
+/// The id of a command, `None` for bytes that no client sent.
+pub(super) fn command_id(command: &[u8]) -> Option<CommandId> {
+    let id = command.first_chunk::<8>()?;
+    command[8..]
+        .iter()
+        .all(|byte| *byte == 0x5a)
+        .then(|| u64::from_be_bytes(*id))
+}
+
+/// The id of the command in a payload that has one.
+pub(super) fn payload_id(payload: &Payload) -> Option<CommandId> {
+    match payload {
+        Payload::Command(command) | Payload::Reproposed { command, .. } => command_id(command),
+        Payload::ViewStart(_) => None,
+    }
+}
+
+/// The effects of the commands up to one entry. A command that was proposed twice takes effect once.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Effects {
+    applied: Position,
+    order: Vec<CommandId>,
+    place: BTreeMap<CommandId, u64>,
+    hash: u128,
+}
+
+/// The state machine: effects in memory, and a checkpoint of them that a crash leaves.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Ledger {
+    now: Effects,
+    checkpoint: Effects,
+}
+
+impl Ledger {
+    /// What is left of it after a crash.
+    pub(super) fn crashed(self) -> Ledger {
+        Ledger {
+            now: self.checkpoint.clone(),
+            checkpoint: self.checkpoint,
+        }
+    }
+
+    /// The commands that took effect, in order.
+    pub(super) fn order(&self) -> &[CommandId] {
+        &self.now.order
+    }
+
+    /// When a command took effect: how many did before.
+    pub(super) fn place(&self, id: CommandId) -> Option<u64> {
+        self.now.place.get(&id).copied()
+    }
+}
+
+impl StateMachine for Ledger {
+    /// How many commands took effect before this one.
+    type Response = u64;
+    type Error = Infallible;
+
+    fn applied(&self) -> Position {
+        self.now.applied
+    }
+
+    fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Option<u64>>, Infallible> {
+        let now = &mut self.now;
+        let apply = |entry: &Entry| {
+            assert_eq!(
+                entry.position.index,
+                now.applied.index + 1,
+                "entries are applied one after the other"
+            );
+            assert!(
+                entry.position.epoch >= now.applied.epoch,
+                "epochs never go back"
+            );
+            now.applied = entry.position;
+            if matches!(entry.payload, Payload::ViewStart(_)) {
+                return None;
+            }
+            let id = payload_id(&entry.payload).expect("only what clients sent is applied");
+            let place = now.order.len() as u64;
+            Some(*now.place.entry(id).or_insert_with(|| {
+                now.order.push(id);
+                let mut chained = [0; 24];
+                chained[..16].copy_from_slice(&now.hash.to_be_bytes());
+                chained[16..].copy_from_slice(&id.to_be_bytes());
+                now.hash = xxh3_128(&chained);
+                place
+            }))
+        };
+        Ok(entries.iter().map(apply).collect())
+    }
+
+    fn maintain(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn roll_back(&mut self, keep: &dyn Fn(Position) -> bool) -> Result<(), Infallible> {
+        if !keep(self.checkpoint.applied) {
+            self.checkpoint = Effects::default();
+        }
+        self.now = self.checkpoint.clone();
+        Ok(())
+    }
+
+    fn state_hash(&self) -> u128 {
+        self.now.hash
+    }
+
+    fn checkpoint(&mut self) -> Result<(), Infallible> {
+        self.checkpoint = self.now.clone();
+        Ok(())
+    }
+}

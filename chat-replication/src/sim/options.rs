@@ -1,0 +1,96 @@
+//! What a simulated schedule is like.
+
+use std::fmt;
+
+use crate::replica::Mutation;
+
+/// Which faults a schedule has.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Profile {
+    /// None: messages are delayed, reordered and repeated, no more.
+    Calm,
+    /// Processes die and come back, and the system says so: connections are refused, or the machine is silent. Messages
+    /// are lost now and then. Nobody is suspected without cause.
+    Crashes,
+    /// All replicas die at once, and come back in any order; otherwise as [`Profile::Crashes`].
+    Outages,
+    /// Links are cut, in both directions or one, between some or all.
+    Partitions,
+    /// All of these, and processes that are paused, disks that stall, and replicas that are suspected falsely.
+    Everything,
+}
+
+impl Profile {
+    /// All profiles.
+    pub const ALL: [Profile; 5] = [
+        Profile::Calm,
+        Profile::Crashes,
+        Profile::Outages,
+        Profile::Partitions,
+        Profile::Everything,
+    ];
+
+    /// Whether a replica that lives, and is heard, may be taken for dead.
+    pub(super) fn suspects_falsely(self) -> bool {
+        matches!(self, Profile::Partitions | Profile::Everything)
+    }
+
+    /// Whether processes die.
+    pub(super) fn crashes(self) -> bool {
+        matches!(
+            self,
+            Profile::Crashes | Profile::Outages | Profile::Everything
+        )
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Profile::Calm => "calm",
+            Profile::Crashes => "crashes",
+            Profile::Outages => "outages",
+            Profile::Partitions => "partitions",
+            Profile::Everything => "everything",
+        })
+    }
+}
+
+/// What disks are made of.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Disk {
+    /// [`MemoryStore`](crate::memory_store::MemoryStore): quick, and a write happens wholly or not at all.
+    Memory,
+    /// redb on a [`CrashDisk`](crate::redb_store::CrashDisk), which loses and tears what was not flushed.
+    Redb,
+}
+
+/// A schedule's frame. What is `None` is drawn from the seed.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct SimOptions {
+    /// Which faults there are.
+    pub profile: Option<Profile>,
+    /// How many replicas there are, at least one.
+    pub replicas: Option<u32>,
+    /// What their disks are.
+    pub disk: Option<Disk>,
+    /// How many faults are injected, 12 by default.
+    pub steps: u32,
+    /// A rule that all replicas break.
+    pub mutation: Option<Mutation>,
+    /// How many lines of the trace are kept for a failure, 2,000 by default.
+    pub trace_lines: usize,
+}
+
+impl Default for SimOptions {
+    fn default() -> SimOptions {
+        SimOptions {
+            profile: None,
+            replicas: None,
+            disk: None,
+            steps: 12,
+            mutation: None,
+            trace_lines: 2000,
+        }
+    }
+}

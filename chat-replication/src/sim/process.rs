@@ -1,0 +1,94 @@
+//! One run of a simulated replica, from its start to its death.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+
+use super::board::{Board, SimTransport, Turned};
+use super::disk::{Disk, SimStore};
+use super::ledger::Ledger;
+use crate::driver::{Applier, Driver, Limits, Report, Work, perform};
+use crate::replica::{Mutation, Note, Replica, Seed, Settings};
+use crate::state_machine::StateMachine;
+use crate::store::{Store, StoreError};
+
+/// What all replicas of a cluster are started with.
+#[derive(Clone, Debug)]
+pub(super) struct Setup {
+    pub(super) seeds: Vec<Seed>,
+    pub(super) settings: Settings,
+    pub(super) limits: Limits,
+    pub(super) mutation: Option<Mutation>,
+}
+
+/// Keeps work until the schedule lets the state machine do it.
+#[derive(Debug, Default)]
+pub(super) struct SimApplier {
+    queue: VecDeque<Work<u64>>,
+}
+
+impl Applier<u64> for SimApplier {
+    fn hand(&mut self, work: Work<u64>) {
+        self.queue.push_back(work);
+    }
+}
+
+/// A driver with a disk, a network and a state machine that the simulation holds in its hands.
+pub(super) struct Process {
+    pub(super) driver: Driver<SimStore, SimTransport, SimApplier, u64>,
+    pub(super) board: Board,
+    pub(super) ledger: Ledger,
+}
+
+impl Process {
+    /// Starts from what a disk and a state machine kept.
+    pub(super) fn start(disk: &Disk, ledger: Ledger, setup: &Setup) -> Process {
+        let board = Board::default();
+        let mut store = disk.open(board.clone());
+        let durable = store.load().expect("a disk that was opened can be read");
+        let mut replica = Replica::new(
+            durable,
+            setup.seeds.clone(),
+            ledger.apply_version(),
+            setup.settings.clone(),
+        );
+        if let Some(mutation) = setup.mutation {
+            replica.break_rule(mutation);
+        }
+        let state = Report {
+            applied: ledger.applied(),
+            state_hash: ledger.state_hash(),
+            rolled_back: false,
+        };
+        let transport = SimTransport(board.clone());
+        let applier = SimApplier::default();
+        Process {
+            driver: Driver::new(replica, store, transport, applier, setup.limits, state),
+            board,
+            ledger,
+        }
+    }
+
+    pub(super) fn replica(&self) -> &Replica {
+        self.driver.replica()
+    }
+
+    /// Turns the driver; also tells what it did before it failed.
+    pub(super) fn turn(&mut self) -> (Turned, Result<Vec<Note>, StoreError>) {
+        let outcome = self.driver.turn();
+        (self.board.take_turned(), outcome)
+    }
+
+    /// Whether the state machine has something to do.
+    pub(super) fn has_work(&mut self) -> bool {
+        !self.driver.applier_mut().queue.is_empty()
+    }
+
+    /// Lets the state machine do one piece of work. The driver knows, but has not turned yet.
+    pub(super) fn apply(&mut self) -> Option<Report> {
+        let work = self.driver.applier_mut().queue.pop_front()?;
+        let report =
+            perform(&mut self.ledger, work).unwrap_or_else(|error: Infallible| match error {});
+        self.driver.applied(report);
+        Some(report)
+    }
+}

@@ -1,0 +1,164 @@
+//! First trouble, then none: everything must become well again.
+
+use super::{Event, World};
+use crate::sim::check::Checked;
+use crate::sim::node::{TICK, Time};
+use crate::store::Store;
+use crate::types::{Epoch, ReplicaId};
+
+/// How far a schedule is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stage {
+    /// Faults are injected.
+    Faults,
+    /// Replicas find together, and clients end what they have begun.
+    Healing {
+        until: Time,
+    },
+    /// Clients begin new commands.
+    Serving {
+        until: Time,
+    },
+    /// The last of them are done.
+    Finishing {
+        until: Time,
+    },
+    /// Nothing happens any more, and so nothing may change.
+    Resting {
+        until: Time,
+        epoch: Epoch,
+    },
+    Over,
+}
+
+impl World {
+    pub(super) fn is_over(&self) -> bool {
+        self.stage == Stage::Over
+    }
+
+    pub(super) fn begin_healing(&mut self) {
+        let until = self.time + self.patience();
+        self.stage = Stage::Healing { until };
+    }
+
+    /// How long it may take until all is well: waiting for the grace, catching up, joining, handing back, each more than
+    /// once.
+    fn patience(&self) -> Time {
+        let settings = &self.setup.settings;
+        let ticks = 2 * settings.recovery_grace
+            + 4 * (settings.rejoin + settings.hand_back)
+            + 20 * settings.suspect;
+        ticks * TICK
+    }
+
+    pub(super) fn look(&mut self) -> Checked {
+        self.schedule(2 * TICK, Event::Look);
+        let late = |until: Time| self.time > until;
+        let well = || self.is_well();
+        match self.stage {
+            Stage::Faults | Stage::Over => {}
+            Stage::Healing { until } => match well() {
+                Ok(_) => {
+                    self.stage = Stage::Serving {
+                        until: self.time + 10 * TICK,
+                    };
+                    for client in 0..self.clients.len() {
+                        let attempt = self.clients[client].attempt;
+                        self.schedule(0, Event::Attempt(client, attempt));
+                    }
+                }
+                Err(why) if late(until) => {
+                    return Err(format!("does not become well again: {why}"));
+                }
+                Err(_) => {}
+            },
+            Stage::Serving { until } if late(until) => {
+                let until = self.time + self.patience();
+                self.stage = Stage::Finishing { until };
+            }
+            Stage::Serving { .. } => {}
+            Stage::Finishing { until } => match well() {
+                Ok(epoch) => {
+                    let until = self.time + 3 * self.setup.settings.suspect * TICK;
+                    self.stage = Stage::Resting { until, epoch };
+                }
+                Err(why) if late(until) => return Err(format!("does not serve: {why}")),
+                Err(_) => {}
+            },
+            Stage::Resting { until, epoch } => {
+                let now = well().map_err(|why| format!("does not stay well: {why}"))?;
+                if now != epoch {
+                    return Err(format!(
+                        "leadership changes from {epoch} to {now} without cause"
+                    ));
+                }
+                if late(until) {
+                    for id in self.ids() {
+                        let run = self.node(id).run.as_ref();
+                        let ledger = &run.ok_or("a replica is down at the end")?.process.ledger;
+                        self.check.at_the_end(id, ledger)?;
+                    }
+                    if self.check.forced {
+                        self.count("forced schedules", 1);
+                    }
+                    self.stage = Stage::Over;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One leader, the preferred one, in a view of all, who stand at the same place with the same state; and nobody waits
+    /// for anything. Otherwise, what is missing.
+    fn is_well(&self) -> Result<Epoch, String> {
+        let all: Vec<ReplicaId> = self.ids().collect();
+        let preferred = self.replica(all[0])?;
+        let Some(epoch) = preferred.leads() else {
+            return Err(format!(
+                "replica 0 does not lead; it is {:?}",
+                preferred.status()
+            ));
+        };
+        let members = preferred.view_start(epoch).map(|start| &start.members);
+        if members != Some(&all) {
+            return Err(format!("the view {epoch} has members {members:?}"));
+        }
+        let last = preferred.branches().last();
+        let hash = preferred.status().state_hash;
+        for id in &all {
+            let replica = self.replica(*id)?;
+            let status = replica.status();
+            let well = replica.in_view() == Some(epoch)
+                && status.last == last
+                && status.commit == last.index
+                && status.applied == last.index
+                && status.state_hash == hash
+                && status.serves();
+            if !well {
+                return Err(format!(
+                    "the leader's log ends at {last}, and replica {id} is at {status:?}"
+                ));
+            }
+            let orphans = self.disks[id].look(|store| store.orphans(None, 1));
+            if orphans.map_err(|error| error.to_string())?.is_empty() == (status.orphans > 0) {
+                return Err(format!(
+                    "replica {id} miscounts its orphans: {}",
+                    status.orphans
+                ));
+            }
+            if status.orphans > 0 {
+                return Err(format!("replica {id} has {} orphans", status.orphans));
+            }
+        }
+        match self.is_quiet() {
+            true => Ok(epoch),
+            false => Err(format!("clients still wait: {:?}", self.clients)),
+        }
+    }
+
+    fn replica(&self, id: ReplicaId) -> Result<&crate::replica::Replica, String> {
+        let run = self.node(id).run.as_ref();
+        run.map(|run| run.process.replica())
+            .ok_or_else(|| format!("replica {id} is down"))
+    }
+}

@@ -1,0 +1,106 @@
+//! Random schedules.
+
+use chat_replication::sim::{Disk, Profile, SimOptions, run_traced};
+
+use crate::support::{Total, run_all, variable};
+
+fn passes(count: u64, options: &SimOptions) -> Total {
+    let count = variable("CHAT_SIM_SEEDS").unwrap_or(count);
+    match run_all(0..count, options) {
+        Ok(total) => {
+            println!("{} seeds: {:?}", total.seeds, total.counts);
+            total
+        }
+        Err(failure) => panic!("{failure}"),
+    }
+}
+
+fn profile(profile: Profile) -> SimOptions {
+    SimOptions {
+        profile: Some(profile),
+        ..SimOptions::default()
+    }
+}
+
+#[test]
+fn calm_seeds() {
+    let total = passes(40, &profile(Profile::Calm));
+    // Nobody dies, so each cluster has one view, the first.
+    assert_eq!(total.of("views"), total.seeds);
+    assert!(total.of("acknowledged") > total.seeds);
+}
+
+#[test]
+fn seeds_with_crashes() {
+    let total = passes(400, &profile(Profile::Crashes));
+    assert!(total.of("deaths") > total.seeds);
+    assert!(total.of("crash amid a write") > 0 && total.of("crash after a send") > 0);
+}
+
+#[test]
+fn seeds_with_outages() {
+    let total = passes(250, &profile(Profile::Outages));
+    assert!(total.of("outage") > total.seeds);
+}
+
+#[test]
+fn seeds_with_partitions() {
+    let total = passes(400, &profile(Profile::Partitions));
+    assert!(total.of("logs cut") > 0 && total.of("cut after a send") > 0);
+}
+
+#[test]
+fn seeds_with_everything() {
+    let total = passes(500, &profile(Profile::Everything));
+    assert!(total.of("states rolled back") > 0 && total.of("stalled write") > 0);
+}
+
+/// redb itself, on disks that lose and tear what was not flushed.
+#[test]
+fn seeds_on_redb() {
+    passes(
+        60,
+        &SimOptions {
+            disk: Some(Disk::Redb),
+            ..SimOptions::default()
+        },
+    );
+}
+
+/// A failure can only be understood if it can be repeated.
+#[test]
+fn the_same_seed_is_the_same_story() {
+    for seed in 0..12 {
+        let options = SimOptions {
+            disk: Some(Disk::Memory),
+            ..SimOptions::default()
+        };
+        let twice = [(); 2].map(|()| run_traced(seed, &options));
+        assert!(twice[0] == twice[1], "seed {seed} has two stories");
+    }
+}
+
+/// Tells the story of the seed in `CHAT_SIM_SEED`, if there is one: its last 2,000 lines, or `CHAT_SIM_LINES`.
+#[test]
+fn one_seed() {
+    let Some(seed) = variable("CHAT_SIM_SEED") else {
+        return;
+    };
+    let name: Option<String> = variable("CHAT_SIM_PROFILE");
+    let mutation: Option<String> = variable("CHAT_SIM_MUTATION");
+    let options = SimOptions {
+        profile: name.map(|name| {
+            let known = Profile::ALL
+                .into_iter()
+                .find(|profile| profile.to_string() == name);
+            known.unwrap_or_else(|| panic!("CHAT_SIM_PROFILE={name} is none of {:?}", Profile::ALL))
+        }),
+        mutation: mutation.map(|name| crate::mutations::named(&name)),
+        trace_lines: variable("CHAT_SIM_LINES").unwrap_or(2000),
+        ..SimOptions::default()
+    };
+    match run_traced(seed, &options) {
+        Ok(report) => println!("{report:#?}"),
+        Err(failure) => panic!("{failure}"),
+    }
+}
