@@ -253,3 +253,6 @@ fn bootstrap(case: &Case<'_>) -> Verdict {
         donor: case.me,
     })
 }
+
+#[cfg(test)]
+mod tests;

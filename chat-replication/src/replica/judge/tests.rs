@@ -1,0 +1,285 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+
+use super::*;
+use crate::branch::BranchTable;
+use crate::types::{Index, Position, StoreUuid, ViewStart};
+
+fn id(n: u32) -> ReplicaId {
+    ReplicaId(n)
+}
+
+fn ids(ns: &[u32]) -> Vec<ReplicaId> {
+    ns.iter().copied().map(ReplicaId).collect()
+}
+
+fn store(n: u32) -> StoreUuid {
+    StoreUuid(Uuid::from_u128(u128::from(n) + 1))
+}
+
+fn epoch(number: u64, leader: u32) -> Epoch {
+    Epoch {
+        number,
+        replica: id(leader),
+        store: store(leader),
+    }
+}
+
+fn cluster(replicas: u32) -> Configuration {
+    let member = |n| Member {
+        id: id(n),
+        store: store(n),
+        peer_address: format!("peer{n}"),
+        client_address: format!("client{n}"),
+    };
+    Configuration {
+        members: (0..replicas).map(member).collect(),
+        mode: Mode::Available,
+    }
+}
+
+/// A replica of a cluster of three whose log ends with a view: its epoch, leader and members, and the log's last index.
+struct Log(u64, u32, &'static [u32], Index);
+
+fn standing(n: u32, Log(number, leader, members, last): Log) -> Standing {
+    let mut branches = BranchTable::default();
+    for index in 1..=last {
+        branches.append(Position {
+            epoch: epoch(number, leader),
+            index,
+        });
+    }
+    Standing {
+        store: store(n),
+        promised: epoch(number, leader),
+        branches,
+        newest: Some(ViewStart {
+            members: ids(members),
+            configuration: cluster(3),
+            forced: false,
+            apply_version: 1,
+        }),
+        in_view: None,
+        leader: None,
+        apply_version: 1,
+    }
+}
+
+/// The same, and in that view.
+fn in_view(n: u32, log: Log) -> Standing {
+    let view = epoch(log.0, log.1);
+    Standing {
+        in_view: Some(view),
+        ..standing(n, log)
+    }
+}
+
+fn empty(n: u32) -> Standing {
+    Standing {
+        store: store(n),
+        promised: Epoch::default(),
+        branches: BranchTable::default(),
+        newest: None,
+        in_view: None,
+        leader: None,
+        apply_version: 1,
+    }
+}
+
+#[derive(Default)]
+struct Around {
+    suspected: &'static [u32],
+    lagging: &'static [u32],
+    grace_over: bool,
+}
+
+/// What the first of these decides.
+fn decide(standings: Vec<(u32, Standing)>, around: Around) -> Verdict {
+    let me = id(standings[0].0);
+    let standings: BTreeMap<ReplicaId, Standing> =
+        standings.into_iter().map(|(n, s)| (id(n), s)).collect();
+    let seeds: Vec<Seed> = cluster(3)
+        .members
+        .into_iter()
+        .map(|member| Seed {
+            id: member.id,
+            peer_address: member.peer_address,
+            client_address: member.client_address,
+        })
+        .collect();
+    judge(&Case {
+        me,
+        standings: &standings,
+        seeds: &seeds,
+        suspected: &ids(around.suspected).into_iter().collect::<BTreeSet<_>>(),
+        lagging: &ids(around.lagging).into_iter().collect::<BTreeSet<_>>(),
+        grace_over: around.grace_over,
+        catch_up_limit: 10,
+        named: None,
+    })
+}
+
+/// Members, donor and whether it is forced, of a view that may start.
+fn goes(verdict: Verdict) -> (Vec<u32>, u32, bool) {
+    match verdict {
+        Verdict::Go(plan) => {
+            let members = plan.members.iter().map(|member| member.0).collect();
+            (members, plan.donor.0, plan.forced)
+        }
+        Verdict::Wait(waiting) => panic!("it waits: {waiting}"),
+    }
+}
+
+fn waits(verdict: Verdict) -> Waiting {
+    match verdict {
+        Verdict::Wait(waiting) => waiting,
+        Verdict::Go(plan) => panic!("it goes: {plan:?}"),
+    }
+}
+
+const DEAD_0: Around = Around {
+    suspected: &[0],
+    lagging: &[],
+    grace_over: false,
+};
+
+#[test]
+fn a_new_cluster_begins_when_all_are_there_and_the_lowest_begins_it() {
+    let two = decide(vec![(0, empty(0)), (1, empty(1))], Around::default());
+    assert_eq!(waits(two), Waiting::Seeds(ids(&[2])));
+    let all = |first: u32| {
+        let rest = (0..3).filter(|n| *n != first);
+        let standings = std::iter::once(first).chain(rest).map(|n| (n, empty(n)));
+        decide(standings.collect(), Around::default())
+    };
+    assert_eq!(waits(all(1)), Waiting::Lowest(id(0)));
+    assert_eq!(goes(all(0)), (vec![0, 1, 2], 0, false));
+}
+
+#[test]
+fn the_dead_leader_is_left_behind_by_one_who_was_in_its_view() {
+    let log = || Log(3, 0, &[0, 1, 2], 5);
+    let verdict = decide(vec![(1, in_view(1, log())), (2, in_view(2, log()))], DEAD_0);
+    assert_eq!(goes(verdict), (vec![1, 2], 1, false));
+    // One of the two is enough.
+    let verdict = decide(
+        vec![(1, standing(1, log())), (2, in_view(2, log()))],
+        DEAD_0,
+    );
+    assert_eq!(goes(verdict), (vec![1, 2], 1, false));
+}
+
+#[test]
+fn after_a_restart_of_everybody_all_of_the_last_view_must_be_there() {
+    let log = || Log(3, 0, &[0, 1, 2], 5);
+    let two = || vec![(1, standing(1, log())), (2, standing(2, log()))];
+    let missing = Waiting::Members {
+        view: epoch(3, 0),
+        missing: ids(&[0]),
+    };
+    assert_eq!(waits(decide(two(), DEAD_0)), missing);
+    let forced = Around {
+        grace_over: true,
+        ..DEAD_0
+    };
+    assert_eq!(goes(decide(two(), forced)), (vec![1, 2], 1, true));
+    let all = vec![
+        (1, standing(1, log())),
+        (0, standing(0, log())),
+        (2, standing(2, log())),
+    ];
+    assert_eq!(
+        goes(decide(all, Around::default())),
+        (vec![0, 1, 2], 1, false)
+    );
+}
+
+#[test]
+fn nobody_outside_the_last_view_starts_one_without_its_members() {
+    // 2 was left behind in view 3, and views went on without it.
+    let verdict = decide(
+        vec![(2, standing(2, Log(5, 0, &[0, 1], 7)))],
+        Around {
+            suspected: &[0, 1],
+            ..Around::default()
+        },
+    );
+    let missing = Waiting::Members {
+        view: epoch(5, 0),
+        missing: ids(&[0, 1]),
+    };
+    assert_eq!(waits(verdict), missing);
+}
+
+#[test]
+fn the_newest_log_is_the_donors_whatever_was_promised() {
+    let mut behind = in_view(1, Log(3, 0, &[0, 1, 2], 4));
+    behind.promised = epoch(9, 1);
+    let ahead = in_view(2, Log(3, 0, &[0, 1, 2], 6));
+    // Its epoch is this replica's own, so nobody else knows more of it.
+    let (_, donor, _) = goes(decide(vec![(1, behind), (2, ahead)], DEAD_0));
+    assert_eq!(donor, 2);
+}
+
+#[test]
+fn a_promise_to_somebody_who_is_missing_may_hide_a_newer_view() {
+    let log = || Log(3, 0, &[1, 2], 5);
+    let mut promised = standing(2, log());
+    promised.promised = epoch(7, 0);
+    let verdict = decide(vec![(1, standing(1, log())), (2, promised)], DEAD_0);
+    let missing = Waiting::Members {
+        view: epoch(3, 0),
+        missing: ids(&[0]),
+    };
+    assert_eq!(waits(verdict), missing);
+}
+
+#[test]
+fn whoever_may_still_answer_is_waited_for() {
+    let log = Log(3, 0, &[0, 1, 2], 5);
+    let verdict = decide(vec![(1, in_view(1, log))], DEAD_0);
+    assert_eq!(waits(verdict), Waiting::Answers(ids(&[2])));
+}
+
+#[test]
+fn one_far_behind_is_no_member_and_does_not_start_a_view() {
+    let near = || in_view(1, Log(3, 0, &[0, 1], 50));
+    let far = || standing(2, Log(3, 0, &[0, 1], 39));
+    let (members, _, _) = goes(decide(vec![(1, near()), (2, far())], DEAD_0));
+    assert_eq!(members, [1]);
+    assert_eq!(
+        waits(decide(vec![(2, far()), (1, near())], DEAD_0)),
+        Waiting::Behind
+    );
+}
+
+#[test]
+fn one_that_lags_is_left_out_though_it_is_alive() {
+    let log = || Log(3, 0, &[0, 1, 2], 5);
+    let standings = vec![
+        (0, in_view(0, log())),
+        (1, in_view(1, log())),
+        (2, in_view(2, log())),
+    ];
+    let around = Around {
+        lagging: &[2],
+        ..Around::default()
+    };
+    assert_eq!(goes(decide(standings, around)), (vec![0, 1], 0, false));
+}
+
+#[test]
+fn another_disk_under_a_known_id_has_no_vote() {
+    let log = || Log(3, 0, &[0, 1, 2], 5);
+    let mut swapped = standing(1, log());
+    swapped.store = store(77);
+    let verdict = decide(vec![(1, swapped.clone()), (2, standing(2, log()))], DEAD_0);
+    assert_eq!(waits(verdict), Waiting::NoVote);
+    let verdict = decide(vec![(2, standing(2, log())), (1, swapped)], DEAD_0);
+    let missing = Waiting::Members {
+        view: epoch(3, 0),
+        missing: ids(&[0, 1]),
+    };
+    assert_eq!(waits(verdict), missing);
+}
