@@ -1,1 +1,7 @@
-//! What the examples share.
+//! What the examples share: a cluster of replica processes on this machine that can be killed one by one.
+
+mod local_cluster;
+mod observe;
+
+pub use local_cluster::{LocalCluster, Lost};
+pub use observe::{Outcome, PATIENCE, in_view, led_by, same_state, until};

@@ -1,1 +1,1 @@
-//! What the process tests share.
+//! Tests of server and client together, as processes. The package's programs are the two that users run.

@@ -3,7 +3,8 @@
 //! A cluster is a few replicas that keep the same accounts and messages. [`Client`] is given the addresses of some of
 //! them and goes on as long as one is left: each attempt of a call has a deadline, after it the next replica is asked
 //! under the same request id, and the service sees to it that a write takes effect once. [`Subscription`] is the stream
-//! of an account's events, which goes on at another replica without a gap and without a repetition.
+//! of an account's events, which goes on at another replica without a gap and without a repetition. [`Outbox`] keeps what
+//! was written while nobody could be reached, and sends it once somebody can.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), chat_client::Error> {
@@ -37,6 +38,8 @@ mod error;
 mod events;
 mod ids;
 mod net;
+mod outbox;
+mod private_file;
 mod reason;
 mod session;
 mod subscription;
@@ -53,6 +56,7 @@ pub use ids::{
     AccountId, InvalidId, MessageId, PageToken, ReadToken, RequestId, ResumeToken, SessionId,
     SessionToken,
 };
+pub use outbox::{Outbox, OutboxError, OutboxEvent, OutboxEvents, OutboxMessage};
 pub use reason::{ERROR_DOMAIN, Reason, UnknownReason};
 pub use subscription::{Confirmation, Event, SubscribeOptions, Subscription};
 pub use timestamp::Timestamp;

@@ -1,3 +1,28 @@
-//! Placeholder.
+//! The chat service: the accounts and messages of `chat-core`, replicated by `chat-replication`, behind the public API of
+//! `chat-client`.
+//!
+//! A write goes from its service through the leader's log to the state machine of every replica, and is answered when it
+//! is durable on all replicas of the view. A read is answered by whichever replica is asked. The services turn what
+//! travels into commands, with time, ids and hashes that are minted here, since nothing deeper has a clock.
+//!
+//! [`serve`] runs one replica of a cluster that a [`config::ClusterConfig`] describes; [`cli`] is the program.
 
+mod api;
+mod call;
+pub mod cli;
+mod clock;
+pub mod config;
+mod error;
+mod hashing;
+mod housekeeping;
+mod hub;
+mod leadership;
+mod node;
+mod presence;
+mod proxy;
+mod serve;
+mod session;
 pub mod state;
+mod wire;
+
+pub use serve::{Exposure, ServeError, ServerConfig, serve};

@@ -1,16 +1,15 @@
 //! The file that keeps the session between commands. It holds a secret: only its owner may read it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
+#[cfg(unix)]
 use super::output::note;
-
-const OWNER_ONLY: u32 = 0o600;
+use crate::private_file;
 
 /// Where the session is kept.
 #[derive(Clone, Debug)]
@@ -77,27 +76,28 @@ impl SessionFile {
         }
     }
 
-    fn replace(&self, content: &[u8]) -> io::Result<()> {
-        let folder = match self.path.parent() {
+    /// The folder beside which everything else of the program's state is kept.
+    pub(super) fn folder(&self) -> &Path {
+        match self.path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
-        };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
-        // Beside the file, so that the renaming does not cross file systems; new, so that nobody has it open.
-        let new = folder.join(format!(".session-{}.new", uuid::Uuid::new_v4()));
-        let written = write_new(&new, content).and_then(|()| fs::rename(&new, &self.path));
-        if written.is_err() {
-            let _ = fs::remove_file(&new);
-            return written;
         }
-        File::open(folder)?.sync_all()
+    }
+
+    fn replace(&self, content: &[u8]) -> io::Result<()> {
+        let name = self
+            .path
+            .file_name()
+            .ok_or_else(|| io::Error::other("it names no file"))?;
+        private_file::write(self.folder(), &name.to_string_lossy(), content)
     }
 
     /// A session file that others could read is closed to them, and the user hears of it.
+    #[cfg(unix)]
     fn close_to_others(&self) -> Result<(), Failure> {
+        use std::os::unix::fs::PermissionsExt;
+
+        const OWNER_ONLY: u32 = 0o600;
         let mode = fs::metadata(&self.path)
             .map_err(|e| self.unusable(e))?
             .permissions()
@@ -105,7 +105,7 @@ impl SessionFile {
         if mode & 0o077 == 0 {
             return Ok(());
         }
-        fs::set_permissions(&self.path, Permissions::from_mode(OWNER_ONLY))
+        fs::set_permissions(&self.path, fs::Permissions::from_mode(OWNER_ONLY))
             .map_err(|e| self.unusable(e))?;
         note(&format!(
             "warning: others could read the session file {} (mode {:o}); it is yours alone again (mode 600). \
@@ -113,6 +113,12 @@ impl SessionFile {
             self.path.display(),
             mode & 0o777,
         ));
+        Ok(())
+    }
+
+    /// Elsewhere the folder of the user's own data is closed to others by itself.
+    #[cfg(not(unix))]
+    fn close_to_others(&self) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -124,18 +130,11 @@ impl SessionFile {
     }
 }
 
-fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(OWNER_ONLY)
-        .open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
-}
-
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn session() -> StoredSession {

@@ -6,6 +6,7 @@ mod addresses;
 mod cli;
 mod failover;
 mod fake;
+mod outbox;
 #[cfg(feature = "cli")]
 mod program;
 #[cfg(feature = "cli")]

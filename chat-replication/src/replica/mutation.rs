@@ -9,6 +9,8 @@ pub enum Mutation {
     PromiseBeforeSync,
     /// A candidate asks for promises before its own is on its disk.
     PrepareBeforeSync,
+    /// A leader's view start leaves before it is on its own disk.
+    StartBeforeSync,
     /// What is on the disk of half of the view counts as committed.
     HalfIsCommitted,
     /// A leader counts what was acknowledged before its view start as committed.
@@ -41,6 +43,7 @@ impl Mutation {
         Mutation::AcknowledgeBeforeSync,
         Mutation::PromiseBeforeSync,
         Mutation::PrepareBeforeSync,
+        Mutation::StartBeforeSync,
         Mutation::HalfIsCommitted,
         Mutation::CommitBeforeStart,
         Mutation::CommitUnverified,

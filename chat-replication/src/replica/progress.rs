@@ -75,7 +75,7 @@ impl Replica {
         };
         // A view start leaves only once it is on the leader's own disk: a member that has it may go on from that view
         // alone, and the leader, restarted, must know of the view then.
-        if self.log.durable < leading.start {
+        if self.log.durable < leading.start && self.broken != Some(Mutation::StartBeforeSync) {
             return;
         }
         let (now, commit, last) = (self.now, self.commit, self.log.last().index);

@@ -113,7 +113,38 @@ impl Check {
             || format!("replica {id} is in a view right after its start"),
         )?;
         self.led.remove(&id);
+        self.found(&branches, disk)?;
         self.logs.insert(id, branches);
+        Ok(())
+    }
+
+    /// A write that a crash cut short may be there all the same: what nobody has seen yet is noted now.
+    fn found(&mut self, log: &BranchTable, disk: &Disk) -> Checked {
+        let mut before = Position::default();
+        let positions = (1..=log.last_index()).filter_map(|index| log.position_at(index));
+        let positions: Vec<Position> = positions.collect();
+        let payloads: Vec<Payload> = match positions.iter().all(|at| self.entries.contains_key(at))
+        {
+            true => return Ok(()),
+            false => disk.look(|store| store.payloads().cloned().collect()),
+        };
+        for (position, payload) in positions.into_iter().zip(payloads) {
+            if let Payload::ViewStart(start) = &payload {
+                self.forced |= start.forced;
+                self.views
+                    .entry(position.epoch)
+                    .or_insert_with(|| (position, start.clone()));
+            }
+            if let Some(command) = payload_id(&payload) {
+                self.commands.insert(position, command);
+            }
+            let digest = digest(&payload);
+            let known = *self.entries.entry(position).or_insert((before, digest));
+            ensure(known == (before, digest), || {
+                format!("there is another entry at {position} than others had")
+            })?;
+            before = position;
+        }
         Ok(())
     }
 

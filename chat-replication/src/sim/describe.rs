@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::message::{Message, Standing};
-use crate::types::{Entry, ReplicaId};
+use crate::types::{Entry, Payload, ReplicaId};
 
 /// Kinds of messages after which trouble is worth making.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -11,6 +11,8 @@ pub(super) enum Kind {
     PreBallotAnswer,
     Prepare,
     Promise,
+    /// An append that brings a view start.
+    Start,
     Append,
     AppendAck,
     Fetch,
@@ -26,7 +28,11 @@ pub(super) fn kind(message: &Message) -> Kind {
         Message::PreBallotAnswer { .. } => Kind::PreBallotAnswer,
         Message::Prepare { .. } => Kind::Prepare,
         Message::Promise { .. } => Kind::Promise,
-        Message::Append { entries, .. } if !entries.is_empty() => Kind::Append,
+        Message::Append { entries, .. } => match entries.last().map(|entry| &entry.payload) {
+            Some(Payload::ViewStart(_)) => Kind::Start,
+            Some(_) => Kind::Append,
+            None => Kind::Other,
+        },
         Message::AppendAck { .. } => Kind::AppendAck,
         Message::Fetch { .. } => Kind::Fetch,
         Message::Fetched { .. } => Kind::Fetched,

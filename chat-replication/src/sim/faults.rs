@@ -144,10 +144,11 @@ fn crash(roll: u32, replicas: u32, random: &mut ChaCha8Rng) -> Fault {
 }
 
 fn after(random: &mut ChaCha8Rng) -> Kind {
-    const KINDS: [Kind; 10] = [
+    const KINDS: [Kind; 11] = [
         Kind::PreBallotAnswer,
         Kind::Prepare,
         Kind::Promise,
+        Kind::Start,
         Kind::Append,
         Kind::AppendAck,
         Kind::Fetch,

@@ -17,7 +17,7 @@ use super::check::{Check, Checked};
 use super::client::{Client, ClientId};
 use super::disk::Disk;
 use super::ledger::Ledger;
-use super::network::{Link, Network};
+use super::network::{Link, Network, Order};
 use super::node::{Node, Time};
 use super::options::{self, Profile, SimOptions};
 use super::process::Setup;
@@ -140,6 +140,10 @@ impl World {
             Profile::Everything => random.random_range(0.0..0.1),
             _ => 0.01,
         };
+        let order = match random.random_bool(0.5) {
+            true => Order::Kept,
+            false => Order::Lost,
+        };
         let mut world = World {
             seed,
             time: 0,
@@ -153,7 +157,7 @@ impl World {
                 .collect(),
             nodes,
             setup,
-            network: Network::new(loss, 0.02),
+            network: Network::new(loss, 0.02, order),
             last_evidence: BTreeMap::new(),
             clients: (0..random.random_range(1..5)).map(client).collect(),
             next_command: 1,
@@ -357,7 +361,7 @@ fn limits(random: &mut ChaCha8Rng) -> Limits {
         false => high,
     };
     Limits {
-        message_bytes: pick(300, 1 << 20),
+        message_bytes: pick(1500, 1 << 20),
         batch_bytes: pick(300, 1 << 20),
         batch_entries: pick(3, 1024) as u64,
         batches: pick(1, 4),

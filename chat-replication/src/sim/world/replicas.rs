@@ -185,7 +185,7 @@ impl World {
             let left = leaves[writes.min(leaves.len() - 1)];
             self.trace
                 .line(left, format_args!("   {id} → {to} {}", Brief(&message)));
-            for delay in self.network.arrivals((id, to), &mut self.random) {
+            for arrival in self.network.arrivals((id, to), left, &mut self.random) {
                 let event = Event::Deliver {
                     from: id,
                     run: number,
@@ -193,7 +193,7 @@ impl World {
                     to,
                     message: Box::new(message.clone()),
                 };
-                self.schedule(left - time + delay, event);
+                self.schedule(arrival - time, event);
             }
         }
     }

@@ -1,0 +1,58 @@
+//! The program: its commands, and what it says and returns.
+//!
+//! Exit codes: 0 after a clean stop, 1 after an error, 2 for a command line that cannot be understood.
+
+mod args;
+mod children;
+mod cluster;
+mod config;
+mod logging;
+mod output;
+mod run;
+mod signals;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::runtime::Builder;
+
+use self::args::{Args, Command};
+use self::output::complain;
+
+/// Runs the program with the process's arguments.
+pub fn main() -> ExitCode {
+    // Writes usage and mistakes itself, and exits with 0 or 2.
+    let args = Args::parse();
+    let done = match args.command {
+        Command::Run(args) => {
+            logging::start();
+            block_on(run::run(args))
+        }
+        Command::Cluster(args) => block_on(cluster::run(args)),
+        Command::Config(command) => config::run(&command),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            complain(&problem);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What went wrong, in words for the person at the terminal.
+pub(crate) type Problem = String;
+
+fn block_on(work: impl Future<Output = Result<(), Problem>>) -> Result<(), Problem> {
+    let runtime = Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            format!("cannot start threads: {error}; free memory or raise the limit of processes")
+        })?;
+    let done = runtime.block_on(work);
+    // A task that hangs must not keep the process.
+    runtime.shutdown_background();
+    done
+}

@@ -1,0 +1,15 @@
+//! The server as processes over real sockets and files, driven by the client library.
+#![allow(clippy::unwrap_used)]
+
+mod alone;
+mod cluster_command;
+mod config;
+mod events;
+mod failover;
+mod once;
+mod presence;
+mod reasons;
+mod startup;
+mod strangers;
+mod support;
+mod three;

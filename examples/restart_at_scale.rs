@@ -1,0 +1,142 @@
+//! What a restart costs when a great many messages are stored: time until the replica serves, and its memory.
+//!
+//! ```text
+//! cargo run --release --example restart_at_scale -- 1000000
+//! ```
+//!
+//! A replica takes that many messages over its public API, is killed as `kill -9` does, and started again; the same is
+//! done with a hundredth of them, to compare with.
+#![allow(clippy::print_stdout, reason = "it reports figures")]
+
+use std::fs;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use chat_client::{Client, PageRequest};
+use examples::{LocalCluster, Outcome, in_view, until};
+use tokio::task::JoinSet;
+
+const PASSWORD: &str = "correct horse battery staple";
+const USERS: u64 = 16;
+const SENDERS: u64 = 128;
+
+fn main() -> ExitCode {
+    let argument = std::env::args().nth(1);
+    // The replica is this program, too.
+    if argument.as_deref() == Some("run") {
+        return chat_server::cli::main();
+    }
+    let messages = match argument.map(|count| count.parse::<u64>()) {
+        None => 100_000,
+        Some(Ok(count)) if count >= 100 => count,
+        Some(_) => {
+            println!("usage: restart_at_scale [MESSAGES], at least 100");
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("the system has threads to give");
+    match runtime.block_on(compare(messages)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn compare(messages: u64) -> Outcome {
+    let few = measure(messages / 100).await?;
+    let many = measure(messages).await?;
+    println!(
+        "with 100 times the messages: {:.1} times the time, {:.1} times the memory",
+        many.serving.as_secs_f64() / few.serving.as_secs_f64(),
+        many.resident as f64 / few.resident as f64
+    );
+    Ok(())
+}
+
+struct Figures {
+    serving: Duration,
+    /// KiB.
+    resident: u64,
+}
+
+async fn measure(messages: u64) -> Outcome<Figures> {
+    let dir = tempfile::tempdir()?;
+    let mut cluster = LocalCluster::create(std::env::current_exe()?, dir.path(), 1)?;
+    cluster.start(0)?;
+    in_view(&cluster, &[0]).await?;
+    let client = Client::connect(cluster.endpoints()).await?;
+    for user in 0..USERS {
+        client.register(&format!("user{user}"), PASSWORD).await?;
+    }
+    client.login("user0", PASSWORD).await?;
+
+    let begun = Instant::now();
+    let next = Arc::new(AtomicU64::new(0));
+    let mut senders = JoinSet::new();
+    for _ in 0..SENDERS {
+        let (client, next) = (client.clone(), Arc::clone(&next));
+        senders.spawn(async move {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= messages {
+                    return Ok(());
+                }
+                let recipient = format!("user{}", 1 + number % (USERS - 1));
+                let body =
+                    format!("message {number} of {messages}: see you at the usual place at eight");
+                client.send_message(&recipient, &body).await?;
+            }
+        });
+    }
+    while let Some(sender) = senders.join_next().await {
+        sender?.map_err(|error: chat_client::Error| error)?;
+    }
+    let rate = messages as f64 / begun.elapsed().as_secs_f64();
+    cluster.kill(0)?;
+
+    let begun = Instant::now();
+    cluster.start(0)?;
+    // Serving means both: a read is answered, and a send is acknowledged.
+    client.list_history("user1", PageRequest::first(20)).await?;
+    client.send_message("user1", "still there?").await?;
+    let serving = begun.elapsed();
+    let process = cluster.process(0).unwrap_or_default();
+    let resident = memory(process, "VmRSS")?;
+    let status = until("the replica says how much it has", async || {
+        let status = client.cluster_status().await?;
+        Ok((status.messages > messages).then_some(status))
+    })
+    .await?;
+    let size = |file: &str| -> Outcome<u64> {
+        Ok(fs::metadata(cluster.data_dir(0).join(file))?.len() >> 20)
+    };
+    println!(
+        "{messages} messages ({rate:.0}/s): serving {} ms after the start, {} MiB resident (at most {} MiB); \
+         log {} MiB, state {} MiB, {} messages counted",
+        serving.as_millis(),
+        resident >> 10,
+        memory(process, "VmHWM")? >> 10,
+        size("log.redb")?,
+        size("state.redb")?,
+        status.messages,
+    );
+    Ok(Figures { serving, resident })
+}
+
+/// A process's memory in KiB, as Linux tells it.
+fn memory(process: u32, kind: &str) -> Outcome<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status
+        .lines()
+        .find(|line| line.starts_with(kind))
+        .ok_or("the system tells no memory")?;
+    let number = line
+        .split_whitespace()
+        .nth(1)
+        .ok_or("the system tells no memory")?;
+    Ok(number.parse()?)
+}

@@ -1,0 +1,7 @@
+//! `chat-client`, for tests of server and client together.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    chat_client::cli::main()
+}
