@@ -1,5 +1,7 @@
 //! What a replica says of itself and its peers.
 
+use std::sync::Arc;
+
 use crate::store::Identity;
 use crate::types::{Configuration, Epoch, Index, Position, ReplicaId};
 
@@ -33,6 +35,10 @@ pub struct Status {
     pub view: Vec<ReplicaId>,
     /// The newest durable configuration in its log.
     pub configuration: Configuration,
+    /// Whether the newest view start in its log was forced: without replicas that the rules wait for.
+    pub forced: bool,
+    /// The epochs of its log, each with the index of its first entry, oldest first: tells one history from another.
+    pub epochs: Arc<[(Epoch, Index)]>,
     /// The last entry of its log.
     pub last: Position,
     /// The last index that is durable here.
@@ -55,6 +61,18 @@ impl Status {
     /// Whether the replica answers requests: it leads or follows in a started view.
     pub fn serves(&self) -> bool {
         matches!(self.role, Role::Leader | Role::Follower)
+    }
+
+    /// Whether the log, as far as it goes, has the entry of this position. Every log has the beginning.
+    pub fn holds(&self, position: Position) -> bool {
+        if position.index == 0 {
+            return true;
+        }
+        let after = self
+            .epochs
+            .partition_point(|(_, first)| *first <= position.index);
+        let epoch = after.checked_sub(1).map(|at| self.epochs[at].0);
+        position.index <= self.last.index && epoch == Some(position.epoch)
     }
 }
 

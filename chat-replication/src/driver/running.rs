@@ -407,6 +407,7 @@ fn only_progress(a: &Status, b: &Status) -> bool {
         a.epoch,
         a.leader,
         &a.view,
+        &a.epochs,
         &a.configuration,
         &a.waiting_for,
     ) == (
@@ -414,6 +415,7 @@ fn only_progress(a: &Status, b: &Status) -> bool {
         b.epoch,
         b.leader,
         &b.view,
+        &b.epochs,
         &b.configuration,
         &b.waiting_for,
     ) && peers(a) == peers(b)

@@ -103,6 +103,8 @@ impl Replica {
             leader: self.leader().map(|epoch| epoch.replica),
             view,
             configuration: self.log.configuration().cloned().unwrap_or_default(),
+            forced: self.log.newest().is_some_and(|(_, start)| start.forced),
+            epochs: self.log.branches.epochs().into(),
             last: self.log.last(),
             durable: self.log.durable,
             commit: self.commit,
