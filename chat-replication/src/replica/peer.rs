@@ -130,9 +130,7 @@ impl Replica {
             if *id != leader && quiet {
                 peer.probed_at = now;
                 let question = Message::PreBallot { round: PROBE };
-                self.ready
-                    .messages
-                    .push((*id, Outgoing::Message(question)));
+                self.ready.messages.push((*id, Outgoing::Message(question)));
             }
         }
     }
