@@ -297,7 +297,7 @@ impl Work {
             promised.acknowledged_at.push(Instant::now());
         }
         // Every other one goes again.
-        if round % 2 == 0 || other.login(&name, PASSWORD).await.is_err() {
+        if round.is_multiple_of(2) || other.login(&name, PASSWORD).await.is_err() {
             return;
         }
         self.promised.lock().unwrap().registered.remove(&name);

@@ -13,7 +13,7 @@ use crate::ids::MessageId;
 #[command(
     name = "chat-client",
     version,
-    about = "Chat from the command line. Without a command, opens an interactive session.",
+    about = "Chat from the command line. Without a command, opens the terminal interface.",
     after_help = "Example:\n  chat-client register alice && chat-client login alice && chat-client send bob hello\n\n\
         Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 authentication, 5 conflict, 6 unavailable, 7 timeout, \
         130 interrupted."
@@ -181,7 +181,10 @@ pub(super) enum Command {
     /// Show the state of the replicas, each as it sees itself
     #[command(after_help = "Example:\n  chat-client status --server 127.0.0.1:7400")]
     Status,
-    /// Open an interactive session
+    /// Open the terminal interface
+    #[command(after_help = "Example:\n  chat-client tui\n\nF1 shows the keys.")]
+    Tui,
+    /// Open an interactive session, line by line
     #[command(after_help = "Example:\n  chat-client repl")]
     Repl,
 }

@@ -1,12 +1,13 @@
 //! What every command works with: the client, and the session that is kept between commands.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::args::Global;
 use super::failure::Failure;
 use super::session_file::{SessionFile, StoredSession};
 use crate::client::Client;
-use crate::ids::{ReadToken, SessionToken};
+use crate::ids::{AccountId, ReadToken, SessionToken};
 use crate::types::LoggedIn;
 
 /// Somebody who types a command wants to hear soon that no server runs.
@@ -43,6 +44,18 @@ impl Context {
     /// The name of whoever is logged in.
     pub(super) fn username(&self) -> Option<&str> {
         self.session.as_ref().map(|s| s.username.as_str())
+    }
+
+    /// Whoever is logged in.
+    pub(super) fn me(&self) -> Option<(AccountId, String)> {
+        let session = self.session.as_ref()?;
+        let id = session.account_id.parse().ok()?;
+        Some((id, session.username.clone()))
+    }
+
+    /// Where messages wait to be sent, beside the session.
+    pub(super) fn outbox_root(&self) -> PathBuf {
+        self.file.folder().join("outbox")
     }
 
     pub(super) fn require_session(&self) -> Result<&StoredSession, Failure> {

@@ -11,8 +11,12 @@ mod password;
 mod repl;
 mod session_file;
 mod show;
+mod signals;
+mod suggest;
 mod text;
+pub mod tui;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -58,9 +62,12 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<(), Failure> {
-    let command = args.command.unwrap_or(Command::Repl);
-    if let Command::Repl = command {
-        return repl::run(Context::connect(&args.global).await?).await;
+    let command = args.command.unwrap_or_else(usual);
+    // These deal with interrupts on their own.
+    match command {
+        Command::Repl => return repl::run(Context::connect(&args.global).await?).await,
+        Command::Tui => return tui::run(Context::connect(&args.global).await?).await,
+        _ => {}
     }
     // The command is polled first: it asks for passwords before anybody listens for the interrupt, which therefore ends
     // the program in the middle of a prompt, too.
@@ -68,5 +75,13 @@ async fn run(args: Args) -> Result<(), Failure> {
         biased;
         result = commands::run(command, &args.global) => result,
         _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+    }
+}
+
+/// What opens without a command: the terminal interface, or lines as they come where there is no terminal.
+fn usual() -> Command {
+    match std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+        true => Command::Tui,
+        false => Command::Repl,
     }
 }

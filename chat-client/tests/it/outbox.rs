@@ -107,7 +107,7 @@ async fn another_program_goes_on_and_repeats_nothing() {
     world.cluster.script_clear(0);
     world.cluster.script_clear(1);
     let (outbox, mut events) = world.open().await;
-    assert_eq!(outbox.waiting(), [put.clone()]);
+    assert_eq!(outbox.waiting().as_slice(), std::slice::from_ref(&put));
     match next(&mut events).await {
         OutboxEvent::Sent { message, .. } => assert_eq!(message, put),
         other => panic!("{other:?}"),

@@ -88,7 +88,6 @@ impl Replica {
             .keys()
             .copied()
             .filter(|id| plan.members.contains(id) || view.contains(id))
-            .filter(|id| !self.lagging().contains(id))
             .collect();
 
         self.note(Note::Preparing {

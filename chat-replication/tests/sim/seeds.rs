@@ -24,7 +24,7 @@ fn profile(profile: Profile) -> SimOptions {
 
 #[test]
 fn calm_seeds() {
-    let total = passes(40, &profile(Profile::Calm));
+    let total = passes(30, &profile(Profile::Calm));
     // Nobody dies, so each cluster has one view, the first.
     assert_eq!(total.of("views"), total.seeds);
     assert!(total.of("acknowledged") > total.seeds);
@@ -32,26 +32,26 @@ fn calm_seeds() {
 
 #[test]
 fn seeds_with_crashes() {
-    let total = passes(400, &profile(Profile::Crashes));
+    let total = passes(300, &profile(Profile::Crashes));
     assert!(total.of("deaths") > total.seeds);
     assert!(total.of("crash amid a write") > 0 && total.of("crash after a send") > 0);
 }
 
 #[test]
 fn seeds_with_outages() {
-    let total = passes(250, &profile(Profile::Outages));
+    let total = passes(150, &profile(Profile::Outages));
     assert!(total.of("outage") > total.seeds);
 }
 
 #[test]
 fn seeds_with_partitions() {
-    let total = passes(400, &profile(Profile::Partitions));
+    let total = passes(250, &profile(Profile::Partitions));
     assert!(total.of("logs cut") > 0 && total.of("cut after a send") > 0);
 }
 
 #[test]
 fn seeds_with_everything() {
-    let total = passes(500, &profile(Profile::Everything));
+    let total = passes(350, &profile(Profile::Everything));
     assert!(total.of("states rolled back") > 0 && total.of("stalled write") > 0);
 }
 
@@ -59,7 +59,7 @@ fn seeds_with_everything() {
 #[test]
 fn seeds_on_redb() {
     passes(
-        60,
+        40,
         &SimOptions {
             disk: Some(Disk::Redb),
             ..SimOptions::default()

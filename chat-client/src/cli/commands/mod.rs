@@ -68,8 +68,9 @@ pub(super) async fn run(command: Command, global: &Global) -> Result<(), Failure
         }
         Command::Watch { count } => watch::watch(global, count).await?,
         Command::Status => status::status(global).await?,
-        // Opened by the caller, for it deals with interrupts on its own.
+        // Opened by the caller, for they deal with interrupts on their own.
         Command::Repl => super::repl::run(Context::connect(global).await?).await?,
+        Command::Tui => super::tui::run(Context::connect(global).await?).await?,
     }
     output::flush()
 }

@@ -1,0 +1,152 @@
+//! Text in columns. A character is what the user takes for one; it takes none, one or two columns.
+
+use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::UnicodeWidthStr;
+
+/// How many columns a text takes.
+pub(super) fn width(text: &str) -> usize {
+    text.graphemes(true).map(columns).sum()
+}
+
+/// The text in rows of at most so many columns, broken between words where that is possible. At least one row.
+pub(super) fn wrap(text: &str, columns_per_row: usize) -> Vec<String> {
+    let limit = columns_per_row.max(2);
+    let mut rows = Vec::new();
+    for line in text.split('\n') {
+        wrap_line(line, limit, &mut rows);
+    }
+    rows
+}
+
+/// The text cut to so many columns, with a mark where something is missing.
+pub(super) fn fit(text: &str, columns_at_most: usize) -> String {
+    if width(text) <= columns_at_most {
+        return text.to_owned();
+    }
+    let mut fitting = String::new();
+    let mut used = 0;
+    for grapheme in text.graphemes(true) {
+        if used + columns(grapheme) + 1 > columns_at_most {
+            break;
+        }
+        used += columns(grapheme);
+        fitting.push_str(grapheme);
+    }
+    if columns_at_most > 0 {
+        fitting.push('…');
+    }
+    fitting
+}
+
+/// The text with spaces behind it, so many columns wide.
+pub(super) fn pad(text: &str, columns_wide: usize) -> String {
+    let fitting = fit(text, columns_wide);
+    let missing = columns_wide.saturating_sub(width(&fitting));
+    fitting + &" ".repeat(missing)
+}
+
+/// Row and column of a place in a text, as [`wrap_exactly`] breaks it.
+pub(super) fn place_of(text: &str, at: usize, columns_per_row: usize) -> (usize, usize) {
+    let before = wrap_exactly(&text[..at], columns_per_row);
+    let column = before.last().map_or(0, |row| width(row));
+    // A full row has no place behind it.
+    match column >= columns_per_row.max(2) {
+        true => (before.len(), 0),
+        false => (before.len() - 1, column),
+    }
+}
+
+/// The text in rows that are filled to the edge, so that what is being written does not jump.
+pub(super) fn wrap_exactly(text: &str, columns_per_row: usize) -> Vec<String> {
+    let limit = columns_per_row.max(2);
+    let mut rows = vec![String::new()];
+    let mut used = 0;
+    for grapheme in text.graphemes(true) {
+        let wide = columns(grapheme);
+        if grapheme == "\n" || used + wide > limit {
+            rows.push(String::new());
+            used = 0;
+        }
+        if grapheme != "\n"
+            && let Some(row) = rows.last_mut()
+        {
+            row.push_str(grapheme);
+            used += wide;
+        }
+    }
+    rows
+}
+
+fn wrap_line(line: &str, limit: usize, rows: &mut Vec<String>) {
+    let mut row = String::new();
+    let mut used = 0;
+    for word in line.split_word_bounds() {
+        let wide = width(word);
+        if used + wide <= limit {
+            row.push_str(word);
+            used += wide;
+            continue;
+        }
+        // The space at a break is the break.
+        if word.trim().is_empty() {
+            rows.push(std::mem::take(&mut row));
+            used = 0;
+            continue;
+        }
+        if used > 0 {
+            rows.push(std::mem::take(&mut row).trim_end().to_owned());
+            used = 0;
+        }
+        for grapheme in word.graphemes(true) {
+            let wide = columns(grapheme);
+            if used + wide > limit {
+                rows.push(std::mem::take(&mut row));
+                used = 0;
+            }
+            row.push_str(grapheme);
+            used += wide;
+        }
+    }
+    rows.push(row);
+}
+
+fn columns(grapheme: &str) -> usize {
+    // No terminal gives one character more than two.
+    grapheme.width().min(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_break_between_words_and_never_in_a_character() {
+        assert_eq!(
+            wrap("good morning to you", 9),
+            ["good", "morning", "to you"]
+        );
+        assert_eq!(wrap("abcdefgh", 3), ["abc", "def", "gh"]);
+        assert_eq!(wrap("世界你好", 5), ["世界", "你好"]);
+        assert_eq!(wrap("👨‍👩‍👧👨‍👩‍👧👨‍👩‍👧", 4), ["👨‍👩‍👧👨‍👩‍👧", "👨‍👩‍👧"]);
+        assert_eq!(wrap("a\n\nb", 9), ["a", "", "b"]);
+        assert_eq!(wrap("", 9), [""]);
+        assert_eq!(wrap("世", 1), ["世"], "too narrow for anything");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_marked() {
+        assert_eq!(fit("alexandra", 5), "alex…");
+        assert_eq!(fit("世界你好", 5), "世界…");
+        assert_eq!(fit("世界你好", 4), "世…");
+        assert_eq!(pad("世", 4), "世  ");
+        assert_eq!(fit("x", 0), "");
+    }
+
+    #[test]
+    fn the_cursor_is_found() {
+        assert_eq!(place_of("abcdef", 4, 3), (1, 1));
+        assert_eq!(place_of("abc", 3, 3), (1, 0));
+        assert_eq!(place_of("a\nb", 3, 9), (1, 1));
+        assert_eq!(place_of("世界", 3, 9), (0, 2));
+    }
+}
