@@ -244,7 +244,7 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
         .collect();
     // One that is merely slow is left out only with its promise: else it would believe to be in the view, and go on from
     // there once the others are gone.
-    let dead = |id: &ReplicaId| case.suspected.contains(id);
+    let dead = |id: &ReplicaId| case.suspected.contains(id) || lost_its_disk(id);
     let witnessed = voters.values().any(|standing| in_view(standing)) && missing.iter().all(dead);
     // Who promised a newer view may not know whether it started. Its leader does, as it was the first to write it down.
     let unknown: Vec<ReplicaId> = voters
