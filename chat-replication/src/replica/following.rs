@@ -356,6 +356,8 @@ impl Replica {
             self.note(Note::Following { epoch });
         }
         if started {
+            // What an operator wanted forced has come by itself.
+            self.force = false;
             self.leaderless_since = None;
             let State::Following(following) = &self.state else {
                 return;

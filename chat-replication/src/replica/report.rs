@@ -113,6 +113,8 @@ impl Replica {
             orphans: self.orphans,
             waiting_for: match (&self.state, &self.waiting) {
                 (State::Seeking, Some(waiting)) => waiting.to_string(),
+                // It cannot go on: without a majority, say.
+                (State::Leading(_), Some(waiting)) if self.ballot.is_some() => waiting.to_string(),
                 _ => String::new(),
             },
             peers: self.peers.keys().map(|id| self.peer_status(*id)).collect(),
