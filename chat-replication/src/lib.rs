@@ -1,9 +1,12 @@
 //! An ordered, durable, replicated log of opaque commands, of which any one replica is enough.
 //!
 //! Three replicas, each with its own disk. A command is acknowledged once it is on the disk of every member of the
-//! current *view*; when a member dies, a new view without it starts, down to a view of one. So all but one may die, and
-//! nothing acknowledged is lost. The price is paid in a partition: each side may go on alone. Both histories are kept, and
-//! when the sides meet the commands of the losing one are proposed again.
+//! current *view*; when a member dies, a new view without it starts. How small a view may be is one number:
+//!
+//! | mode | a view needs | what is promised |
+//! |---|---|---|
+//! | [`Available`](types::Mode::Available) | one replica | Any one live replica serves: three replicas survive two crashes. Every acknowledged command takes effect exactly once, unless every disk that held it is destroyed. If a partition or a false suspicion made two leaders, their histories are merged when they meet: order, and the outcome of conflicting commands, may change then. |
+//! | [`Consistent`](types::Mode::Consistent) | a majority | Linearizable, partitions included: three replicas survive one crash, five survive two. Below a majority it stops rather than fork. |
 //!
 //! [`driver::start`] runs a replica: it takes a [`store::Store`] ([`redb_store::RedbStore`]), a
 //! [`transport::Transport`] ([`grpc::GrpcTransport`]) and the application's [`state_machine::StateMachine`], and gives a
@@ -15,29 +18,77 @@
 //! same. What differs is who must acknowledge: not a majority of a fixed configuration, but every member of a view that
 //! changes with every death. So the question is not who wins an election, but who may start a view, and with whom.
 //!
-//! **One mechanism.** A leader's death, a member's death, a rejoin, a cold start and handing leadership back are the same
-//! thing: somebody starts a view under a new epoch. Between views there is only append and acknowledge.
+//! ## One mechanism
 //!
-//! 1. *Pre-ballot.* Ask everybody where they stand. It changes nothing, so it is where all waiting is done.
+//! A leader's death, a member's death, a rejoin, a cold start, handing leadership back, adding and removing a replica are
+//! the same thing: somebody starts a view under a new epoch. Between views there is only append and acknowledge.
+//!
+//! 1. *Pre-ballot.* Ask everybody where they stand. It changes nothing, so it is where all waiting is done: a candidate
+//!    that waited after it had taken promises would stop those who gave them.
 //! 2. *Prepare* names the new epoch and the members to be. Who promises takes nothing of a lower epoch from then on, and has
-//!    that on disk before it answers. Who promises a view without itself is no longer in the old one.
-//! 3. *The newest log* among the promisers is fetched by the candidate.
-//! 4. *View start.* The first entry of the epoch says who its members are. When it is on the disk of each of them, the view
-//!    has started, and everything before it is committed. If any of them fails before that, the epoch is abandoned.
+//!    that on disk before it answers. Who promises a view without itself is no longer in the old one. The question repeats
+//!    what the receiver had promised when it was asked before; if that has changed, it refuses, for somebody else may have
+//!    got further with it in between.
+//! 3. *The newest log* among the promisers is fetched by the candidate: the one whose last entry has the greatest epoch, then
+//!    the greatest index. Not the one with the greatest promise: a promise says nothing of what is in the log.
+//! 4. *View start.* The first entry of the epoch says who its members are. It leaves its leader only once it is on the
+//!    leader's own disk: a member that had it could go on from that view alone, while the leader, restarted, knew nothing of
+//!    it and went on from the one before. When it is on the disk of every member, the view has started, and everything
+//!    before it is committed. If any of them fails before that, the epoch is abandoned.
 //!
-//! **When may a view start without somebody?** Let W be the view of the newest view start among those who promised. Someone
-//! who is missing may be ahead only if a view newer than W has started, and that needed the promise of every one of its
-//! members. A replica is *in* W if it acknowledged W's start to W's own leader, in this life of its process, and has not
-//! promised a view without itself since. If one such replica has promised, no newer view can have started without it, and
-//! the missing are left behind once they are suspected. If there is none, as after a restart of everybody, all members of
-//! W must be there; after `recovery_grace` the replica goes on with whoever is there, and the view start says `forced`.
-//! A log that was copied or replayed never puts a replica into a view: old logs are full of views of one.
+//! An entry counts as committed by the acknowledgements of its own view only: an index that a majority once had may still be
+//! overwritten by a leader that never saw it (Raft's figure 8), an entry behind a view start that all members hold may not.
 //!
-//! **When two leaders meet**, the higher epoch stays. The other follows it, and its log is cut back to the last entry that
-//! both hold. The commands that are cut become *orphans*, in the same transaction, since any of them may have been
-//! acknowledged. They are offered to the leader, appended again under the position that they once had, and forgotten when
-//! they are committed in the holder's own log. A command must therefore mean the same wherever it stands, and must have an
-//! effect once however often it is applied: it carries ids of its own.
+//! ## When may a view start without somebody?
+//!
+//! `Consistent`: promisers and members each hold a majority of the newest configuration among the promisers. Two
+//! majorities share a replica, so whatever was committed is in some promiser's log, and the leader before has lost its own.
+//!
+//! `Available`: let W be the view of the newest view start among those who promised. Someone who is missing may be ahead
+//! only if a view newer than W has started, and that needed the promise of every one of its members. A replica is *in* W if
+//! it acknowledged W's start to W's own leader, in this life of its process, and has not promised a view without itself
+//! since. If one such replica has promised, no newer view can have started without it, and the missing are left behind once
+//! they are dead: suspected, or known to have lost their disk. One that is merely slow is left out only with its promise.
+//! If there is no such replica, as after a restart of everybody, all members of W must be there, and whoever led a newer
+//! epoch that one of them promised; after `recovery_grace` the replica goes on with whoever is there, and the view start
+//! says `forced`. A log that was copied or replayed never puts a replica into a view: old logs are full of views of one, and
+//! a replica that believed them would go on from any of them.
+//!
+//! So two quick deaths cost nothing, a cold start waits for the right replicas and says for which, and without a partition or
+//! a false suspicion there is one history.
+//!
+//! ## Suspicion
+//!
+//! A refused connection is evidence at once; silence only after `suspect`. A leader is live while its heartbeats arrive,
+//! show that it hears this replica, and report progress: one that hears nobody, or whose disk hangs, is as bad as a dead one.
+//! Nobody takes a live leader away: a candidate is refused by whoever follows one, so a replica behind a bad link cannot
+//! unseat it again and again. Followers ask each other now and then for a word, or each would take the other's silence for
+//! death once the leader is gone. A replica whose own time jumped treats itself as restarted.
+//!
+//! ## When two leaders meet
+//!
+//! The higher epoch stays. Leaders send heartbeats to every configured replica for ever, members or not: that is how they
+//! meet. The other follows, and its log is cut back to the last entry that both hold, found by comparing the
+//! [branch tables](branch::BranchTable), never by a commit index. The commands that are cut become *orphans*, in the same
+//! transaction, since any of them may have been acknowledged. They are offered to the leader, appended again under the
+//! position that they once had, and forgotten when they are committed in the holder's own log: not when they are offered,
+//! nor when others have them. A command must therefore mean the same wherever it stands, and must have one effect however
+//! often it is applied: it carries ids of its own, and the application remembers them as a set. Orphans of a view of a
+//! majority are not kept: what it acknowledged was not cut.
+//!
+//! ## Who the replicas are
+//!
+//! The configuration is in the view starts and nowhere else, so a change of it is a view under the same rules, one at a time.
+//! A replica is named by its id and the uuid of its disk. One that is added follows as a learner until it has caught up. One
+//! whose disk was lost comes back with another uuid: what it had promised is forgotten, so it has no vote until the new disk
+//! has caught up and taken the old one's place. One that was removed is told so, hands over what it still holds, and never
+//! leads again.
+//!
+//! ## Reads
+//!
+//! Every replica answers from what it has applied. A read that must see everything acknowledged before it began asks the
+//! leader, which lets every member of its view confirm that it still follows, by a heartbeat sent after the read came
+//! ([`handle::Handle::read_barrier`]). Without that, a leader that was paused would answer from the past.
 //!
 //! # The parts
 //!
@@ -48,12 +99,10 @@
 //!
 //! # What is left out
 //!
-//! * Snapshots and compaction: the log grows, and a replica that was away takes the entries that it missed.
-//! * Changing who the replicas are. The configuration is the one that the cluster began with; a replica whose disk was lost
-//!   does not come back under its old id.
-//! * A mode for which a majority is needed. [`types::Mode`] has room for it.
-//! * Reads that are linearizable. Reads are of what the replica at hand has applied; a replica that was on the losing side
-//!   of a partition does not tell its readers that time went back.
+//! * Byzantine replicas: a peer may be slow, dead, cut off or restarted, not malicious. What it sends is checked for form, so
+//!   that it cannot make a replica panic; that it speaks the truth is taken for granted.
+//! * Leases: a linearizable read costs a round to the members.
+//! * Suspended machines: a process notices a pause by the clock that does not stop for it, and that one stops with the machine.
 
 pub mod branch;
 pub mod driver;
