@@ -100,6 +100,7 @@ fn message() -> impl Strategy<Value = Message> {
                     store: epoch.store,
                     promised: epoch,
                     branches,
+                    compacted: 1,
                     newest,
                     in_view: Some(epoch),
                     leader: None,
@@ -129,6 +130,8 @@ fn message() -> impl Strategy<Value = Message> {
                     sent: 4,
                     verified: None,
                     branches,
+                    compacted: 0,
+                    wants_snapshot: Some(3),
                     progress: AppliedReport {
                         applied: 9,
                         state_hash,
@@ -149,6 +152,26 @@ fn message() -> impl Strategy<Value = Message> {
                 Message::Orphans { epoch, orphans }
             }),
         command().prop_map(Message::Cast),
+        (epoch(), any::<u32>(), command(), any::<u128>()).prop_map(
+            |(epoch, offset, bytes, checksum)| {
+                Message::SnapshotChunk(Box::new(SnapshotChunk {
+                    epoch,
+                    id: 5,
+                    reset: (offset == 0).then(|| Reset {
+                        branches: BranchTable::from_parts(vec![(epoch, 1)], 7).unwrap(),
+                        newest: (1, ViewStart {
+                            members: Vec::new(),
+                            configuration: Configuration::default(),
+                            forced: false,
+                            apply_version: 1,
+                        }),
+                    }),
+                    offset: offset.into(),
+                    bytes,
+                    checksum: Some(checksum),
+                }))
+            }
+        ),
     ]
 }
 
