@@ -106,6 +106,7 @@
 
 pub mod branch;
 pub mod driver;
+pub mod embed;
 pub mod grpc;
 pub mod handle;
 pub mod memory_store;
@@ -119,3 +120,4 @@ pub mod status;
 pub mod store;
 pub mod transport;
 pub mod types;
+pub mod whole_state;
