@@ -7,7 +7,8 @@ use uuid::Uuid;
 use crate::branch::BranchTable;
 use crate::grpc::proto::PeerMessage;
 use crate::grpc::wire::{pack, unpack};
-use crate::message::{AppliedReport, Message, Standing};
+use crate::message::{AppliedReport, Message, SnapshotChunk, Standing};
+use crate::store::Reset;
 use crate::types::{
     Configuration, Entry, Epoch, Member, Mode, Orphan, Payload, Position, ReplicaId, StoreUuid,
     ViewStart,
@@ -159,12 +160,15 @@ fn message() -> impl Strategy<Value = Message> {
                     id: 5,
                     reset: (offset == 0).then(|| Reset {
                         branches: BranchTable::from_parts(vec![(epoch, 1)], 7).unwrap(),
-                        newest: (1, ViewStart {
-                            members: Vec::new(),
-                            configuration: Configuration::default(),
-                            forced: false,
-                            apply_version: 1,
-                        }),
+                        newest: (
+                            1,
+                            ViewStart {
+                                members: Vec::new(),
+                                configuration: Configuration::default(),
+                                forced: false,
+                                apply_version: 1,
+                            },
+                        ),
                     }),
                     offset: offset.into(),
                     bytes,
