@@ -97,7 +97,7 @@ fn message() -> impl Strategy<Value = Message> {
         (epoch(), table(), prop::option::of(view_start())).prop_map(|(epoch, branches, newest)| {
             Message::Promise {
                 epoch,
-                standing: Standing {
+                standing: Box::new(Standing {
                     store: epoch.store,
                     promised: epoch,
                     branches,
@@ -106,7 +106,7 @@ fn message() -> impl Strategy<Value = Message> {
                     in_view: Some(epoch),
                     leader: None,
                     apply_version: 1,
-                },
+                }),
             }
         }),
         (epoch(), entries(), any::<u64>()).prop_map(|(epoch, (previous, entries), commit)| {
