@@ -22,7 +22,9 @@ pub(crate) struct State {
     pub(crate) ids: BTreeSet<String>,
     hash: u128,
     /// It came as a snapshot, and the log may not know yet.
-    unsettled: Option<Reset>,
+    pub(crate) unsettled: Option<Reset>,
+    /// Snapshots that it came from, one after the other.
+    pub(crate) installs: u32,
 }
 
 /// The machine. Its checkpoint survives it in `checkpoint`, as a file would.
@@ -175,6 +177,7 @@ impl StateMachine for Kv {
             applied: reset.branches.last(),
             ids,
             unsettled: Some(reset),
+            installs: self.state.installs + 1,
             ..State::default()
         };
         for (key, value) in map {
