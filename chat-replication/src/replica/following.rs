@@ -2,7 +2,7 @@
 
 use super::state::{Following, State};
 use super::{Mutation, Note, Outgoing, Replica};
-use crate::message::{Message, Standing};
+use crate::message::Message;
 use crate::types::{Entry, Epoch, Index, Payload, Position, ReplicaId};
 
 impl Replica {
@@ -139,7 +139,7 @@ impl Replica {
     }
 
     fn answer_promise(&mut self, to: ReplicaId, epoch: Epoch) {
-        let standing: Standing = self.standing();
+        let standing = Box::new(self.standing());
         let promise = Message::Promise { epoch, standing };
         if self.is_broken(Mutation::PromiseBeforeSync) {
             self.send(to, Outgoing::Message(promise));
