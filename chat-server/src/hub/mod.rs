@@ -47,8 +47,12 @@ struct Subscriber {
     id: u64,
     queue: mpsc::Sender<Arc<Told>>,
     /// Dropped with the subscriber, which its stream notices.
-    _connected: oneshot::Sender<()>,
+    connected: oneshot::Sender<HistoryChanged>,
 }
+
+/// The events told last are of a history that another one took the place of.
+#[derive(Debug)]
+pub(crate) struct HistoryChanged;
 
 /// A place among the subscribers of an account. Dropped, it is free again.
 pub(crate) struct Subscription {
@@ -60,8 +64,8 @@ pub(crate) struct Subscription {
     /// The live events begin right behind this.
     pub(crate) begin: ResumePoint,
     pub(crate) live: mpsc::Receiver<Arc<Told>>,
-    /// Resolves once the reader was too slow.
-    pub(crate) disconnected: oneshot::Receiver<()>,
+    /// Resolves once the reader was too slow, or the history is another one.
+    pub(crate) disconnected: oneshot::Receiver<HistoryChanged>,
 }
 
 impl Hub {
@@ -83,6 +87,10 @@ impl Hub {
     pub(crate) fn publish(&self, batch: AppliedBatch) {
         {
             let mut inner = self.inner();
+            // The state went back to go over to another history, or forward by a snapshot.
+            if batch.first != self.applied.borrow().index + 1 {
+                inner.start_over(ResumePoint::behind(batch.applied));
+            }
             let mut point = ResumePoint::default();
             for (position, event) in batch.events {
                 let number = if position == point.position {
@@ -91,7 +99,6 @@ impl Hub {
                     1
                 };
                 point = ResumePoint { position, number };
-                // After a start or a roll-back commands are applied again.
                 if point > inner.last {
                     inner.tell(Arc::new(Told { point, event }));
                 }
@@ -129,7 +136,7 @@ impl Hub {
             .push(Subscriber {
                 id,
                 queue,
-                _connected: connected,
+                connected,
             });
         Subscription {
             hub: Arc::clone(self),
@@ -148,6 +155,20 @@ impl Hub {
 }
 
 impl Inner {
+    /// Goes on elsewhere. Which of the events told are in that history as well, and which are missing, is not known here, so
+    /// that every subscriber begins anew.
+    fn start_over(&mut self, at: ResumePoint) {
+        self.kept = Kept::new(at);
+        self.last = at;
+        for subscriber in std::mem::take(&mut self.subscribers)
+            .into_values()
+            .flatten()
+        {
+            // One that is on its way out need not hear it.
+            let _ = subscriber.connected.send(HistoryChanged);
+        }
+    }
+
     fn tell(&mut self, told: Arc<Told>) {
         let account = told.event.account;
         self.kept.push(Arc::clone(&told));

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tonic::Status;
 
-use super::{Subscription, Told};
+use super::{HistoryChanged, Subscription, Told};
 use crate::call::{Caller, look};
 use crate::clock;
 use crate::error::Failure;
@@ -48,6 +48,7 @@ pub(crate) struct Stream {
     leadership: watch::Receiver<Arc<Leadership>>,
     draining: watch::Receiver<bool>,
     leader: Option<api::Leader>,
+    replicas: Vec<api::Replica>,
     /// Messages that came up to here were in the inbox.
     inbox_read_at: Position,
 }
@@ -59,6 +60,15 @@ enum End {
     Draining,
     TooSlow,
     Failed(Failure),
+}
+
+impl End {
+    fn from_parted(parted: Option<HistoryChanged>) -> End {
+        match parted {
+            Some(HistoryChanged) => End::Failed(Failure::HistoryChanged),
+            None => End::TooSlow,
+        }
+    }
 }
 
 impl From<Failure> for End {
@@ -75,12 +85,16 @@ impl Stream {
         out: Out,
     ) -> Stream {
         let mut leadership = node.leadership.clone();
-        let leader = leadership.borrow_and_update().on_the_wire();
+        let (leader, replicas) = {
+            let leadership = leadership.borrow_and_update();
+            (leadership.on_the_wire(), leadership.replicas().to_vec())
+        };
         Stream {
             subscription: node.hub.subscribe(caller.account(), from),
             draining: node.draining.clone(),
             leadership,
             leader,
+            replicas,
             inbox_read_at: Position::default(),
             node,
             caller,
@@ -118,6 +132,7 @@ impl Stream {
         let ready = api::Ready {
             replica_id: self.node.me.0,
             leader: self.leader.clone(),
+            replicas: self.replicas.clone(),
         };
         self.send(Vec::new(), Wire::Ready(ready)).await?;
         match missed {
@@ -170,10 +185,10 @@ impl Stream {
             let step = tokio::select! {
                 told = self.subscription.live.recv() => match told {
                     Some(told) => self.tell(&told).await,
-                    None => Err(End::TooSlow),
+                    None => Err(self.parted()),
                 },
                 changed = self.leadership.changed() => match changed {
-                    Ok(()) => self.tell_leader().await,
+                    Ok(()) => self.tell_cluster().await,
                     Err(_) => Err(End::Draining),
                 },
                 _ = heartbeat.tick() => self.beat().await,
@@ -208,8 +223,17 @@ impl Stream {
         }
     }
 
-    async fn tell_leader(&mut self) -> Result<(), End> {
-        let leader = self.leadership.borrow_and_update().on_the_wire();
+    async fn tell_cluster(&mut self) -> Result<(), End> {
+        let (leader, replicas) = {
+            let leadership = self.leadership.borrow_and_update();
+            (leadership.on_the_wire(), leadership.replicas().to_vec())
+        };
+        if !replicas.is_empty() && replicas != self.replicas {
+            self.replicas.clone_from(&replicas);
+            let changed = api::MembershipChanged { replicas };
+            self.send(Vec::new(), Wire::MembershipChanged(changed))
+                .await?;
+        }
         if leader.is_none() || leader == self.leader {
             return Ok(());
         }
@@ -245,9 +269,14 @@ impl Stream {
         tokio::select! {
             biased;
             sent = sending => sent.map_err(|_| End::Over),
-            _ = &mut self.subscription.disconnected => Err(End::TooSlow),
+            parted = &mut self.subscription.disconnected => Err(End::from_parted(parted.ok())),
             () = is_true(&mut self.draining) => Err(End::Draining),
         }
+    }
+
+    /// Why no more events come.
+    fn parted(&mut self) -> End {
+        End::from_parted(self.subscription.disconnected.try_recv().ok())
     }
 
     fn token(&self, point: ResumePoint) -> Vec<u8> {

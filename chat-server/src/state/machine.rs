@@ -7,7 +7,7 @@ use std::sync::{Arc, RwLock};
 
 use chat_core::{APPLY_VERSION, AccountManager, Applied, Command, Event, OpenError};
 use chat_replication::state_machine::StateMachine;
-use chat_replication::types::{ClusterId, Entry, Payload, Position, ReplicaId};
+use chat_replication::types::{ClusterId, Entry, Index, Payload, Position, ReplicaId};
 use redb::StorageBackend;
 use tracing::{error, warn};
 
@@ -59,6 +59,9 @@ pub enum Response {
 /// What a batch of entries did. Entries that a restart applies again are told again.
 #[derive(Clone, Debug)]
 pub struct AppliedBatch {
+    /// The index of the first entry of the batch. It does not follow the last batch where the state went over to another
+    /// history, or where a snapshot took its place.
+    pub first: Index,
     /// The last entry of the batch. Queries see it already.
     pub applied: Position,
     /// What happened, in order, each with the entry that made it happen.
@@ -199,6 +202,7 @@ impl StateMachine for ChatStateMachine {
         for batch in entries.chunks(BATCH) {
             let mut events = Vec::new();
             let mut shared = write(&self.shared);
+            let first = shared.applied.index + 1;
             for entry in batch {
                 let response = apply_entry(&mut shared, entry);
                 let response = match response {
@@ -220,7 +224,11 @@ impl StateMachine for ChatStateMachine {
             }
             let applied = shared.applied;
             drop(shared);
-            (self.publish)(AppliedBatch { applied, events });
+            (self.publish)(AppliedBatch {
+                first,
+                applied,
+                events,
+            });
         }
         Ok(responses)
     }
