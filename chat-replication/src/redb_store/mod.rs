@@ -13,6 +13,7 @@
 
 mod crash_disk;
 pub mod file;
+mod inspect;
 mod rows;
 
 use std::fs;

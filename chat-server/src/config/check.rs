@@ -10,7 +10,7 @@ use std::time::Duration;
 use chat_client::{Endpoint, EndpointError};
 use chat_core::password::Params;
 use chat_core::{Body, Command, SessionPolicy};
-use chat_replication::types::{ClusterId, ReplicaId};
+use chat_replication::types::{ClusterId, Mode, ReplicaId};
 use toml::Spanned;
 use toml::value::Value;
 use uuid::Uuid;
@@ -25,6 +25,7 @@ pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigErro
         lines.mistake(error.span(), problem)
     })?;
     let id = cluster_id(&lines, &file.cluster.id)?;
+    let mode = mode(&lines, &file.cluster.mode)?;
     let timing = timing(&lines, &file.cluster)?;
     let limits = limits(&lines, &file.limits)?;
     if file.replica.is_empty() {
@@ -41,6 +42,7 @@ pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigErro
     replicas.sort_by_key(|replica| replica.id);
     Ok(ClusterConfig {
         id,
+        mode,
         timing,
         limits,
         replicas,
@@ -55,6 +57,23 @@ fn cluster_id(lines: &Lines<'_>, id: &Spanned<String>) -> Result<ClusterId, Conf
             format!(
                 "id `{}` is not a UUID; `chat-server config new` writes a file with a new one",
                 id.get_ref()
+            ),
+        )),
+    }
+}
+
+fn mode(lines: &Lines<'_>, mode: &Option<Spanned<String>>) -> Result<Mode, ConfigError> {
+    let Some(mode) = mode else {
+        return Ok(Mode::default());
+    };
+    match mode.get_ref().as_str() {
+        "available" => Ok(Mode::Available),
+        "consistent" => Ok(Mode::Consistent),
+        other => Err(lines.mistake(
+            Some(mode.span()),
+            format!(
+                "mode `{other}` is unknown; write \"available\" (one replica is enough, histories that a partition makes \
+                 are merged) or \"consistent\" (more than half of the replicas are needed)"
             ),
         )),
     }

@@ -28,7 +28,7 @@ use std::time::Duration;
 use chat_client::Endpoint;
 use chat_core::password::Params;
 use chat_core::{Body, Command, SessionPolicy};
-use chat_replication::types::{ClusterId, ReplicaId};
+use chat_replication::types::{ClusterId, Mode, ReplicaId};
 
 pub use self::error::ConfigError;
 pub use self::template::{Layout, template};
@@ -38,6 +38,8 @@ pub use self::template::{Layout, template};
 pub struct ClusterConfig {
     /// Names the cluster.
     pub id: ClusterId,
+    /// What a view of a new cluster needs; [`Mode::Available`] by default. A cluster that has begun keeps its own.
+    pub mode: Mode,
     /// When peers are suspected, and how long is waited for them.
     pub timing: Timing,
     /// What clients may ask for.

@@ -19,6 +19,7 @@ pub(super) fn options(cluster: &ClusterConfig) -> Options {
         suspect,
         view_timeout: 2 * suspect,
         recovery_grace: ticks(cluster.timing.recovery_grace),
+        mode: cluster.mode,
         ..Settings::default()
     };
     options
