@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use chat_client::{Client, ClusterStatus};
+use chat_client::{Client, ClusterStatus, Endpoint};
 use tokio::time::sleep;
 
 use crate::LocalCluster;
@@ -75,14 +75,24 @@ const STILL: Duration = Duration::from_millis(100);
 /// Waits until all replicas have stood at the same index for a moment, all that is in their logs applied, and checks that
 /// their states are equal there.
 pub async fn same_state(cluster: &LocalCluster) -> Outcome<(u64, String)> {
-    let client = Client::connect(cluster.endpoints()).await?;
+    let ids: Vec<u32> = cluster.ids().collect();
+    same_state_of(cluster, &ids).await
+}
+
+/// The same for some of the replicas.
+pub async fn same_state_of(cluster: &LocalCluster, ids: &[u32]) -> Outcome<(u64, String)> {
+    let endpoints = ids.iter().map(|id| cluster.endpoint(*id).parse());
+    let endpoints = endpoints.collect::<Result<Vec<Endpoint>, _>>()?;
+    let client = Client::connect(&endpoints).await?;
     let mut seen: Option<((u64, String), Instant)> = None;
     until(
         "all replicas at the same index, with the same state,",
         async || {
             let mut states = Vec::new();
-            for (_, status) in client.cluster_status_everywhere().await {
-                let Ok(status) = status else { return Ok(None) };
+            for endpoint in &endpoints {
+                let Ok(status) = client.cluster_status_of(endpoint).await else {
+                    return Ok(None);
+                };
                 let me = status
                     .replicas
                     .iter()
