@@ -6,8 +6,10 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use crate::branch::BranchTable;
-use crate::store::{Durable, Identity, Persist, Persisted, Store, StoreError, branches_after};
-use crate::types::{Entry, Epoch, Index, Orphan, Payload, Position};
+use crate::store::{
+    Bounds, Durable, Identity, Persist, Persisted, Store, StoreError, branches_after,
+};
+use crate::types::{Entry, Epoch, Index, Orphan, Payload, Position, ViewStart};
 
 /// A [`Store`] whose disk is memory. A clone is a second disk with the same content.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -16,6 +18,9 @@ pub struct MemoryStore {
     promised: Epoch,
     branches: BranchTable,
     log: BTreeMap<Index, Payload>,
+    bounds: Bounds,
+    /// View starts whose entries are gone.
+    view_starts: BTreeMap<Index, ViewStart>,
     orphans: BTreeMap<Position, Bytes>,
 }
 
@@ -27,6 +32,8 @@ impl MemoryStore {
             promised: Epoch::default(),
             branches: BranchTable::default(),
             log: BTreeMap::new(),
+            bounds: Bounds::default(),
+            view_starts: BTreeMap::new(),
             orphans: BTreeMap::new(),
         }
     }
@@ -68,12 +75,20 @@ impl Store for MemoryStore {
     fn load(&mut self) -> Result<Durable, StoreError> {
         let view_start = |(_, first): &(Epoch, Index)| match self.log.get(first) {
             Some(Payload::ViewStart(start)) => Some((*first, start.clone())),
-            _ => None,
+            _ => self
+                .view_starts
+                .get(first)
+                .map(|start| (*first, start.clone())),
         };
         Ok(Durable {
             identity: self.identity,
             promised: self.promised,
             branches: self.branches.clone(),
+            compacted: self
+                .branches
+                .position_at(self.bounds.compacted)
+                .expect("the branch table goes back to the beginning"),
+            archived: self.bounds.archived,
             view_starts: self
                 .branches
                 .epochs()
@@ -89,10 +104,15 @@ impl Store for MemoryStore {
         assert!(promised >= self.promised, "promises only grow");
         self.promised = promised;
         let branches = branches_after(&self.branches, batch);
+        let bounds = self.bounds.after(batch, &branches);
         if let Some(keep) = batch.truncate {
             for (index, payload) in self.log.split_off(&(keep.saturating_add(1))) {
                 self.orphan(index, payload);
             }
+        }
+        if let Some(reset) = &batch.reset {
+            self.log.clear();
+            self.view_starts = BTreeMap::from([reset.newest.clone()]);
         }
         self.branches = branches;
         self.log.extend(
@@ -103,6 +123,13 @@ impl Store for MemoryStore {
         );
         for origin in &batch.forget {
             self.orphans.remove(origin);
+        }
+        self.bounds = bounds;
+        let kept = self.log.split_off(&(bounds.compacted + 1));
+        for (index, payload) in std::mem::replace(&mut self.log, kept) {
+            if let Payload::ViewStart(start) = payload {
+                self.view_starts.insert(index, start);
+            }
         }
         Ok(Persisted {
             orphans: self.orphans.len() as u64,
@@ -115,14 +142,7 @@ impl Store for MemoryStore {
         through: Index,
         max_bytes: usize,
     ) -> Result<Vec<Entry>, StoreError> {
-        let last = self.branches.last_index();
-        if from == 0 || through > last {
-            return Err(StoreError::OutOfRange {
-                from,
-                through,
-                last,
-            });
-        }
+        self.bounds.check(from, through, &self.branches)?;
         let mut entries = Vec::new();
         let mut bytes = 0;
         for index in from..=through {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::branch::BranchTable;
+use crate::store::Reset;
 use crate::types::{Entry, Epoch, Index, Orphan, Position, ReplicaId, StoreUuid, ViewStart};
 
 /// Where a replica stands, as told before and with a promise.
@@ -15,6 +16,8 @@ pub struct Standing {
     pub promised: Epoch,
     /// Its log, in outline.
     pub branches: BranchTable,
+    /// Entries up to this index are gone: nobody can be brought forward from before it, nor can it be cut below it.
+    pub compacted: Index,
     /// The newest view start in its log.
     pub newest: Option<ViewStart>,
     /// The view that it is in, if it is in one.
@@ -38,7 +41,7 @@ pub enum Message {
         /// The question's.
         round: u64,
         /// Where the sender stands.
-        standing: Standing,
+        standing: Box<Standing>,
     },
     /// Asks for the promise to acknowledge nothing below an epoch.
     Prepare {
@@ -57,7 +60,7 @@ pub enum Message {
         /// The epoch promised.
         epoch: Epoch,
         /// Where the sender stands, as durable as the promise.
-        standing: Standing,
+        standing: Box<Standing>,
     },
     /// The sender takes nothing of this epoch.
     Refuse {
@@ -106,12 +109,14 @@ pub enum Message {
         /// The last index that was verified and is durable.
         verified: Index,
     },
-    /// The sender's log does not hold the `previous` position of an append.
+    /// The sender's log does not hold the `previous` position of an append, or cannot be cut where the entries differ.
     Mismatch {
         /// The leader's epoch.
         epoch: Epoch,
         /// The sender's log, in outline.
         branches: BranchTable,
+        /// Entries up to this index are gone from it.
+        compacted: Index,
     },
     /// The leader or candidate is there.
     Heartbeat {
@@ -131,6 +136,8 @@ pub enum Message {
         stalled: u64,
         /// Counts what the leader wants confirmed: the acknowledgement repeats it.
         round: u64,
+        /// Every configured replica has the entries up to this index: who has verified as much can drop them.
+        compact_to: Index,
     },
     /// Answers a [`Message::Heartbeat`].
     HeartbeatAck {
@@ -146,6 +153,11 @@ pub enum Message {
         verified: Option<Index>,
         /// The sender's log in outline, while nothing is verified in this epoch.
         branches: Option<BranchTable>,
+        /// Entries up to this index are gone from the sender's log.
+        compacted: Index,
+        /// The sender's state is lost and its log does not go back to the beginning: it needs a snapshot, of this index
+        /// or a later one.
+        wants_snapshot: Option<Index>,
         /// How far the sender's state machine is.
         progress: AppliedReport,
     },
@@ -165,6 +177,34 @@ pub enum Message {
     },
     /// The application's own message, best effort.
     Cast(Bytes),
+    /// A piece of a snapshot of the leader's state.
+    SnapshotChunk(Box<SnapshotChunk>),
+    /// How much of a snapshot the sender has.
+    SnapshotAck {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// The transfer.
+        id: u64,
+        /// Its first bytes, so many, are written down. None at all where the sender knows nothing of the transfer.
+        received: u64,
+    },
+}
+
+/// A piece of a snapshot.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct SnapshotChunk {
+    /// The leader's epoch.
+    pub epoch: Epoch,
+    /// The transfer: drawn by the leader, and another one each time that it begins anew.
+    pub id: u64,
+    /// With the first piece: what the log is once the snapshot has taken its place.
+    pub reset: Option<Reset>,
+    /// Bytes of the snapshot before this piece.
+    pub offset: u64,
+    /// The piece.
+    pub bytes: Bytes,
+    /// With the last piece: the checksum of all of them (XXH3, 128 bits).
+    pub checksum: Option<u128>,
 }
 
 /// How far a replica's state machine is.

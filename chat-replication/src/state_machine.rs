@@ -2,7 +2,34 @@
 
 use std::error::Error;
 
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::store::Reset;
 use crate::types::{Entry, Position};
+
+/// Reads a snapshot, on a thread of its own, while the state goes on.
+pub trait SnapshotReader: Send {
+    /// What the snapshot shows.
+    fn position(&self) -> Position;
+
+    /// The next bytes, about `max_bytes` at most and never none; `None` at the end. There is at least one piece.
+    fn next_chunk(
+        &mut self,
+        max_bytes: usize,
+    ) -> Result<Option<Bytes>, Box<dyn Error + Send + Sync>>;
+}
+
+/// Why a snapshot is not installed.
+#[derive(Debug, Error)]
+pub enum InstallError<E> {
+    /// Its bytes make no sense to this version. The state is what it was; another snapshot may be tried.
+    #[error("the snapshot cannot be read: {0}")]
+    Unreadable(String),
+    /// The disk failed; the replica stops.
+    #[error(transparent)]
+    Failed(#[from] E),
+}
 
 /// The application's state. It owns its files; the log replays whatever they do not hold yet.
 ///
@@ -41,4 +68,27 @@ pub trait StateMachine: Send + 'static {
 
     /// Makes everything applied durable. Called at a clean stop.
     fn checkpoint(&mut self) -> Result<(), Self::Error>;
+
+    /// The position of the last durable checkpoint: what a crash leaves. The log is kept from there on.
+    fn durable(&self) -> Position;
+
+    /// The last durable checkpoint as it is now, to be read while the state goes on; `None` where there is none yet.
+    fn snapshot(&self) -> Result<Option<Box<dyn SnapshotReader>>, Self::Error>;
+
+    /// Begins to take in the snapshot of another replica, beside the state, and gives up one that was begun before. The
+    /// snapshot is of the last position of `reset`.
+    fn begin_install(&mut self, reset: &Reset) -> Result<(), Self::Error>;
+
+    /// Takes the next piece of the snapshot.
+    fn install_chunk(&mut self, chunk: &[u8]) -> Result<(), InstallError<Self::Error>>;
+
+    /// The snapshot is whole: it takes the place of the state, all of it or nothing, also across a power loss, and
+    /// durably together with `reset`, which [`StateMachine::unsettled`] tells until it is settled.
+    fn finish_install(&mut self) -> Result<(), InstallError<Self::Error>>;
+
+    /// A snapshot has taken the place of the state, and the log may not know yet.
+    fn unsettled(&self) -> Option<Reset>;
+
+    /// The log knows of the snapshot.
+    fn settle_install(&mut self) -> Result<(), Self::Error>;
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::branch::BranchTable;
@@ -29,25 +30,48 @@ pub struct Durable {
     pub promised: Epoch,
     /// The log's epochs and length.
     pub branches: BranchTable,
-    /// The view starts of the log, with their indexes, oldest first; one for each epoch of the branch table.
+    /// The last position whose entry is gone: what it and those before it did is in the state. The default position where
+    /// the log is whole.
+    pub compacted: Position,
+    /// Entries up to this index, as far as they are not gone, lie in the archive.
+    pub archived: Index,
+    /// The view starts that are still known, with their indexes, oldest first: those of all epochs that begin behind
+    /// `compacted`, and at least the newest of the others.
     pub view_starts: Vec<(Index, ViewStart)>,
     /// How many orphans wait to be committed again.
     pub orphans: u64,
 }
 
-/// One durable transaction: all of it or none of it, also across a power loss.
+/// What a log is once a snapshot of the state has taken the place of its entries.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Reset {
+    /// The epochs up to the snapshot, whose position is the last one.
+    pub branches: BranchTable,
+    /// The newest view start at or below the snapshot, and where it stands.
+    pub newest: (Index, ViewStart),
+}
+
+/// One durable transaction: all of it or none of it, also across a power loss. Its parts are done in the order of the
+/// fields.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Persist {
     /// Raises `promised`.
     pub promised: Option<Epoch>,
     /// Cuts the log behind this index, before anything is appended. Commands behind it move to the orphans: those of a
     /// `Payload::Command` under their position, those of a `Payload::Reproposed` under their origin. View starts are
-    /// dropped.
+    /// dropped. Below what is compacted, only together with `reset`.
     pub truncate: Option<Index>,
+    /// Drops all entries that are left and begins anew behind a snapshot. The promise and the orphans stay.
+    pub reset: Option<Reset>,
     /// Entries to append, each right behind the last.
     pub append: Vec<Entry>,
     /// Orphans that are committed again.
     pub forget: Vec<Position>,
+    /// Moves entries up to this index, which an earlier batch wrote and this one does not cut, to the archive. They can be
+    /// read as before; what is left is small, so that a start after a crash is quick.
+    pub archive: Option<Index>,
+    /// Drops the entries up to this index. The branch table and the view starts among them stay.
+    pub compact: Option<Index>,
 }
 
 impl Persist {
@@ -55,8 +79,11 @@ impl Persist {
     pub fn is_empty(&self) -> bool {
         self.promised.is_none()
             && self.truncate.is_none()
+            && self.reset.is_none()
             && self.append.is_empty()
             && self.forget.is_empty()
+            && self.archive.is_none()
+            && self.compact.is_none()
     }
 }
 
@@ -103,6 +130,15 @@ pub(crate) fn branches_after(branches: &BranchTable, batch: &Persist) -> BranchT
     if let Some(keep) = batch.truncate {
         after.truncate(keep);
     }
+    if let Some(reset) = &batch.reset {
+        let newest = reset.branches.epochs().last().map(|(_, first)| *first);
+        assert_eq!(
+            newest,
+            Some(reset.newest.0),
+            "the newest epoch begins with the newest view start"
+        );
+        after.clone_from(&reset.branches);
+    }
     for entry in &batch.append {
         let epochs = after.epochs().len();
         after.append(entry.position);
@@ -113,6 +149,77 @@ pub(crate) fn branches_after(branches: &BranchTable, batch: &Persist) -> BranchT
         );
     }
     after
+}
+
+/// Which entries are gone, and which lie in the archive.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct Bounds {
+    /// Entries up to this index are gone.
+    pub(crate) compacted: Index,
+    /// Entries up to this index are gone or in the archive.
+    pub(crate) archived: Index,
+}
+
+impl Bounds {
+    /// The bounds once a batch is written, which leaves these branches.
+    ///
+    /// # Panics
+    ///
+    /// Where the batch cuts below what is compacted without a reset, or moves or drops entries that are not there.
+    pub(crate) fn after(self, batch: &Persist, branches: &BranchTable) -> Bounds {
+        let Bounds {
+            mut compacted,
+            mut archived,
+        } = self;
+        if let Some(keep) = batch.truncate {
+            assert!(
+                keep >= compacted || batch.reset.is_some(),
+                "what is compacted is not cut"
+            );
+            archived = archived.min(keep);
+        }
+        if let Some(reset) = &batch.reset {
+            compacted = reset.branches.last_index();
+            archived = compacted;
+        }
+        if let Some(through) = batch.archive {
+            let written = branches.last_index() - batch.append.len() as u64;
+            assert!(
+                through <= written && batch.truncate.is_none() && batch.reset.is_none(),
+                "only what an earlier batch wrote is archived"
+            );
+            archived = archived.max(through);
+        }
+        compacted = compacted.max(batch.compact.unwrap_or(0));
+        archived = archived.max(compacted);
+        assert!(
+            archived <= branches.last_index(),
+            "only entries of the log are moved or dropped"
+        );
+        Bounds {
+            compacted,
+            archived,
+        }
+    }
+
+    /// Whether entries can be read.
+    pub(crate) fn check(
+        self,
+        from: Index,
+        through: Index,
+        branches: &BranchTable,
+    ) -> Result<(), StoreError> {
+        let last = branches.last_index();
+        if from <= self.compacted || through > last {
+            return Err(StoreError::OutOfRange {
+                from,
+                through,
+                first: self.compacted + 1,
+                last,
+            });
+        }
+        Ok(())
+    }
 }
 
 /// The disk failed, or what is on it cannot be trusted. The replica stops.
@@ -152,12 +259,14 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The caller asked for entries that the log does not hold.
-    #[error("entries {from} to {through} were asked for, and the log ends at {last}")]
+    #[error("entries {from} to {through} were asked for, and the log holds {first} to {last}")]
     OutOfRange {
         /// The first entry asked for.
         from: Index,
         /// The last entry asked for.
         through: Index,
+        /// The first entry of the log.
+        first: Index,
         /// The last entry of the log.
         last: Index,
     },

@@ -1,19 +1,27 @@
 //! What is handed to the state machine, and what comes back.
 
+use bytes::Bytes;
+
 use crate::branch::BranchTable;
 use crate::handle::{Committed, ProposeError};
-use crate::state_machine::StateMachine;
-use crate::types::{Entry, Position};
+use crate::state_machine::{InstallError, SnapshotReader, StateMachine};
+use crate::store::Reset;
+use crate::types::{Entry, Index, Position};
 
 use super::proposals::Answer;
+use super::snapshot::{Reading, TransferId};
 
 /// Runs a state machine beside the driver.
 ///
-/// Pieces of work are done in the order that they were handed in, and each is answered by one [`Report`] to
-/// [`Driver::applied`](super::Driver::applied).
+/// Pieces of work are done in the order that they were handed in, and each is answered by one [`Finished`] to
+/// [`Driver::finished`](super::Driver::finished).
 pub trait Applier<R> {
     /// Takes work. Never blocks.
     fn hand(&mut self, work: Work<R>);
+
+    /// Has the next piece of a snapshot read, beside all work, and answered to
+    /// [`Driver::read_snapshot`](super::Driver::read_snapshot). Never blocks.
+    fn read(&mut self, reading: Reading);
 }
 
 /// A piece of work for a state machine.
@@ -28,6 +36,28 @@ pub enum Work<R> {
     },
     /// The log was cut below what the state shows: go back to what this log holds.
     RollBack(BranchTable),
+    /// Make a snapshot of this index or a later one available.
+    Snapshot {
+        /// Whom it is for.
+        transfer: TransferId,
+        /// An older one is of no use.
+        at_least: Index,
+    },
+    /// Take in a snapshot, step by step.
+    Install(Install),
+}
+
+/// A step of taking in a snapshot.
+#[derive(Debug)]
+pub enum Install {
+    /// One begins.
+    Begin(Reset),
+    /// The next piece.
+    Chunk(Bytes),
+    /// It is whole: let it take the place of the state.
+    Finish,
+    /// The log knows of it.
+    Settle,
 }
 
 /// A proposer who waits for one of the entries.
@@ -47,8 +77,58 @@ pub struct Report {
     pub applied: Position,
     /// Its hash there.
     pub state_hash: u128,
+    /// Its last durable checkpoint.
+    pub durable: Position,
     /// Whether the work was to go back.
     pub rolled_back: bool,
+}
+
+impl Report {
+    /// Where a state machine stands.
+    pub fn of<M: StateMachine>(machine: &M) -> Report {
+        Report {
+            applied: machine.applied(),
+            state_hash: machine.state_hash(),
+            durable: machine.durable(),
+            rolled_back: false,
+        }
+    }
+}
+
+/// A piece of work is done.
+pub struct Finished {
+    /// Where the state machine stands.
+    pub report: Report,
+    /// What came of the work.
+    pub outcome: Outcome,
+}
+
+/// What came of a piece of work.
+pub enum Outcome {
+    /// Entries were applied, or the state went back.
+    Applied,
+    /// A snapshot can be read, where there is one.
+    Snapshot {
+        /// Whom it is for.
+        transfer: TransferId,
+        /// Reads it.
+        reader: Option<Box<dyn SnapshotReader>>,
+    },
+    /// A step of taking in a snapshot was done, or the reason why it makes no sense.
+    Installed(InstallStep, Result<(), String>),
+}
+
+/// Which step of taking in a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InstallStep {
+    /// [`Install::Begin`]
+    Begun,
+    /// [`Install::Chunk`], of so many bytes.
+    Taken(u64),
+    /// [`Install::Finish`]
+    Finished,
+    /// [`Install::Settle`]
+    Settled,
 }
 
 /// Does a piece of work and answers those who wait for it.
@@ -59,34 +139,12 @@ pub struct Report {
 pub fn perform<M: StateMachine>(
     machine: &mut M,
     work: Work<M::Response>,
-) -> Result<Report, M::Error> {
+) -> Result<Finished, M::Error> {
     let rolled_back = matches!(work, Work::RollBack(_));
-    match work {
+    let outcome = match work {
         Work::Apply { entries, waiting } => {
-            let mut responses = machine.apply(&entries)?;
-            assert_eq!(
-                responses.len(),
-                entries.len(),
-                "the state machine answers each entry"
-            );
-            let last = entries.last().map(|entry| entry.position);
-            assert_eq!(
-                Some(machine.applied()),
-                last,
-                "the state machine has applied what it was given"
-            );
-            for waiting in waiting {
-                let outcome = match responses[waiting.at].take() {
-                    Some(response) => Ok(Committed {
-                        position: entries[waiting.at].position,
-                        durable_on: waiting.durable_on,
-                        replicas: waiting.replicas,
-                        response,
-                    }),
-                    None => Err(ProposeError::Unknown),
-                };
-                waiting.answer.give(outcome);
-            }
+            apply(machine, &entries, waiting)?;
+            Outcome::Applied
         }
         Work::RollBack(branches) => {
             machine.roll_back(&|position| branches.holds(position))?;
@@ -94,11 +152,84 @@ pub fn perform<M: StateMachine>(
                 branches.holds(machine.applied()),
                 "the state machine went back to what the log holds"
             );
+            Outcome::Applied
         }
-    }
-    Ok(Report {
-        applied: machine.applied(),
-        state_hash: machine.state_hash(),
+        Work::Snapshot { transfer, at_least } => Outcome::Snapshot {
+            transfer,
+            reader: snapshot(machine, at_least)?,
+        },
+        Work::Install(step) => install(machine, step)?,
+    };
+    let report = Report {
         rolled_back,
-    })
+        ..Report::of(machine)
+    };
+    Ok(Finished { report, outcome })
+}
+
+fn apply<M: StateMachine>(
+    machine: &mut M,
+    entries: &[Entry],
+    waiting: Vec<Waiting<M::Response>>,
+) -> Result<(), M::Error> {
+    let mut responses = machine.apply(entries)?;
+    assert_eq!(
+        responses.len(),
+        entries.len(),
+        "the state machine answers each entry"
+    );
+    let last = entries.last().map(|entry| entry.position);
+    assert_eq!(
+        Some(machine.applied()),
+        last,
+        "the state machine has applied what it was given"
+    );
+    for waiting in waiting {
+        let outcome = match responses[waiting.at].take() {
+            Some(response) => Ok(Committed {
+                position: entries[waiting.at].position,
+                durable_on: waiting.durable_on,
+                replicas: waiting.replicas,
+                response,
+            }),
+            None => Err(ProposeError::Unknown),
+        };
+        waiting.answer.give(outcome);
+    }
+    Ok(())
+}
+
+fn snapshot<M: StateMachine>(
+    machine: &mut M,
+    at_least: Index,
+) -> Result<Option<Box<dyn SnapshotReader>>, M::Error> {
+    let durable = machine.durable().index;
+    if (durable < at_least || durable == 0) && machine.applied().index > durable {
+        machine.checkpoint()?;
+    }
+    let reader = machine.snapshot()?;
+    Ok(reader.filter(|reader| reader.position().index >= at_least))
+}
+
+fn install<M: StateMachine>(machine: &mut M, step: Install) -> Result<Outcome, M::Error> {
+    let (step, result) = match step {
+        Install::Begin(reset) => {
+            machine.begin_install(&reset)?;
+            (InstallStep::Begun, Ok(()))
+        }
+        Install::Chunk(bytes) => (
+            InstallStep::Taken(bytes.len() as u64),
+            machine.install_chunk(&bytes),
+        ),
+        Install::Finish => (InstallStep::Finished, machine.finish_install()),
+        Install::Settle => {
+            machine.settle_install()?;
+            (InstallStep::Settled, Ok(()))
+        }
+    };
+    match result {
+        Ok(()) => Ok(Outcome::Installed(step, Ok(()))),
+        Err(InstallError::Unreadable(reason)) => Ok(Outcome::Installed(step, Err(reason))),
+        Err(InstallError::Failed(error)) => Err(error),
+    }
 }

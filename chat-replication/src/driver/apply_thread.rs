@@ -1,4 +1,4 @@
-//! The thread of a state machine.
+//! The threads of a state machine: one that it runs on, and one that reads its snapshots.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::apply::{Applier, Work, perform};
 use super::input::Input;
 use super::running::ReplicaError;
+use super::snapshot::Reading;
 use crate::state_machine::StateMachine;
 use crate::types::ReplicaId;
 
@@ -20,6 +21,8 @@ const IDLE: Duration = Duration::from_millis(50);
 pub(super) struct ApplyThread<R> {
     orders: mpsc::Sender<Order<R>>,
     thread: JoinHandle<Result<(), ReplicaError>>,
+    readings: mpsc::Sender<Reading>,
+    reader: JoinHandle<()>,
 }
 
 enum Order<R> {
@@ -35,6 +38,15 @@ impl<R: Send + 'static> ApplyThread<R> {
         driver: mpsc::Sender<Input<R>>,
     ) -> io::Result<ApplyThread<R>> {
         let (orders, received) = mpsc::channel();
+        let (readings, to_read) = mpsc::channel::<Reading>();
+        let reads = driver.clone();
+        let reader = Builder::new()
+            .name(format!("snapshot-{me}"))
+            .spawn(move || {
+                for reading in to_read {
+                    let _ = reads.send(Input::SnapshotRead(Box::new(reading.perform())));
+                }
+            })?;
         let thread = Builder::new().name(format!("apply-{me}")).spawn(move || {
             let ended = catch_unwind(AssertUnwindSafe(|| run(machine, &received, &driver)))
                 .unwrap_or_else(|panic| Err(ReplicaError::panicked("the state machine", &*panic)));
@@ -43,7 +55,12 @@ impl<R: Send + 'static> ApplyThread<R> {
             }
             ended
         })?;
-        Ok(ApplyThread { orders, thread })
+        Ok(ApplyThread {
+            orders,
+            thread,
+            readings,
+            reader,
+        })
     }
 
     /// Waits until everything handed in is applied and durable.
@@ -54,13 +71,28 @@ impl<R: Send + 'static> ApplyThread<R> {
 
     /// Waits until the thread has ended, which leaves what it did not do yet to the next start.
     pub(super) fn abandon(self) {
-        let ApplyThread { orders, thread } = self;
-        drop(orders);
+        let ApplyThread {
+            orders,
+            thread,
+            readings,
+            reader,
+        } = self;
+        drop((orders, readings));
         let _ = thread.join();
+        let _ = reader.join();
     }
 
     fn join(self) -> Result<(), ReplicaError> {
-        self.thread
+        let ApplyThread {
+            thread,
+            readings,
+            reader,
+            ..
+        } = self;
+        drop(readings);
+        // It holds the state's file open.
+        let _ = reader.join();
+        thread
             .join()
             .unwrap_or_else(|panic| Err(ReplicaError::panicked("the state machine", &*panic)))
     }
@@ -71,6 +103,10 @@ impl<R> Applier<R> for ApplyThread<R> {
         // A thread that ended has said why, and the driver is about to read it.
         let _ = self.orders.send(Order::Work(work));
     }
+
+    fn read(&mut self, reading: Reading) {
+        let _ = self.readings.send(reading);
+    }
 }
 
 fn run<M: StateMachine>(
@@ -79,16 +115,22 @@ fn run<M: StateMachine>(
     driver: &mpsc::Sender<Input<M::Response>>,
 ) -> Result<(), ReplicaError> {
     let failed = |error: M::Error| ReplicaError::StateMachine(Arc::new(error));
+    let mut durable = machine.durable();
     loop {
         match orders.recv_timeout(IDLE) {
             Ok(Order::Work(work)) => {
-                let report = perform(&mut machine, work).map_err(failed)?;
-                let _ = driver.send(Input::Applied(report));
+                let finished = perform(&mut machine, work).map_err(failed)?;
+                durable = finished.report.durable;
+                let _ = driver.send(Input::Finished(Box::new(finished)));
             }
             Ok(Order::Finish) => return machine.checkpoint().map_err(failed),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
         machine.maintain().map_err(failed)?;
+        if machine.durable() != durable {
+            durable = machine.durable();
+            let _ = driver.send(Input::Checkpoint(durable));
+        }
     }
 }

@@ -4,13 +4,14 @@ use std::sync::mpsc;
 
 use bytes::Bytes;
 
-use super::apply::Report;
+use super::apply::Finished;
 use super::orders::{Order, OrderAnswer, ReadAnswer};
 use super::proposals::Answer;
 use super::running::ReplicaError;
+use super::snapshot::Read;
 use crate::message::Message;
 use crate::transport::Inbox;
-use crate::types::ReplicaId;
+use crate::types::{Position, ReplicaId};
 
 /// One thing that happened.
 pub(crate) enum Input<R> {
@@ -35,7 +36,10 @@ pub(crate) enum Input<R> {
         to: ReplicaId,
         message: Bytes,
     },
-    Applied(Report),
+    Finished(Box<Finished>),
+    /// A checkpoint of the state machine has become durable.
+    Checkpoint(Position),
+    SnapshotRead(Box<Read>),
     /// The state machine has failed.
     Failed(ReplicaError),
     /// End, once what waits is answered.

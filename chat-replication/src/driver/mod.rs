@@ -12,13 +12,17 @@ mod orders;
 mod outgoing;
 mod proposals;
 mod running;
+mod snapshot;
 mod tail;
+mod tidy;
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-pub use self::apply::{Applier, Report, Waiting, Work, perform};
+pub use self::apply::{
+    Applier, Finished, Install, InstallStep, Outcome, Report, Waiting, Work, perform,
+};
 pub(crate) use self::clock::{Clock, Due};
 pub(crate) use self::input::Input;
 pub use self::orders::Order;
@@ -28,12 +32,14 @@ pub use self::proposals::Answer;
 use self::proposals::Proposals;
 pub(crate) use self::proposals::Room;
 pub use self::running::{Options, ReplicaError, Running, StartError, start};
+pub use self::snapshot::{Read, Reading, TransferId};
+use self::snapshot::{Servings, Taking};
 use self::tail::Tail;
 use crate::handle::{LeaderHint, OrderError, ProposeError};
 use crate::message::Message;
 use crate::replica::{Note, Outgoing, Ready, Refusal, Replica};
 use crate::status::Status;
-use crate::store::{Persisted, Store, StoreError};
+use crate::store::{Persisted, Reset, Store, StoreError};
 use crate::transport::Transport;
 use crate::types::{Epoch, Index, Member, Payload, Position, ReplicaId};
 
@@ -93,6 +99,28 @@ pub struct Driver<S, T, A, R> {
     /// What the transport was told last.
     peers: Vec<Member>,
     casts: VecDeque<(ReplicaId, Bytes)>,
+    /// Ticks so far, and how many of them are a silence.
+    now: u64,
+    suspect: u64,
+    /// Tells this life's snapshots from those of an earlier one.
+    salt: u64,
+    /// The state machine's last durable checkpoint.
+    durable: Position,
+    /// Entries up to here are gone or in the archive.
+    archived: Index,
+    /// What is to move to the archive.
+    archive_to: Option<Index>,
+    /// A tick has passed since the log was last made shorter.
+    tidy_due: bool,
+    servings: Servings,
+    taking: Option<Taking>,
+    /// Snapshots whose beginning the state machine has before it.
+    begins: usize,
+    /// A snapshot is taking the place of state and log. Until it has, nothing else happens: this replica stands in two
+    /// places.
+    swapping: bool,
+    /// The state machine is to be told once the log is durable.
+    settle_due: bool,
 }
 
 impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
@@ -125,20 +153,47 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
             led: None,
             peers: Vec::new(),
             casts: VecDeque::new(),
+            now: 0,
+            suspect: 0,
+            salt: 0,
+            durable: state.durable,
+            archived: 0,
+            archive_to: None,
+            tidy_due: false,
+            servings: Servings::default(),
+            taking: None,
+            begins: 0,
+            swapping: false,
+            settle_due: false,
         };
+        driver.suspect = driver.replica.settings().suspect;
+        driver.archived = driver.replica.archived();
         if driver.replica.branches().holds(state.applied) {
             driver
                 .replica
                 .applied(state.applied.index, state.state_hash);
         }
-        driver.roll_back_if_cut();
         driver.tell_peers();
         driver
     }
 
     /// One tick of time, with fresh randomness.
     pub fn tick(&mut self, random: u64) {
+        self.now += 1;
+        if self.salt == 0 {
+            self.salt = random;
+        }
+        if self.swapping {
+            return;
+        }
+        self.tidy_due = true;
         self.replica.tick(random);
+        self.tick_servings();
+    }
+
+    /// The state machine shows a snapshot, and the process died before the log knew. To be called before anything else.
+    pub fn complete_install(&mut self, reset: Reset) {
+        self.adopt(reset);
     }
 
     /// Time has passed unseen.
@@ -150,6 +205,12 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
     pub fn receive(&mut self, from: ReplicaId, message: Message) {
         match message {
             Message::Cast(bytes) => self.casts.push_back((from, bytes)),
+            // Messages may be lost.
+            _ if self.swapping => {}
+            Message::SnapshotChunk(chunk) => self.take_chunk(from, *chunk),
+            Message::SnapshotAck { id, received, .. } => {
+                self.snapshot_acknowledged(from, id, received);
+            }
             message => self.replica.receive(from, message),
         }
     }
@@ -161,7 +222,10 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
 
     /// The peer's process is gone.
     pub fn refused(&mut self, peer: ReplicaId) {
-        self.replica.refused(peer);
+        // It is told again with the next attempt.
+        if !self.swapping {
+            self.replica.refused(peer);
+        }
     }
 
     /// Somebody wants a command replicated.
@@ -207,11 +271,19 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
     }
 
     /// The state machine has done a piece of work.
-    pub fn applied(&mut self, report: Report) {
-        self.in_flight -= 1;
-        if report.rolled_back {
-            self.rolling_back = false;
-            self.handed = report.applied;
+    pub fn finished(&mut self, finished: Finished) {
+        let Finished { report, outcome } = finished;
+        self.durable = report.durable;
+        match outcome {
+            Outcome::Applied => {
+                self.in_flight -= 1;
+                if report.rolled_back {
+                    self.rolling_back = false;
+                    self.handed = report.applied;
+                }
+            }
+            Outcome::Snapshot { transfer, reader } => self.opened_snapshot(transfer, reader),
+            Outcome::Installed(step, result) => self.install_step(step, result),
         }
         // What is said of a branch that was left says nothing about the log.
         if self.replica.branches().holds(report.applied) {
@@ -221,11 +293,17 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
         }
     }
 
+    /// A checkpoint of the state machine has become durable.
+    pub fn checkpointed(&mut self, durable: Position) {
+        self.durable = durable;
+    }
+
     /// Does everything that the inputs since the last turn call for, and returns what is worth telling.
     ///
     /// After an error the replica must not be used any more: nobody knows what is on its disk.
     pub fn turn(&mut self) -> Result<Vec<Note>, StoreError> {
         let mut notes = Vec::new();
+        self.compact();
         loop {
             let ready = self.replica.ready();
             if ready.is_empty() {
@@ -233,6 +311,8 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
             }
             self.carry_out(ready, &mut notes)?;
         }
+        self.settle();
+        self.archive()?;
         self.tell_peers();
         self.hand_over()?;
         Ok(notes)
@@ -318,10 +398,15 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
         own: &mut Vec<Message>,
     ) -> Result<(), StoreError> {
         let me = self.replica.identity().replica;
+        if let Outgoing::Snapshot { at_least, .. } = outgoing {
+            self.serve_snapshot(to, at_least);
+            return Ok(());
+        }
         let transport = &mut self.transport;
         outgoing::complete(
             outgoing,
             self.replica.branches(),
+            self.replica.compacted().index,
             &self.tail,
             &self.store,
             self.limits.message_bytes,
@@ -363,7 +448,7 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
 
     /// Where the log was cut below what the state machine was given, it has to go back before it gets anything more.
     fn roll_back_if_cut(&mut self) {
-        if !self.rolling_back && !self.replica.branches().holds(self.handed) {
+        if !self.rolling_back && !self.swapping && !self.replica.branches().holds(self.handed) {
             self.rolling_back = true;
             self.in_flight += 1;
             let branches = self.replica.branches().clone();
@@ -373,9 +458,18 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
 
     /// Hands committed entries to the state machine, as far as it keeps up.
     fn hand_over(&mut self) -> Result<(), StoreError> {
+        if self.swapping {
+            // What is handed now would come behind the snapshot, where it has no place.
+            return Ok(());
+        }
         // The state machine may have gone back to a place that was cut off meanwhile.
         self.roll_back_if_cut();
         let commit = self.replica.commit();
+        if !self.rolling_back && self.handed.index < self.replica.compacted().index {
+            // What would rebuild it is gone from the log.
+            self.replica.state_lost();
+            return Ok(());
+        }
         while !self.rolling_back
             && self.in_flight < self.limits.batches
             && self.handed.index < commit

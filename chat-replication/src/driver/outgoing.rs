@@ -8,13 +8,14 @@ use crate::types::{Entry, Epoch, Index, Position};
 
 use super::tail::Tail;
 
-/// Turns what the replica wants sent into messages of limited size.
+/// Turns what the replica wants sent into messages of limited size. Snapshots go another way.
 ///
 /// A range that the log no longer holds is not sent: the replica cut its log after it had asked, and follows another
-/// leader now.
+/// leader now, or has dropped what somebody asked for.
 pub(super) fn complete(
     outgoing: Outgoing,
     branches: &BranchTable,
+    compacted: Index,
     tail: &Tail,
     store: &impl Store,
     max_bytes: usize,
@@ -25,6 +26,7 @@ pub(super) fn complete(
         previous,
         through,
         branches,
+        compacted,
         tail,
         max_bytes,
     };
@@ -54,6 +56,7 @@ pub(super) fn complete(
                 entries,
             });
         })?,
+        Outgoing::Snapshot { .. } => {}
         Outgoing::Orphans { epoch } => {
             let orphans = store.orphans(None, max_bytes)?;
             if !orphans.is_empty() {
@@ -69,6 +72,7 @@ struct Range<'a> {
     previous: Position,
     through: Index,
     branches: &'a BranchTable,
+    compacted: Index,
     tail: &'a Tail,
     max_bytes: usize,
 }
@@ -81,7 +85,8 @@ impl Range<'_> {
     ) -> Result<(), StoreError> {
         let held = self.branches.holds(self.previous) && self.through <= self.branches.last_index();
         let newest = self.branches.epoch_at(self.through).unwrap_or_default();
-        if !held || newest > self.epoch {
+        let gone = self.previous.index < self.compacted;
+        if !held || gone || newest > self.epoch {
             return Ok(());
         }
         let mut previous = self.previous;

@@ -137,6 +137,14 @@ impl<R> Proposals<R> {
         }
     }
 
+    /// Answers those whose commands a snapshot holds: what came of them is not known here.
+    pub(super) fn skip(&mut self, through: Index) {
+        let later = self.appended.split_off(&(through + 1));
+        for (_, answer) in std::mem::replace(&mut self.appended, later).into_values() {
+            answer.give(Err(ProposeError::Unknown));
+        }
+    }
+
     /// Those who wait for one of these entries, each with its place among them.
     pub(super) fn take(&mut self, entries: &[Entry]) -> Vec<(usize, Answer<R>)> {
         let Some(last) = entries.last() else {

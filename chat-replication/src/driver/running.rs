@@ -141,11 +141,8 @@ where
     let inbox: Arc<dyn Inbox> = Arc::new(DriverInbox(sender.clone()));
     let transport = connect(inbox, me).map_err(|error| StartError::Transport(error.into()))?;
 
-    let state = Report {
-        applied: machine.applied(),
-        state_hash: machine.state_hash(),
-        rolled_back: false,
-    };
+    let state = Report::of(&machine);
+    let unsettled = machine.unsettled();
     let replica = Replica::new(
         durable,
         options.seeds.clone(),
@@ -158,7 +155,10 @@ where
         store,
         writing: Arc::clone(&writing),
     };
-    let driver = Driver::new(replica, store, transport, applier, options.limits, state);
+    let mut driver = Driver::new(replica, store, transport, applier, options.limits, state);
+    if let Some(reset) = unsettled {
+        driver.complete_install(reset);
+    }
 
     let (status, status_changes) = watch::channel(Arc::new(driver.status()));
     let (ended, has_ended) = watch::channel(None);
@@ -370,7 +370,9 @@ where
             Input::Read { answer } => self.driver.read(answer),
             Input::Order { order, answer } => self.driver.order(order, answer),
             Input::Cast { to, message } => self.driver.cast(to, message),
-            Input::Applied(report) => self.driver.applied(report),
+            Input::Finished(finished) => self.driver.finished(*finished),
+            Input::Checkpoint(durable) => self.driver.checkpointed(durable),
+            Input::SnapshotRead(read) => self.driver.read_snapshot(*read),
             Input::Failed(error) => return Err(error),
             Input::Stop => self.stop_at = Some(self.begun.elapsed() + self.options.drain),
             Input::Halt => return Ok(Some(End::AtOnce)),
@@ -426,7 +428,8 @@ fn log(note: &Note) {
         Note::Suspected { .. }
         | Note::LeaderLost { .. }
         | Note::SteppedDown { .. }
-        | Note::Reconciled { .. } => {
+        | Note::Reconciled { .. }
+        | Note::StateLost => {
             warn!("{note}");
         }
         Note::Abandoned { .. } => debug!("{note}"),

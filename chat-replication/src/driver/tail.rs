@@ -33,6 +33,10 @@ impl Tail {
                 self.bytes -= cut.map_or(0, |entry| entry.payload.len());
             }
         }
+        if batch.reset.is_some() {
+            self.entries.clear();
+            self.bytes = 0;
+        }
         for entry in &batch.append {
             let last = self.entries.back().map(|entry| entry.position.index);
             assert!(

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::proto::PeerMessage;
 use crate::branch::BranchTable;
-use crate::message::Message;
+use crate::message::{Message, SnapshotChunk};
 use crate::types::{Entry, Index, Payload, Position};
 
 /// What a peer sent is no message of this version.
@@ -22,6 +22,8 @@ pub(super) enum Malformed {
     BranchTable,
     #[error("its entries do not follow each other")]
     Entries,
+    #[error("its snapshot contradicts itself")]
+    Snapshot,
 }
 
 /// Far beyond any log, so that arithmetic on a peer's indexes cannot overflow.
@@ -82,6 +84,7 @@ fn commands(message: &mut Message) -> Vec<&mut Bytes> {
             .map(|orphan| &mut orphan.command)
             .collect(),
         Message::Cast(bytes) => vec![bytes],
+        Message::SnapshotChunk(chunk) => vec![&mut chunk.bytes],
         Message::PreBallot { .. }
         | Message::PreBallotAnswer { .. }
         | Message::Prepare { .. }
@@ -92,7 +95,8 @@ fn commands(message: &mut Message) -> Vec<&mut Bytes> {
         | Message::Mismatch { .. }
         | Message::Heartbeat { .. }
         | Message::HeartbeatAck { .. }
-        | Message::HandOver { .. } => Vec::new(),
+        | Message::HandOver { .. }
+        | Message::SnapshotAck { .. } => Vec::new(),
     }
 }
 
@@ -112,8 +116,23 @@ fn check(message: &Message) -> Result<(), Malformed> {
         | Message::Fetched {
             previous, entries, ..
         } => check_entries(*previous, entries),
+        Message::SnapshotChunk(chunk) => check_chunk(chunk),
         _ => Ok(()),
     }
+}
+
+fn check_chunk(chunk: &SnapshotChunk) -> Result<(), Malformed> {
+    let whole = chunk.offset < MAX_INDEX && chunk.reset.is_some() == (chunk.offset == 0);
+    if let Some(reset) = &chunk.reset {
+        check_table(&reset.branches)?;
+        let newest = reset.branches.epochs().last();
+        let begins =
+            newest.is_some_and(|(epoch, first)| *first == reset.newest.0 && *epoch <= chunk.epoch);
+        if !begins {
+            return Err(Malformed::Snapshot);
+        }
+    }
+    whole.then_some(()).ok_or(Malformed::Snapshot)
 }
 
 fn check_table(table: &BranchTable) -> Result<(), Malformed> {

@@ -18,6 +18,8 @@ pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("
 pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 /// Epochs by the index of their first entry.
 pub(super) const BRANCHES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("branches");
+/// View starts whose entries are gone, by index; as [`LOG`] has them.
+pub(super) const VIEW_STARTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("view_starts");
 /// Commands by the position that they were first appended at.
 pub(super) const ORPHANS: TableDefinition<'_, &[u8; POSITION], &[u8]> =
     TableDefinition::new("orphans");
@@ -28,6 +30,10 @@ pub(super) const CLUSTER: &str = "cluster";
 pub(super) const REPLICA: &str = "replica";
 pub(super) const STORE: &str = "store";
 pub(super) const PROMISED: &str = "promised";
+/// Entries up to this index are gone.
+pub(super) const COMPACTED: &str = "compacted";
+/// Entries up to this index are gone or in the archive.
+pub(super) const ARCHIVED: &str = "archived";
 
 /// Length of an epoch's bytes.
 pub(super) const EPOCH: usize = 28;

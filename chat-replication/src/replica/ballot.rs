@@ -31,6 +31,7 @@ impl Replica {
             store: self.identity.store,
             promised: self.log.promised,
             branches: self.log.branches.clone(),
+            compacted: self.log.compacted.index,
             newest: self.log.newest().map(|(_, start)| start.clone()),
             in_view: self.in_view,
             leader: self.live_leader(),
@@ -39,12 +40,18 @@ impl Replica {
     }
 
     pub(super) fn on_pre_ballot(&mut self, from: ReplicaId, round: u64) {
-        let standing = self.standing();
+        let standing = Box::new(self.standing());
         self.send_after(from, Message::PreBallotAnswer { round, standing });
     }
 
     /// Asks everybody. A leader does it to change its view, a replica without a leader to become one.
     pub(super) fn begin_ballot(&mut self, ticket: Option<Epoch>, hold: u64) {
+        if self.wants_snapshot.is_some() {
+            // Without a state there is nothing to serve.
+            self.waiting = Some(Waiting::Snapshot);
+            self.next_ballot = self.now + self.settings.ballot;
+            return;
+        }
         let round = self.random.wrapping_add(self.now);
         self.ballot = Some(Ballot {
             round,

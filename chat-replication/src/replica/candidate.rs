@@ -262,7 +262,8 @@ impl Replica {
         }
         // Only what the promise told of: nothing else is part of the decision.
         let target = catching_up.branches.clone();
-        if entries.iter().any(|entry| !target.holds(entry.position)) {
+        if entries.iter().any(|entry| !target.holds(entry.position)) || !self.log.can_take(&entries)
+        {
             return;
         }
         catching_up.ask_again = now + self.settings.ballot * 2;

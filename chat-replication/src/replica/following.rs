@@ -2,7 +2,7 @@
 
 use super::state::{Following, State};
 use super::{Mutation, Note, Outgoing, Replica};
-use crate::message::{Message, Standing};
+use crate::message::Message;
 use crate::types::{Entry, Epoch, Index, Payload, Position, ReplicaId};
 
 impl Replica {
@@ -71,6 +71,7 @@ impl Replica {
             echoed_at: self.now,
             known,
             stalled: 0,
+            compact_to: 0,
             ack_due: false,
         });
     }
@@ -138,7 +139,7 @@ impl Replica {
     }
 
     fn answer_promise(&mut self, to: ReplicaId, epoch: Epoch) {
-        let standing: Standing = self.standing();
+        let standing = Box::new(self.standing());
         let promise = Message::Promise { epoch, standing };
         if self.is_broken(Mutation::PromiseBeforeSync) {
             self.send(to, Outgoing::Message(promise));
@@ -191,10 +192,16 @@ impl Replica {
             }
             self.follow(from, epoch, Vec::new(), false);
         }
-        if !self.log.branches.holds(previous) {
+        if !self.log.branches.holds(previous) || !self.log.can_take(&entries) {
             let branches = self.log.branches.clone();
+            let compacted = self.log.compacted.index;
             self.heard_leader();
-            return self.send_after(from, Message::Mismatch { epoch, branches });
+            let mismatch = Message::Mismatch {
+                epoch,
+                branches,
+                compacted,
+            };
+            return self.send_after(from, mismatch);
         }
         let verified = entries
             .last()
@@ -321,6 +328,7 @@ impl Replica {
             echo,
             stalled,
             round,
+            compact_to,
         } = message
         else {
             return;
@@ -344,6 +352,7 @@ impl Replica {
         };
         following.heard_at = now;
         following.stalled = stalled;
+        following.compact_to = compact_to;
         following.members = members;
         if let Some(life) = life
             && (life..=life + now).contains(&echo)
@@ -382,6 +391,8 @@ impl Replica {
             round,
             verified,
             branches: verified.is_none().then(|| self.log.branches.clone()),
+            compacted: self.log.compacted.index,
+            wants_snapshot: self.wants_snapshot,
             progress: self.applied_report(),
         };
         self.send_after(to, ack);

@@ -76,6 +76,8 @@ pub enum Waiting {
     NoVote,
     /// This replica misses too much to be a member.
     Behind,
+    /// This replica has lost its state, and the beginning of its log is gone.
+    Snapshot,
     /// Somebody else leads or is about to.
     Leader(Epoch),
 }
@@ -115,6 +117,10 @@ impl fmt::Display for Waiting {
                 f,
                 "this data folder is not the one that the cluster knows this replica by; waiting for the leader to \
                  take it in"
+            ),
+            Waiting::Snapshot => write!(
+                f,
+                "the state is lost and the log does not hold all of it; waiting for a snapshot from a replica that leads"
             ),
             Waiting::Behind => write!(f, "waiting for a replica with newer messages to lead"),
             Waiting::Leader(epoch) => write!(f, "waiting to hear from the leader of {epoch}"),
@@ -195,9 +201,12 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
         .map(|(id, standing)| (*id, &standing.branches))
         .expect("the asker has a vote");
     let in_view = |standing: &Standing| standing.in_view == Some(view);
+    let gone = case.standings[&donor].compacted;
+    let common = |standing: &Standing| newest_log.common_ancestor(&standing.branches).index;
+    // Whoever lacks entries that are gone, or would have to cut below what is gone, needs a snapshot.
+    let by_log = |standing: &Standing| common(standing) >= gone.max(standing.compacted);
     let near = |standing: &Standing| {
-        let common = newest_log.common_ancestor(&standing.branches).index;
-        newest_log.last_index() - common <= case.catch_up_limit
+        newest_log.last_index() - common(standing) <= case.catch_up_limit && by_log(standing)
     };
     // With the one that is about to join, without the one that is about to leave.
     let candidates: BTreeMap<ReplicaId, &Standing> = case
@@ -220,7 +229,7 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
         // Slow ones are better than no majority.
         members = candidates.keys().copied().collect();
     }
-    if !members.contains(&case.me) {
+    if !members.contains(&case.me) || !by_log(&case.standings[&case.me]) {
         return Verdict::Wait(Waiting::Behind);
     }
     let unpromised: Vec<ReplicaId> = members

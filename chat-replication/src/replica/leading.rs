@@ -67,6 +67,7 @@ impl Replica {
             State::Seeking | State::Following(_) => return,
         };
         let (commit, last) = (self.commit, self.log.last().index);
+        let compact_to = self.compaction_limit();
         for id in self.audience() {
             let echo = self.peers.get(&id).map_or(0, |peer| peer.sent);
             let members = members.clone();
@@ -79,6 +80,7 @@ impl Replica {
                 echo,
                 stalled,
                 round,
+                compact_to,
             };
             self.send(id, Outgoing::Message(heartbeat));
         }
@@ -233,7 +235,11 @@ impl Replica {
         };
         let epoch = leading.epoch;
         let verified = |id: ReplicaId| leading.progress.get(&id).and_then(|known| known.verified);
-        let well = |id: ReplicaId| !self.suspects(id) && self.ballot.is_none();
+        let stateless = |id: ReplicaId| {
+            let progress = leading.progress.get(&id);
+            progress.is_some_and(|progress| progress.wants_snapshot.is_some())
+        };
+        let well = |id: ReplicaId| !self.suspects(id) && self.ballot.is_none() && !stateless(id);
         let near =
             |id: ReplicaId| verified(id).is_some_and(|verified| verified + CAUGHT_UP >= last);
         match &leading.handing_over {

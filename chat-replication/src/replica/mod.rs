@@ -14,10 +14,12 @@
 //! | `reads` | what makes a read linearizable |
 //! | `progress` | appends and the commit index |
 //! | `following` | promises given, entries taken, leaders gained and lost |
+//! | `compaction` | which entries are dropped, and the snapshots that take their place |
 //! | `outline` | what is kept in memory of the log |
 
 mod ballot;
 mod candidate;
+mod compaction;
 mod following;
 mod judge;
 mod leading;
@@ -101,6 +103,8 @@ pub struct Replica {
     /// When to offer orphans next.
     next_orphans: u64,
     applied: (Index, u128),
+    /// The state is lost and the log does not go back to the beginning: a snapshot of this index or a later one is needed.
+    wants_snapshot: Option<Index>,
     ready: Ready,
     broken: Option<Mutation>,
 }
@@ -140,6 +144,7 @@ impl Replica {
             orphans,
             next_orphans: 0,
             applied: (0, 0),
+            wants_snapshot: None,
             ready: Ready::default(),
             broken: None,
         };
@@ -188,7 +193,7 @@ impl Replica {
         match message {
             // Somebody looks for a leader.
             Message::PreBallot { round } => self.on_pre_ballot(from, round),
-            Message::PreBallotAnswer { round, standing } => self.on_answer(from, round, standing),
+            Message::PreBallotAnswer { round, standing } => self.on_answer(from, round, *standing),
 
             // Somebody starts a view.
             Message::Prepare {
@@ -199,7 +204,7 @@ impl Replica {
             } => {
                 self.on_prepare(from, epoch, members, ticket, seen);
             }
-            Message::Promise { epoch, standing } => self.on_promise(from, epoch, standing),
+            Message::Promise { epoch, standing } => self.on_promise(from, epoch, *standing),
             Message::Fetch { epoch, after } => self.on_fetch(from, epoch, after),
             Message::Fetched {
                 epoch,
@@ -235,14 +240,18 @@ impl Replica {
                     self.on_append_ack(from, epoch, verified);
                 }
             }
-            Message::Mismatch { epoch, branches } => self.on_mismatch(from, epoch, &branches),
+            Message::Mismatch {
+                epoch,
+                branches,
+                compacted,
+            } => self.on_mismatch(from, epoch, &branches, compacted),
             Message::Heartbeat { .. } => self.on_heartbeat(from, message),
             Message::HeartbeatAck { .. } => self.on_heartbeat_ack(from, message),
             Message::HandOver { epoch, hold } => self.on_hand_over(from, epoch, hold),
             Message::Orphans { epoch, orphans } => self.on_orphans(from, epoch, orphans),
 
-            // The driver hands these to the application.
-            Message::Cast(_) => {}
+            // The driver hands these to the application, or does them itself.
+            Message::Cast(_) | Message::SnapshotChunk(_) | Message::SnapshotAck { .. } => {}
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::branch::BranchTable;
-use crate::store::{Durable, Persist};
+use crate::store::{Durable, Persist, Reset};
 use crate::types::{Configuration, Entry, Epoch, Index, Mode, Payload, Position, ViewStart};
 
 /// The log in outline, and the writes that the next transaction takes to disk.
@@ -14,6 +14,10 @@ pub(super) struct Outline {
     pub(super) promised: Epoch,
     /// The last index that is on disk.
     pub(super) durable: Index,
+    /// The last position whose entry is gone.
+    pub(super) compacted: Position,
+    /// At the start: entries up to here are gone or in the archive.
+    pub(super) archived: Index,
     pub(super) pending: Persist,
 }
 
@@ -29,6 +33,8 @@ impl Outline {
     pub(super) fn new(durable: Durable) -> Outline {
         Outline {
             durable: durable.branches.last_index(),
+            compacted: durable.compacted,
+            archived: durable.archived,
             branches: durable.branches,
             view_starts: durable.view_starts.into_iter().collect(),
             promised: durable.promised,
@@ -80,6 +86,7 @@ impl Outline {
     /// Cuts the log behind an index. What is on disk behind it becomes orphans in the same transaction; what is not on
     /// disk yet was never acknowledged by this replica, nor sent, and is just dropped.
     pub(super) fn cut(&mut self, last: Index) {
+        assert!(last >= self.compacted.index, "what is compacted is not cut");
         self.branches.truncate(last);
         self.view_starts.split_off(&(last + 1));
         while self
@@ -98,6 +105,39 @@ impl Outline {
         }
     }
 
+    /// Whether entries can be taken: where they differ from this log's own, its own are still there to be cut.
+    pub(super) fn can_take(&self, entries: &[Entry]) -> bool {
+        let compacted = self.compacted.index;
+        let mut among_the_gone = entries
+            .iter()
+            .take_while(|entry| entry.position.index <= compacted);
+        among_the_gone.all(|entry| self.branches.holds(entry.position))
+    }
+
+    /// Drops entries that every other has, or has no need of.
+    pub(super) fn compact(&mut self, through: Index) {
+        let position = self.branches.position_at(through);
+        self.compacted = position.expect("only entries of the log are dropped");
+        self.pending.compact = Some(through);
+    }
+
+    /// A snapshot takes the place of the log, that is cut behind `ancestor` first.
+    pub(super) fn reset(&mut self, ancestor: Index, reset: Reset) {
+        // What is not on disk yet was never acknowledged by this replica.
+        self.pending.append.clear();
+        self.pending.compact = None;
+        if self.durable > ancestor {
+            let before = self.pending.truncate.unwrap_or(Index::MAX);
+            self.pending.truncate = Some(ancestor.min(before));
+            self.pending.forget.clear();
+        }
+        self.branches.clone_from(&reset.branches);
+        self.view_starts = BTreeMap::from([reset.newest.clone()]);
+        self.compacted = self.branches.last();
+        self.durable = self.compacted.index;
+        self.pending.reset = Some(reset);
+    }
+
     /// Takes an entry of somebody else's log, that stands right behind `previous`, which this log holds. Returns what was
     /// cut, if it held another entry there.
     pub(super) fn take(&mut self, entry: Entry) -> Option<Cut> {
@@ -107,10 +147,7 @@ impl Outline {
         }
         let mut cut = None;
         if index <= self.branches.last_index() {
-            let positions = (index..=self.branches.last_index())
-                .filter_map(|index| self.branches.position_at(index))
-                .map(|position| (position, self.may_be_acknowledged(position)))
-                .collect();
+            let positions = self.behind(index - 1);
             self.cut(index - 1);
             let ancestor = self.branches.last();
             cut = Some(Cut {
@@ -120,6 +157,14 @@ impl Outline {
         }
         self.append(entry);
         cut
+    }
+
+    /// What stands behind an index, each with whether its command is to be kept if it is cut.
+    pub(super) fn behind(&self, index: Index) -> Vec<(Position, bool)> {
+        (index.max(self.compacted.index) + 1..=self.branches.last_index())
+            .filter_map(|index| self.branches.position_at(index))
+            .map(|position| (position, self.may_be_acknowledged(position)))
+            .collect()
     }
 
     /// Whether somebody may have been told that the command there is safe, though another branch has won. Not in a view

@@ -30,6 +30,12 @@ pub(super) struct Progress {
     poke: bool,
     /// The newest round that it has confirmed.
     pub(super) round: u64,
+    /// Its log parts from the leader's below what it still holds: it cannot be cut there.
+    stuck: bool,
+    /// Its state is lost: it needs a snapshot, of this index or a later one.
+    pub(super) wants_snapshot: Option<Index>,
+    /// When a snapshot for it was asked for, or got on, last.
+    pub(super) snapshot_at: Option<u64>,
 }
 
 impl Progress {
@@ -47,7 +53,30 @@ impl Progress {
             caught_up_since: None,
             poke: true,
             round: 0,
+            stuck: false,
+            wants_snapshot: None,
+            snapshot_at: None,
         }
+    }
+
+    /// Whether the entries that it needs next are gone, or are of no use to it.
+    pub(super) fn is_beyond(&self, compacted: Index) -> bool {
+        self.stuck || self.next - 1 < compacted
+    }
+
+    /// What it holds for certain.
+    pub(super) fn holds(&self) -> Index {
+        self.verified.unwrap_or(self.floor)
+    }
+
+    /// A snapshot for it makes its way, as far as that is known.
+    fn takes_snapshot(&self, now: u64, suspect: u64) -> bool {
+        self.snapshot_at.is_some_and(|at| now - at <= suspect)
+    }
+
+    /// Where its log and the leader's part, and what is gone from its own.
+    fn learn_outline(&mut self, ancestor: Index, its_compacted: Index) {
+        self.stuck = ancestor < its_compacted;
     }
 
     pub(super) fn has_caught_up(&self) -> bool {
@@ -79,6 +108,7 @@ impl Replica {
             return;
         }
         let (now, commit, last) = (self.now, self.commit, self.log.last().index);
+        let compacted = self.log.compacted.index;
         for (id, progress) in &mut leading.progress {
             let member = leading.members.contains(id);
             let gone = self
@@ -86,6 +116,20 @@ impl Replica {
                 .get(id)
                 .is_none_or(|peer| peer.refused || now - peer.heard_at > self.settings.suspect);
             if gone || !(member || leading.established_at.is_some()) {
+                continue;
+            }
+            let beyond = progress.is_beyond(compacted);
+            if (beyond || progress.wants_snapshot.is_some())
+                && !progress.takes_snapshot(now, self.settings.suspect)
+            {
+                progress.snapshot_at = Some(now);
+                let snapshot = Outgoing::Snapshot {
+                    epoch: leading.epoch,
+                    at_least: progress.floor.max(progress.wants_snapshot.unwrap_or(0)),
+                };
+                self.ready.messages.push((*id, snapshot));
+            }
+            if beyond {
                 continue;
             }
             let through = last.min(progress.floor + self.settings.window);
@@ -164,7 +208,13 @@ impl Replica {
         }
     }
 
-    pub(super) fn on_mismatch(&mut self, from: ReplicaId, epoch: Epoch, branches: &BranchTable) {
+    pub(super) fn on_mismatch(
+        &mut self,
+        from: ReplicaId,
+        epoch: Epoch,
+        branches: &BranchTable,
+        its_compacted: Index,
+    ) {
         let now = self.now;
         let ancestor = self.log.branches.common_ancestor(branches).index;
         let State::Leading(leading) = &mut self.state else {
@@ -173,10 +223,11 @@ impl Replica {
         if leading.epoch != epoch {
             return;
         }
-        if let Some(progress) = leading.progress.get_mut(&from)
-            && ancestor + 1 < progress.next
-        {
-            progress.rewind(ancestor, now);
+        if let Some(progress) = leading.progress.get_mut(&from) {
+            progress.learn_outline(ancestor, its_compacted);
+            if ancestor + 1 < progress.next {
+                progress.rewind(ancestor, now);
+            }
         }
     }
 
@@ -188,6 +239,8 @@ impl Replica {
             round,
             verified,
             branches,
+            compacted,
+            wants_snapshot,
             progress,
         } = message
         else {
@@ -223,14 +276,15 @@ impl Replica {
             // It has nothing verified in this epoch: it is new, or was restarted.
             (None, Some(branches)) => {
                 let ancestor = self.log.branches.common_ancestor(&branches).index;
-                match leading.progress.get_mut(&from) {
-                    None => {
-                        leading.progress.insert(from, Progress::from(ancestor, now));
-                    }
-                    Some(progress) if progress.verified.is_some() => {
-                        progress.rewind(ancestor, now);
-                    }
-                    Some(_) => {}
+                let gone = self.log.compacted.index;
+                let new = || Progress::from(ancestor, now);
+                let known = leading.progress.contains_key(&from);
+                let progress = leading.progress.entry(from).or_insert_with(new);
+                // One that has taken a snapshot meanwhile can be sent entries again.
+                let beyond = progress.is_beyond(gone);
+                progress.learn_outline(ancestor, compacted);
+                if known && (progress.verified.is_some() || (beyond && progress.floor < ancestor)) {
+                    progress.rewind(ancestor, now);
                 }
             }
             (None, None) => {}
@@ -240,6 +294,7 @@ impl Replica {
         };
         if let Some(progress) = leading.progress.get_mut(&from) {
             progress.round = progress.round.max(round);
+            progress.wants_snapshot = wants_snapshot;
         }
         self.retire(from, store);
     }

@@ -87,6 +87,13 @@ pub enum Outgoing {
         /// The last entry to send.
         through: Index,
     },
+    /// A snapshot of the state, unless one is on its way already.
+    Snapshot {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// An older one than of this index is of no use.
+        at_least: Index,
+    },
     /// [`Message::Orphans`] with the first orphans of the store. To oneself: as if they had arrived.
     Orphans {
         /// The leader's epoch.
@@ -151,6 +158,15 @@ pub enum Note {
         /// How many entries were cut.
         cut: u64,
     },
+    /// The state is lost, and the log does not go back to the beginning: it takes a snapshot.
+    StateLost,
+    /// A snapshot of the leader's state has taken the place of this replica's.
+    Installed {
+        /// What it shows.
+        position: Position,
+        /// How many entries of a losing branch were cut.
+        cut: u64,
+    },
     /// A configured replica came back with another disk.
     NewDisk {
         /// The replica.
@@ -200,6 +216,17 @@ impl fmt::Display for Note {
             Note::Reconciled { ancestor, cut } => {
                 write!(f, "cut {cut} entries of a losing branch behind {ancestor}")
             }
+            Note::StateLost => write!(
+                f,
+                "the state is lost and the log does not hold all of it; waiting for a snapshot from another replica"
+            ),
+            Note::Installed { position, cut: 0 } => {
+                write!(f, "took a snapshot of the leader's state at {position}")
+            }
+            Note::Installed { position, cut } => write!(
+                f,
+                "took a snapshot of the leader's state at {position}, and cut {cut} entries of a losing branch"
+            ),
             Note::NewDisk { replica } => {
                 write!(
                     f,

@@ -33,6 +33,11 @@ pub struct Settings {
     pub window: u64,
     /// Entries appended by a leader and not committed yet; beyond it proposals are refused.
     pub max_uncommitted: u64,
+    /// Entries at the end of the log that are kept although every other has them, for those who are away for a moment.
+    pub log_keep: u64,
+    /// Entries beyond which what a replica that is away still needs is moved to the archive. Where a view needs a
+    /// majority they are dropped instead, and that replica takes a snapshot.
+    pub log_cap: u64,
     /// What views of a new cluster need. A cluster that has begun keeps its own.
     pub mode: Mode,
 }
@@ -55,6 +60,8 @@ impl Default for Settings {
             catch_up_limit: 4096,
             window: 1024,
             max_uncommitted: 65_536,
+            log_keep: 10_000,
+            log_cap: 200_000,
             mode: Mode::Available,
         }
     }

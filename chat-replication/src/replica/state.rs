@@ -90,6 +90,8 @@ pub(super) struct Following {
     pub(super) known: bool,
     /// For how long the leader has been waiting, as it says.
     pub(super) stalled: u64,
+    /// Every configured replica has the entries up to here, as the leader says.
+    pub(super) compact_to: Index,
     /// Something was verified, or asked for again, since the last acknowledgement.
     pub(super) ack_due: bool,
 }

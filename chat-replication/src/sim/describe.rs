@@ -100,7 +100,9 @@ impl fmt::Display for Brief<'_> {
                 )
             }
             Message::AppendAck { epoch, verified, .. } => write!(f, "AppendAck {epoch} {verified}"),
-            Message::Mismatch { epoch, branches } => {
+            Message::Mismatch {
+                epoch, branches, ..
+            } => {
                 write!(f, "Mismatch {epoch}, last {}", branches.last())
             }
             Message::Heartbeat {
@@ -112,6 +114,7 @@ impl fmt::Display for Brief<'_> {
                 echo,
                 stalled,
                 round: _,
+                compact_to: _,
             } => {
                 let started = if *started { "" } else { " not started" };
                 write!(
@@ -134,6 +137,16 @@ impl fmt::Display for Brief<'_> {
             Message::HandOver { epoch, .. } => write!(f, "HandOver {epoch}"),
             Message::Orphans { epoch, orphans } => write!(f, "Orphans {epoch} ({})", orphans.len()),
             Message::Cast(bytes) => write!(f, "Cast ({} bytes)", bytes.len()),
+            Message::SnapshotChunk(chunk) => {
+                write!(f, "SnapshotChunk {} from {}", chunk.epoch, chunk.offset)?;
+                match &chunk.reset {
+                    Some(reset) => write!(f, " at {}", reset.branches.last()),
+                    None => Ok(()),
+                }
+            }
+            Message::SnapshotAck { epoch, received, .. } => {
+                write!(f, "SnapshotAck {epoch} {received}")
+            }
         }
     }
 }

@@ -23,7 +23,8 @@ struct Content {
     known: MemoryStore,
     /// What a crash left undecided: redb has it wholly or not at all.
     undecided: Option<Persist>,
-    redb: Option<CrashDisk>,
+    /// Those of the log and of its archive.
+    redb: Option<[CrashDisk; 2]>,
     random: ChaCha8Rng,
 }
 
@@ -42,7 +43,7 @@ impl Disk {
             store: StoreUuid(uuid::Uuid::from_u128(random.random())),
         };
         let redb = (kind == options::Disk::Redb).then(|| {
-            let disk = CrashDisk::new();
+            let disk = [CrashDisk::new(), CrashDisk::new()];
             let store = open(&disk, identity).expect("an empty disk can be used");
             identity = store.identity();
             disk
@@ -100,7 +101,7 @@ impl Disk {
     /// The process that had the disk open dies.
     pub(super) fn crash(&self) {
         let content = &mut *self.content();
-        if let Some(disk) = &content.redb {
+        for disk in content.redb.iter().flatten() {
             let random = &mut content.random;
             let lost: f64 = random.random_range(0.0..1.2);
             disk.crash(|bytes| match random.random_range(0.0..1.0) {
@@ -112,9 +113,11 @@ impl Disk {
     }
 }
 
-fn open(disk: &CrashDisk, identity: Identity) -> Result<RedbStore, StoreError> {
-    RedbStore::open_with_backend(
-        disk.backend(),
+fn open(disks: &[CrashDisk; 2], identity: Identity) -> Result<RedbStore, StoreError> {
+    let [log, archive] = disks;
+    RedbStore::open_with_backends(
+        log.backend(),
+        archive.backend(),
         "simulated disk",
         identity.cluster,
         identity.replica,
@@ -124,12 +127,9 @@ fn open(disk: &CrashDisk, identity: Identity) -> Result<RedbStore, StoreError> {
 fn everything(store: &mut dyn Store) -> (Durable, Vec<Entry>, Vec<Orphan>) {
     let durable = store.load().expect("the log can be loaded");
     let last = durable.branches.last_index();
-    let entries = match last {
-        0 => Vec::new(),
-        last => store
-            .entries(1, last, usize::MAX)
-            .expect("the entries can be read"),
-    };
+    let entries = store
+        .entries(durable.compacted.index + 1, last, usize::MAX)
+        .expect("the entries can be read");
     let orphans = store
         .orphans(None, usize::MAX)
         .expect("the orphans can be read");
@@ -156,7 +156,8 @@ impl SimStore {
     fn fail_amid(&mut self, batch: &Persist) {
         let content = &mut *self.disk.content();
         match (&mut self.redb, &content.redb) {
-            (Some(store), Some(disk)) => {
+            (Some(store), Some(disks)) => {
+                let disk = &disks[content.random.random_range(0..8usize) / 7];
                 disk.fail_after(content.random.random_range(0..12));
                 // Even one that returned in time is undecided to the dead process.
                 let _ = store.persist(batch);

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::error::Error;
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::state_machine::StateMachine;
+use crate::state_machine::{InstallError, SnapshotReader, StateMachine};
+use crate::store::Reset;
 use crate::types::{Entry, Payload, Position};
 
 /// Names a command, however often it is proposed.
@@ -50,6 +52,51 @@ pub(super) struct Effects {
 pub(super) struct Ledger {
     now: Effects,
     checkpoint: Effects,
+    /// A snapshot that is coming in.
+    installing: Option<(Reset, Vec<u8>)>,
+    /// One that is here, and the log may not know.
+    unsettled: Option<Reset>,
+}
+
+/// The effects of one checkpoint, told in pieces: the commands in order.
+struct Telling {
+    position: Position,
+    order: std::vec::IntoIter<CommandId>,
+    begun: bool,
+}
+
+impl SnapshotReader for Telling {
+    fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Pieces are small, so that there are many.
+    fn next_chunk(&mut self, _: usize) -> Result<Option<Bytes>, Box<dyn Error + Send + Sync>> {
+        if !std::mem::replace(&mut self.begun, true) {
+            return Ok(Some(Bytes::from_static(b"commands")));
+        }
+        let piece: Vec<u8> = self
+            .order
+            .by_ref()
+            .take(16)
+            .flat_map(CommandId::to_be_bytes)
+            .collect();
+        Ok((!piece.is_empty()).then(|| Bytes::from(piece)))
+    }
+}
+
+impl Effects {
+    fn take(&mut self, id: CommandId) -> u64 {
+        let place = self.order.len() as u64;
+        *self.place.entry(id).or_insert_with(|| {
+            self.order.push(id);
+            let mut chained = [0; 24];
+            chained[..16].copy_from_slice(&self.hash.to_be_bytes());
+            chained[16..].copy_from_slice(&id.to_be_bytes());
+            self.hash = xxh3_128(&chained);
+            place
+        })
+    }
 }
 
 impl Ledger {
@@ -58,6 +105,8 @@ impl Ledger {
         Ledger {
             now: self.checkpoint.clone(),
             checkpoint: self.checkpoint,
+            installing: None,
+            unsettled: self.unsettled,
         }
     }
 
@@ -98,15 +147,7 @@ impl StateMachine for Ledger {
                 return None;
             }
             let id = payload_id(&entry.payload).expect("only what clients sent is applied");
-            let place = now.order.len() as u64;
-            Some(*now.place.entry(id).or_insert_with(|| {
-                now.order.push(id);
-                let mut chained = [0; 24];
-                chained[..16].copy_from_slice(&now.hash.to_be_bytes());
-                chained[16..].copy_from_slice(&id.to_be_bytes());
-                now.hash = xxh3_128(&chained);
-                place
-            }))
+            Some(now.take(id))
         };
         Ok(entries.iter().map(apply).collect())
     }
@@ -129,6 +170,63 @@ impl StateMachine for Ledger {
 
     fn checkpoint(&mut self) -> Result<(), Infallible> {
         self.checkpoint = self.now.clone();
+        Ok(())
+    }
+
+    fn durable(&self) -> Position {
+        self.checkpoint.applied
+    }
+
+    fn snapshot(&self) -> Result<Option<Box<dyn SnapshotReader>>, Infallible> {
+        let Effects { applied, order, .. } = self.checkpoint.clone();
+        Ok((applied.index > 0).then(|| -> Box<dyn SnapshotReader> {
+            Box::new(Telling {
+                position: applied,
+                order: order.into_iter(),
+                begun: false,
+            })
+        }))
+    }
+
+    fn begin_install(&mut self, reset: &Reset) -> Result<(), Infallible> {
+        self.installing = Some((reset.clone(), Vec::new()));
+        Ok(())
+    }
+
+    fn install_chunk(&mut self, chunk: &[u8]) -> Result<(), InstallError<Infallible>> {
+        if let Some((_, bytes)) = &mut self.installing {
+            bytes.extend_from_slice(chunk);
+        }
+        Ok(())
+    }
+
+    fn finish_install(&mut self) -> Result<(), InstallError<Infallible>> {
+        let unreadable = || InstallError::Unreadable("it is not whole".to_owned());
+        let (reset, bytes) = self.installing.take().ok_or_else(unreadable)?;
+        let ids = bytes.strip_prefix(b"commands").ok_or_else(unreadable)?;
+        let (ids, rest) = ids.as_chunks::<8>();
+        if !rest.is_empty() {
+            return Err(unreadable());
+        }
+        let mut effects = Effects {
+            applied: reset.branches.last(),
+            ..Effects::default()
+        };
+        for id in ids {
+            effects.take(CommandId::from_be_bytes(*id));
+        }
+        self.now = effects.clone();
+        self.checkpoint = effects;
+        self.unsettled = Some(reset);
+        Ok(())
+    }
+
+    fn unsettled(&self) -> Option<Reset> {
+        self.unsettled.clone()
+    }
+
+    fn settle_install(&mut self) -> Result<(), Infallible> {
+        self.unsettled = None;
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use super::board::{Board, SimTransport, Turned};
 use super::disk::{Disk, SimStore};
 use super::ledger::Ledger;
-use crate::driver::{Applier, Driver, Limits, Report, Work, perform};
+use crate::driver::{Applier, Driver, Limits, Reading, Report, Work, perform};
 use crate::replica::{Mutation, Note, Replica, Seed, Settings};
 use crate::state_machine::StateMachine;
 use crate::store::{Store, StoreError};
@@ -21,14 +21,19 @@ pub(super) struct Setup {
 }
 
 /// Keeps work until the schedule lets the state machine do it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct SimApplier {
     queue: VecDeque<Work<u64>>,
+    readings: VecDeque<Reading>,
 }
 
 impl Applier<u64> for SimApplier {
     fn hand(&mut self, work: Work<u64>) {
         self.queue.push_back(work);
+    }
+
+    fn read(&mut self, reading: Reading) {
+        self.readings.push_back(reading);
     }
 }
 
@@ -54,15 +59,16 @@ impl Process {
         if let Some(mutation) = setup.mutation {
             replica.break_rule(mutation);
         }
-        let state = Report {
-            applied: ledger.applied(),
-            state_hash: ledger.state_hash(),
-            rolled_back: false,
-        };
+        let state = Report::of(&ledger);
+        let unsettled = ledger.unsettled();
         let transport = SimTransport(board.clone());
         let applier = SimApplier::default();
+        let mut driver = Driver::new(replica, store, transport, applier, setup.limits, state);
+        if let Some(reset) = unsettled {
+            driver.complete_install(reset);
+        }
         Process {
-            driver: Driver::new(replica, store, transport, applier, setup.limits, state),
+            driver,
             board,
             ledger,
         }
@@ -80,15 +86,21 @@ impl Process {
 
     /// Whether the state machine has something to do.
     pub(super) fn has_work(&mut self) -> bool {
-        !self.driver.applier_mut().queue.is_empty()
+        let applier = self.driver.applier_mut();
+        !applier.queue.is_empty() || !applier.readings.is_empty()
     }
 
     /// Lets the state machine do one piece of work. The driver knows, but has not turned yet.
     pub(super) fn apply(&mut self) -> Option<Report> {
+        if let Some(reading) = self.driver.applier_mut().readings.pop_front() {
+            self.driver.read_snapshot(reading.perform());
+            return None;
+        }
         let work = self.driver.applier_mut().queue.pop_front()?;
-        let report =
+        let finished =
             perform(&mut self.ledger, work).unwrap_or_else(|error: Infallible| match error {});
-        self.driver.applied(report);
+        let report = finished.report;
+        self.driver.finished(finished);
         Some(report)
     }
 }

@@ -1,6 +1,6 @@
 //! What every store does, case by case.
 
-use chat_replication::redb_store::{CrashDisk, RedbStore};
+use chat_replication::redb_store::RedbStore;
 use chat_replication::store::{Persist, Store, StoreError};
 use chat_replication::types::{Epoch, Orphan};
 
@@ -9,11 +9,7 @@ use crate::support::*;
 /// Runs a case over each store.
 fn with_each(case: impl Fn(&mut dyn Store)) {
     case(&mut memory_store());
-    let disk = CrashDisk::new();
-    case(
-        &mut RedbStore::open_with_backend(disk.backend(), "simulated disk", CLUSTER, REPLICA)
-            .unwrap(),
-    );
+    case(&mut Disks::default().open().unwrap());
     let folder = tempfile::tempdir().unwrap();
     case(&mut RedbStore::open(&folder.path().join("data"), CLUSTER, REPLICA).unwrap());
 }
@@ -121,7 +117,7 @@ fn what_is_cut_becomes_orphans_but_for_view_starts() {
             promised: Some(c),
             truncate: Some(2),
             append: vec![view_start(3, c), command(4, c, "new")],
-            forget: Vec::new(),
+            ..Persist::default()
         };
         assert_eq!(store.persist(&fork).unwrap().orphans, 2);
 
@@ -202,5 +198,164 @@ fn a_gap_is_a_broken_invariant() {
             assert!(outcome.is_err());
         }
         assert_eq!(store.load().unwrap().branches.last_index(), 0);
+    });
+}
+
+fn log_of_two_epochs() -> Vec<chat_replication::types::Entry> {
+    let (a, b) = (epoch(1, 0), epoch(2, 1));
+    vec![
+        view_start(1, a),
+        command(2, a, "two"),
+        view_start(3, b),
+        command(4, b, "four"),
+        command(5, b, "five"),
+        command(6, b, "six"),
+    ]
+}
+
+#[test]
+fn what_is_compacted_is_gone_but_for_the_outline() {
+    with_each(|store| {
+        let entries = log_of_two_epochs();
+        store.persist(&append(entries.clone())).unwrap();
+        let before = store.load().unwrap();
+        for through in [1, 4, 2] {
+            store
+                .persist(&Persist {
+                    compact: Some(through),
+                    ..Persist::default()
+                })
+                .unwrap();
+        }
+        let durable = store.load().unwrap();
+        assert_eq!(durable.compacted, position(4, epoch(2, 1)));
+        assert_eq!(durable.branches, before.branches);
+        assert_eq!(durable.view_starts, before.view_starts);
+        assert_eq!(store.entries(5, 6, usize::MAX).unwrap(), entries[4..]);
+        for from in [1, 3, 4] {
+            let error = store.entries(from, 6, 99).unwrap_err();
+            assert!(
+                matches!(error, StoreError::OutOfRange { first: 5, .. }),
+                "{error}"
+            );
+        }
+        // The log goes on, and its end can still be cut.
+        let c = epoch(3, 0);
+        let fork = Persist {
+            promised: Some(c),
+            truncate: Some(4),
+            append: vec![view_start(5, c)],
+            ..Persist::default()
+        };
+        assert_eq!(store.persist(&fork).unwrap().orphans, 2);
+        assert_eq!(store.load().unwrap().view_starts.len(), 3);
+        let everything = Persist {
+            compact: Some(5),
+            ..Persist::default()
+        };
+        store.persist(&everything).unwrap();
+        assert_eq!(store.load().unwrap().view_starts.len(), 3);
+        assert_eq!(store.entries(6, 5, 99).unwrap(), []);
+    });
+}
+
+#[test]
+fn what_is_archived_is_still_there() {
+    with_each(|store| {
+        let entries = log_of_two_epochs();
+        store.persist(&append(entries.clone())).unwrap();
+        let archive = |through| Persist {
+            archive: Some(through),
+            ..Persist::default()
+        };
+        store.persist(&archive(2)).unwrap();
+        store.persist(&archive(5)).unwrap();
+        let durable = store.load().unwrap();
+        assert_eq!((durable.archived, durable.compacted.index), (5, 0));
+        assert_eq!(durable.view_starts.len(), 2);
+        assert_eq!(store.entries(1, 6, usize::MAX).unwrap(), entries);
+        assert_eq!(store.entries(2, 4, usize::MAX).unwrap(), entries[1..4]);
+        assert_eq!(store.entries(4, 6, 4).unwrap(), entries[3..4]);
+        assert_eq!(store.entries(4, 6, 8).unwrap(), entries[3..5]);
+        // A cut reaches into it, and what is compacted leaves it.
+        let c = epoch(3, 0);
+        let fork = Persist {
+            promised: Some(c),
+            truncate: Some(4),
+            append: vec![view_start(5, c)],
+            compact: Some(3),
+            ..Persist::default()
+        };
+        assert_eq!(store.persist(&fork).unwrap().orphans, 2);
+        assert_eq!(store.orphans(None, usize::MAX).unwrap().len(), 2);
+        let durable = store.load().unwrap();
+        assert_eq!((durable.archived, durable.compacted.index), (4, 3));
+        assert_eq!(durable.view_starts.len(), 3);
+        let left = store.entries(4, 5, usize::MAX).unwrap();
+        assert_eq!(left, [entries[3].clone(), view_start(5, c)]);
+        store.persist(&archive(5)).unwrap();
+        assert_eq!(store.entries(4, 5, usize::MAX).unwrap(), left);
+    });
+}
+
+#[test]
+fn a_snapshot_takes_the_place_of_the_log() {
+    with_each(|store| {
+        store.persist(&append(log_of_two_epochs())).unwrap();
+        store
+            .persist(&Persist {
+                archive: Some(3),
+                ..Persist::default()
+            })
+            .unwrap();
+        let (a, c, d) = (epoch(1, 0), epoch(3, 2), epoch(4, 2));
+        let snapshot = Persist {
+            promised: Some(d),
+            truncate: Some(2),
+            reset: Some(reset(&[(a, 1), (c, 3), (d, 7)], 9)),
+            append: vec![command(10, d, "ten")],
+            ..Persist::default()
+        };
+        // What was cut may have been acknowledged; what both histories have needs no keeping.
+        assert_eq!(store.persist(&snapshot).unwrap().orphans, 3);
+        let durable = store.load().unwrap();
+        assert_eq!(durable.compacted, position(9, d));
+        assert_eq!(durable.branches.epochs(), [(a, 1), (c, 3), (d, 7)]);
+        let newest: Vec<_> = durable.view_starts.iter().map(|(at, _)| *at).collect();
+        assert_eq!(newest, [7]);
+        assert_eq!(store.entries(10, 10, 99).unwrap(), [command(10, d, "ten")]);
+        assert!(store.entries(9, 10, 99).is_err());
+        // An older promise is not brought back, nor is an orphan lost, by another snapshot.
+        let e = epoch(5, 1);
+        let again = Persist {
+            promised: Some(e),
+            truncate: Some(0),
+            reset: Some(reset(&[(e, 1)], 1)),
+            ..Persist::default()
+        };
+        assert_eq!(store.persist(&again).unwrap().orphans, 4);
+        let durable = store.load().unwrap();
+        assert_eq!((durable.promised, durable.branches.last_index()), (e, 1));
+    });
+}
+
+/// Nobody could say any more what was cut.
+#[test]
+fn a_cut_below_what_is_compacted_is_a_broken_invariant() {
+    with_each(|store| {
+        store.persist(&append(log_of_two_epochs())).unwrap();
+        let compact = Persist {
+            compact: Some(4),
+            ..Persist::default()
+        };
+        store.persist(&compact).unwrap();
+        let cut = Persist {
+            truncate: Some(3),
+            ..Persist::default()
+        };
+        let outcome =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| store.persist(&cut)));
+        assert!(outcome.is_err());
+        assert_eq!(store.load().unwrap().branches.last_index(), 6);
     });
 }

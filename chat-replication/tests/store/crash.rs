@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::support::*;
 
-fn crash(disk: &CrashDisk, random: &mut ChaCha8Rng) {
+fn crash(disks: &Disks, random: &mut ChaCha8Rng) {
     // Each crash has its own temper: some keep everything, some nothing.
     let lost = if random.random_bool(0.3) {
         0.0
@@ -23,24 +23,32 @@ fn crash(disk: &CrashDisk, random: &mut ChaCha8Rng) {
     } else {
         random.random_range(0.0..0.4)
     };
-    disk.crash(|bytes| match random.random_range(0.0..1.0) {
+    disks.crash(|bytes| match random.random_range(0.0..1.0) {
         roll if roll < lost => Fate::Lost,
         roll if roll < lost + torn => Fate::Torn(random.random_range(0..=bytes / 512) * 512),
         _ => Fate::Kept,
     });
 }
 
+/// Whichever of them fails, the store is of no use any more.
+fn one_of<'a>(disks: &'a Disks, random: &mut ChaCha8Rng) -> &'a CrashDisk {
+    match random.random_bool(0.3) {
+        true => &disks.archive,
+        false => &disks.log,
+    }
+}
+
 /// Opens the store, and lets the power fail meanwhile now and then.
-fn reopen(disk: &CrashDisk, random: &mut ChaCha8Rng) -> RedbStore {
+fn reopen(disks: &Disks, random: &mut ChaCha8Rng) -> RedbStore {
     loop {
         let fails = random.random_bool(0.3);
         if fails {
-            disk.fail_after(random.random_range(0..6));
+            one_of(disks, random).fail_after(random.random_range(0..6));
         }
-        match RedbStore::open_with_backend(disk.backend(), "simulated disk", CLUSTER, REPLICA) {
-            Err(_) if fails => crash(disk, random),
+        match disks.open() {
+            Err(_) if fails => crash(disks, random),
             Ok(store) if fails => {
-                crash(disk, random);
+                crash(disks, random);
                 drop(store);
             }
             opened => return opened.expect("a store opens after a crash"),
@@ -59,9 +67,8 @@ fn story(seed: u64, in_flight: &mut Found) {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let draws = TestRng::from_seed(RngAlgorithm::ChaCha, &random.random::<[u8; 32]>());
     let mut runner = TestRunner::new_with_rng(Config::default(), draws);
-    let disk = CrashDisk::new();
-    let mut store =
-        RedbStore::open_with_backend(disk.backend(), "simulated disk", CLUSTER, REPLICA).unwrap();
+    let disks = Disks::default();
+    let mut store = disks.open().unwrap();
     let mut model = model_of(&store);
     for _ in 0..random.random_range(5..40) {
         let steps: Vec<Step> = (0..random.random_range(1..4))
@@ -70,7 +77,7 @@ fn story(seed: u64, in_flight: &mut Found) {
         for step in steps {
             let batch = step.batch(&content(&mut model));
             if random.random_bool(0.3) {
-                disk.fail_after(random.random_range(0..20));
+                one_of(&disks, &mut random).fail_after(random.random_range(0..20));
             }
             let before = model.clone();
             model.persist(&batch).unwrap();
@@ -78,9 +85,9 @@ fn story(seed: u64, in_flight: &mut Found) {
             if returned && random.random_bool(0.9) {
                 continue;
             }
-            crash(&disk, &mut random);
+            crash(&disks, &mut random);
             drop(store);
-            store = reopen(&disk, &mut random);
+            store = reopen(&disks, &mut random);
             let found = content(&mut store);
             if !returned && found == content(&mut before.clone()) {
                 model = before;
@@ -111,12 +118,11 @@ fn a_crash_loses_nothing_that_was_returned() {
 /// A failed write leaves nobody knowing what is on the disk.
 #[test]
 fn after_a_failed_write_nothing_is_served() {
-    let disk = CrashDisk::new();
-    let mut store =
-        RedbStore::open_with_backend(disk.backend(), "simulated disk", CLUSTER, REPLICA).unwrap();
+    let disks = Disks::default();
+    let mut store = disks.open().unwrap();
     let a = epoch(1, 0);
     store.persist(&append(vec![view_start(1, a)])).unwrap();
-    disk.fail_after(0);
+    disks.log.fail_after(0);
     let error = store
         .persist(&append(vec![command(2, a, "x")]))
         .unwrap_err();

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use chat_replication::redb_store::{CrashDisk, LOG_FILE, RedbStore};
+use chat_replication::redb_store::{ARCHIVE_FILE, CrashDisk, Fate, LOG_FILE, RedbStore};
 use chat_replication::store::{Store, StoreError};
 use chat_replication::types::{ClusterId, ReplicaId};
 use rand::{RngExt, SeedableRng};
@@ -133,12 +133,12 @@ fn an_unfinished_file_is_replaced() {
 
 #[test]
 fn a_newer_format_is_refused() {
-    let disk = CrashDisk::new();
-    drop(RedbStore::open_with_backend(disk.backend(), "disk", CLUSTER, REPLICA).unwrap());
+    let disks = Disks::default();
+    drop(disks.open().unwrap());
     // A newer version's file is like this one, but for the number in its `format` row.
     {
         let database = redb::Database::builder()
-            .create_with_backend(disk.backend())
+            .create_with_backend(disks.log.backend())
             .unwrap();
         let transaction = database.begin_write().unwrap();
         {
@@ -159,7 +159,7 @@ fn a_newer_format_is_refused() {
         }
         transaction.commit().unwrap();
     }
-    let error = RedbStore::open_with_backend(disk.backend(), "disk", CLUSTER, REPLICA).unwrap_err();
+    let error = disks.open().unwrap_err();
     assert!(matches!(error, StoreError::Foreign { .. }), "{error:?}");
     assert!(error.to_string().contains("newer version"), "{error}");
 }
@@ -167,10 +167,9 @@ fn a_newer_format_is_refused() {
 /// Rot anywhere in the file: what is read is right, or an error.
 #[test]
 fn rot_is_never_served() {
-    let original = CrashDisk::new();
+    let original = Disks::default();
     let expected = {
-        let mut store =
-            RedbStore::open_with_backend(original.backend(), "disk", CLUSTER, REPLICA).unwrap();
+        let mut store = original.open().unwrap();
         let (a, b) = (epoch(1, 0), epoch(2, 1));
         let mut entries = vec![view_start(1, a)];
         entries.extend((2..300).map(|index| command(index, a, vec![index as u8; 200])));
@@ -183,20 +182,36 @@ fn rot_is_never_served() {
                 ..Default::default()
             })
             .unwrap();
+        store
+            .persist(&chat_replication::store::Persist {
+                archive: Some(200),
+                compact: Some(20),
+                ..Default::default()
+            })
+            .unwrap();
         content(&mut store)
     };
-    let mut image = Vec::new();
-    original.rot(|bytes| image = bytes.to_owned());
+    let mut images = [Vec::new(), Vec::new()];
+    original.log.rot(|bytes| images[0] = bytes.to_owned());
+    original.archive.rot(|bytes| images[1] = bytes.to_owned());
     let (mut noticed, mut harmless) = (0, 0);
     let mut random = ChaCha8Rng::seed_from_u64(1);
-    for _ in 0..400 {
-        let disk = CrashDisk::with_bytes(image.clone());
+    for round in 0..600 {
+        let disks = Disks {
+            log: CrashDisk::with_bytes(images[0].clone()),
+            archive: CrashDisk::with_bytes(images[1].clone()),
+        };
+        let disk = if round % 3 == 0 {
+            &disks.archive
+        } else {
+            &disks.log
+        };
         disk.rot(|bytes| {
             let at = random.random_range(0..bytes.len());
             let to = (at + random.random_range(1..64)).min(bytes.len());
             random.fill(&mut bytes[at..to]);
         });
-        match read_all(&disk) {
+        match read_all(&disks) {
             Ok(found) => {
                 assert_eq!(found, expected);
                 harmless += 1;
@@ -211,14 +226,54 @@ fn rot_is_never_served() {
     );
 }
 
-fn read_all(disk: &CrashDisk) -> Result<Content, StoreError> {
-    let mut store = RedbStore::open_with_backend(disk.backend(), "disk", CLUSTER, REPLICA)?;
+fn read_all(disks: &Disks) -> Result<Content, StoreError> {
+    let mut store = disks.open()?;
     let durable = store.load()?;
-    let entries = store.entries(1, durable.branches.last_index(), usize::MAX)?;
+    let entries = store.entries(
+        durable.compacted.index + 1,
+        durable.branches.last_index(),
+        usize::MAX,
+    )?;
     let orphans = store.orphans(None, usize::MAX)?;
+    // Closing writes what the file's free pages are; where that has rotted unread, redb may abort the process.
+    disks.crash(|_| Fate::Lost);
     Ok(Content {
         durable,
         entries,
         orphans,
     })
+}
+
+/// Entries that are only in the archive are not taken for lost, nor another log's archive for this one's.
+#[test]
+fn an_archive_that_is_missing_or_foreign_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = epoch(1, 0);
+    let fill = |folder: &Path| {
+        let mut store = RedbStore::open(folder, CLUSTER, REPLICA).unwrap();
+        let entries = vec![view_start(1, a), command(2, a, "x"), command(3, a, "y")];
+        store.persist(&append(entries)).unwrap();
+        assert!(!folder.join(ARCHIVE_FILE).exists());
+        let archive = chat_replication::store::Persist {
+            archive: Some(2),
+            ..Default::default()
+        };
+        store.persist(&archive).unwrap();
+        content(&mut store)
+    };
+    let expected = fill(folder.path());
+    let mut store = RedbStore::open(folder.path(), CLUSTER, REPLICA).unwrap();
+    assert_eq!(content(&mut store), expected);
+    drop(store);
+    let archive = folder.path().join(ARCHIVE_FILE);
+    fs::remove_file(&archive).unwrap();
+    for reason in ["it is missing", "of another log"] {
+        let error = RedbStore::open(folder.path(), CLUSTER, REPLICA).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+        assert!(error.to_string().contains(reason), "{error}");
+        assert!(error.to_string().contains(ARCHIVE_FILE), "{error}");
+        let other = tempfile::tempdir().unwrap();
+        fill(other.path());
+        fs::copy(other.path().join(ARCHIVE_FILE), &archive).unwrap();
+    }
 }

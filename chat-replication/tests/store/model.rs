@@ -24,7 +24,9 @@ proptest! {
             let expected = content(&mut model);
             prop_assert_eq!(&content(&mut store), &expected);
             let last = expected.durable.branches.last_index();
-            let from = last / 2 + 1;
+            let gone = expected.durable.compacted.index;
+            let from = gone + (last - gone) / 2 + 1;
+            prop_assert!(gone == 0 || store.entries(gone, last, 9).is_err());
             if from <= last {
                 prop_assert_eq!(
                     store.entries(from, last, max_bytes).unwrap(),

@@ -1,8 +1,9 @@
 //! Entries, batches, and a description of batches that fits any log.
 
+use chat_replication::branch::BranchTable;
 use chat_replication::memory_store::MemoryStore;
-use chat_replication::redb_store::RedbStore;
-use chat_replication::store::{Durable, Identity, Persist, Store};
+use chat_replication::redb_store::{CrashDisk, Fate, RedbStore};
+use chat_replication::store::{Durable, Identity, Persist, Reset, Store, StoreError};
 use chat_replication::types::{
     ClusterId, Configuration, Entry, Epoch, Index, Orphan, Payload, Position, ReplicaId, StoreUuid,
     ViewStart,
@@ -71,6 +72,38 @@ pub(crate) fn append(entries: Vec<Entry>) -> Persist {
     }
 }
 
+/// The disks of a log and of its archive.
+#[derive(Clone, Default)]
+pub(crate) struct Disks {
+    pub(crate) log: CrashDisk,
+    pub(crate) archive: CrashDisk,
+}
+
+impl Disks {
+    pub(crate) fn open(&self) -> Result<RedbStore, StoreError> {
+        let (log, archive) = (self.log.backend(), self.archive.backend());
+        RedbStore::open_with_backends(log, archive, "simulated disk", CLUSTER, REPLICA)
+    }
+
+    pub(crate) fn crash(&self, mut fate: impl FnMut(usize) -> Fate) {
+        self.log.crash(&mut fate);
+        self.archive.crash(fate);
+    }
+}
+
+/// A view start as a snapshot brings it, with the branches that lead to it.
+pub(crate) fn reset(epochs: &[(Epoch, Index)], last: Index) -> Reset {
+    let branches = BranchTable::from_parts(epochs.to_vec(), last).expect("the epochs grow");
+    let (epoch, first) = epochs[epochs.len() - 1];
+    let Payload::ViewStart(start) = view_start(first, epoch).payload else {
+        unreachable!("it was made as one");
+    };
+    Reset {
+        branches,
+        newest: (first, start),
+    }
+}
+
 /// Everything that a store can be asked for.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Content {
@@ -82,12 +115,9 @@ pub(crate) struct Content {
 pub(crate) fn content(store: &mut dyn Store) -> Content {
     let durable = store.load().expect("the store can be loaded");
     let last = durable.branches.last_index();
-    let entries = match last {
-        0 => Vec::new(),
-        last => store
-            .entries(1, last, usize::MAX)
-            .expect("all entries can be read"),
-    };
+    let entries = store
+        .entries(durable.compacted.index + 1, last, usize::MAX)
+        .expect("all entries can be read");
     let orphans = store
         .orphans(None, usize::MAX)
         .expect("the orphans can be read");
@@ -125,6 +155,12 @@ pub(crate) struct Step {
     pub(crate) reproposed: usize,
     /// Forgets the first of the orphans.
     pub(crate) forget: usize,
+    /// Begins anew behind a snapshot so far ahead.
+    pub(crate) snapshot: Option<u64>,
+    /// Moves these thousandths of what is left to the archive.
+    pub(crate) archive: Option<u64>,
+    /// Drops these thousandths of what is left.
+    pub(crate) compact: Option<u64>,
 }
 
 pub(crate) fn step() -> impl Strategy<Value = Step> {
@@ -136,31 +172,55 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         prop::collection::vec(command, 0..8),
         0..3usize,
         0..3usize,
+        prop::option::weighted(0.05, 0..20u64),
+        prop::option::weighted(0.15, 0..1000u64),
+        prop::option::weighted(0.15, 0..1000u64),
     )
-        .prop_map(|(cut, view, promise, commands, reproposed, forget)| Step {
-            cut,
-            view,
-            promise,
-            commands,
-            reproposed,
-            forget,
-        })
+        .prop_map(
+            |(cut, view, promise, commands, reproposed, forget, snapshot, archive, compact)| Step {
+                cut,
+                view,
+                promise,
+                commands,
+                reproposed,
+                forget,
+                snapshot,
+                archive,
+                compact,
+            },
+        )
 }
 
 impl Step {
     /// The batch that this step is for a store of this content.
     pub(crate) fn batch(&self, content: &Content) -> Persist {
         let mut branches = content.durable.branches.clone();
+        let mut compacted = content.durable.compacted.index;
+        let least = if self.snapshot.is_some() {
+            0
+        } else {
+            compacted
+        };
         let truncate = self
             .cut
-            .map(|cut| branches.last_index().saturating_sub(cut));
+            .map(|cut| branches.last_index().saturating_sub(cut).max(least));
         if let Some(keep) = truncate {
             branches.truncate(keep);
         }
         let mut append = Vec::new();
         let mut promised = content.durable.promised;
+        let reset = self.snapshot.map(|ahead| {
+            promised = epoch(promised.number + 1, 0);
+            let start = branches.last_index() + 1;
+            let epochs = [branches.epochs(), &[(promised, start)]].concat();
+            reset(&epochs, start + ahead)
+        });
+        if let Some(reset) = &reset {
+            branches.clone_from(&reset.branches);
+            compacted = branches.last_index();
+        }
         // Within an epoch no index is appended twice, so behind a cut a new one begins.
-        let must_start = truncate.is_some() || branches.last_index() == 0;
+        let must_start = reset.is_none() && (truncate.is_some() || branches.last_index() == 0);
         let starts = self.view.or(must_start.then_some(0));
         if let Some(replica) = starts {
             promised = epoch(promised.number + 1, replica);
@@ -184,10 +244,19 @@ impl Step {
         if self.promise {
             promised.number += 1;
         }
+        let last = branches.last_index();
+        let share = |thousandths: Option<u64>, last: u64| {
+            thousandths.map(|share| compacted + (last - compacted) * share / 1000)
+        };
+        let cuts = truncate.is_some() || reset.is_some();
+        let written = last - append.len() as u64;
         Persist {
             promised: (promised != content.durable.promised).then_some(promised),
             truncate,
+            reset,
             append,
+            archive: share(self.archive.filter(|_| !cuts), written),
+            compact: share(self.compact, last),
             forget: content
                 .orphans
                 .iter()

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::kept::Kept;
 pub(crate) use self::stream::{Begin, Stream};
-use crate::state::AppliedBatch;
+use crate::state::{AppliedBatch, Continuity};
 use crate::wire::ResumePoint;
 
 /// Events that wait for one slow reader. Who lags further is disconnected.
@@ -47,12 +47,8 @@ struct Subscriber {
     id: u64,
     queue: mpsc::Sender<Arc<Told>>,
     /// Dropped with the subscriber, which its stream notices.
-    connected: oneshot::Sender<HistoryChanged>,
+    _connected: oneshot::Sender<()>,
 }
-
-/// The events told last are of a history that another one took the place of.
-#[derive(Debug)]
-pub(crate) struct HistoryChanged;
 
 /// A place among the subscribers of an account. Dropped, it is free again.
 pub(crate) struct Subscription {
@@ -64,8 +60,8 @@ pub(crate) struct Subscription {
     /// The live events begin right behind this.
     pub(crate) begin: ResumePoint,
     pub(crate) live: mpsc::Receiver<Arc<Told>>,
-    /// Resolves once the reader was too slow, or the history is another one.
-    pub(crate) disconnected: oneshot::Receiver<HistoryChanged>,
+    /// Resolves once the reader was too slow, or events were skipped.
+    pub(crate) disconnected: oneshot::Receiver<()>,
 }
 
 impl Hub {
@@ -87,9 +83,8 @@ impl Hub {
     pub(crate) fn publish(&self, batch: AppliedBatch) {
         {
             let mut inner = self.inner();
-            // The state went back to go over to another history, or forward by a snapshot.
-            if batch.first != self.applied.borrow().index + 1 {
-                inner.start_over(ResumePoint::behind(batch.applied));
+            if batch.continuity == Continuity::Skipped {
+                inner.begin_anew(ResumePoint::behind(batch.applied));
             }
             let mut point = ResumePoint::default();
             for (position, event) in batch.events {
@@ -136,7 +131,7 @@ impl Hub {
             .push(Subscriber {
                 id,
                 queue,
-                connected,
+                _connected: connected,
             });
         Subscription {
             hub: Arc::clone(self),
@@ -155,18 +150,12 @@ impl Hub {
 }
 
 impl Inner {
-    /// Goes on elsewhere. Which of the events told are in that history as well, and which are missing, is not known here, so
-    /// that every subscriber begins anew.
-    fn start_over(&mut self, at: ResumePoint) {
-        self.kept = Kept::new(at);
-        self.last = at;
-        for subscriber in std::mem::take(&mut self.subscribers)
-            .into_values()
-            .flatten()
-        {
-            // One that is on its way out need not hear it.
-            let _ = subscriber.connected.send(HistoryChanged);
-        }
+    /// Nobody was told what happened before this point: streams end, and those who resume from before it learn that they
+    /// have missed something.
+    fn begin_anew(&mut self, from: ResumePoint) {
+        self.kept = Kept::new(from);
+        self.subscribers.clear();
+        self.last = from;
     }
 
     fn tell(&mut self, told: Arc<Told>) {

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tonic::Status;
 
-use super::{HistoryChanged, Subscription, Told};
+use super::{Subscription, Told};
 use crate::call::{Caller, look};
 use crate::clock;
 use crate::error::Failure;
@@ -58,17 +58,8 @@ enum End {
     /// The reader has gone, or has been told all there is to tell.
     Over,
     Draining,
-    TooSlow,
+    Disconnected,
     Failed(Failure),
-}
-
-impl End {
-    fn from_parted(parted: Option<HistoryChanged>) -> End {
-        match parted {
-            Some(HistoryChanged) => End::Failed(Failure::HistoryChanged),
-            None => End::TooSlow,
-        }
-    }
 }
 
 impl From<Failure> for End {
@@ -112,8 +103,9 @@ impl Stream {
         let farewell = match end {
             End::Over => return,
             End::Draining => Ok(response(Vec::new(), Wire::Draining(api::Draining {}))),
-            End::TooSlow => Err(Failure::Overloaded(
-                "the events were not read fast enough: subscribe again with the latest resume token",
+            End::Disconnected => Err(Failure::Overloaded(
+                "events were missed, since they were not read fast enough or this replica took over another state: subscribe \
+                 again with the latest resume token",
             )
             .into()),
             End::Failed(failure) => Err(failure.into()),
@@ -185,7 +177,7 @@ impl Stream {
             let step = tokio::select! {
                 told = self.subscription.live.recv() => match told {
                     Some(told) => self.tell(&told).await,
-                    None => Err(self.parted()),
+                    None => Err(End::Disconnected),
                 },
                 changed = self.leadership.changed() => match changed {
                     Ok(()) => self.tell_cluster().await,
@@ -269,14 +261,9 @@ impl Stream {
         tokio::select! {
             biased;
             sent = sending => sent.map_err(|_| End::Over),
-            parted = &mut self.subscription.disconnected => Err(End::from_parted(parted.ok())),
+            _ = &mut self.subscription.disconnected => Err(End::Disconnected),
             () = is_true(&mut self.draining) => Err(End::Draining),
         }
-    }
-
-    /// Why no more events come.
-    fn parted(&mut self) -> End {
-        End::from_parted(self.subscription.disconnected.try_recv().ok())
     }
 
     fn token(&self, point: ResumePoint) -> Vec<u8> {

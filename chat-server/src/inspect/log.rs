@@ -33,8 +33,7 @@ pub struct LogRange {
 
 /// The first entry that is still there.
 pub(super) fn first_entry(durable: &Durable) -> Index {
-    let _ = durable;
-    1
+    durable.compacted.index + 1
 }
 
 /// Writes the log of a replica that does not run, line by line, until `write` breaks.

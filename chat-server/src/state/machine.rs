@@ -6,16 +6,19 @@ use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 use chat_core::{APPLY_VERSION, AccountManager, Applied, Command, Event, OpenError};
-use chat_replication::state_machine::StateMachine;
-use chat_replication::types::{ClusterId, Entry, Index, Payload, Position, ReplicaId};
+use chat_replication::state_machine::{InstallError, SnapshotReader, StateMachine};
+use chat_replication::store::Reset;
+use chat_replication::types::{ClusterId, Entry, Payload, Position, ReplicaId};
 use redb::StorageBackend;
 use tracing::{error, warn};
 
 use super::error::StateError;
 use super::file::StateFile;
 use super::flusher::Flusher;
+use super::incoming::{Incoming, Unreadable};
 use super::overlay::Checkpoint;
 use super::reader::{Shared, StateReader, read, write};
+use super::snapshot::Snapshot;
 use super::store::StateStore;
 
 /// Entries that are applied under one lock: what a query may have to wait for.
@@ -59,13 +62,22 @@ pub enum Response {
 /// What a batch of entries did. Entries that a restart applies again are told again.
 #[derive(Clone, Debug)]
 pub struct AppliedBatch {
-    /// The index of the first entry of the batch. It does not follow the last batch where the state went over to another
-    /// history, or where a snapshot took its place.
-    pub first: Index,
     /// The last entry of the batch. Queries see it already.
     pub applied: Position,
     /// What happened, in order, each with the entry that made it happen.
     pub events: Vec<(Position, Event)>,
+    /// How the batch goes on from the one before.
+    pub continuity: Continuity,
+}
+
+/// How a batch of entries goes on from the one before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Continuity {
+    /// Right behind it.
+    Unbroken,
+    /// A snapshot took the place of entries in between, and nobody was told what they did; or the state went back to go
+    /// over to another history, in which what was told need not have happened.
+    Skipped,
 }
 
 /// Is told of each batch, on the thread that applies. Must not block.
@@ -78,6 +90,12 @@ pub struct ChatStateMachine {
     flusher: Flusher,
     pub(super) settings: StateSettings,
     publish: Publisher,
+    /// How the next batch goes on from the last one.
+    continuity: Continuity,
+    /// What the file stands for.
+    durable: Position,
+    incoming: Option<Incoming>,
+    unsettled: Option<Reset>,
 }
 
 impl ChatStateMachine {
@@ -113,6 +131,9 @@ impl ChatStateMachine {
         publish: Publisher,
     ) -> Result<ChatStateMachine, StateError> {
         let file = Arc::new(file);
+        // What is left of one that the last process did not finish taking in.
+        file.discard_incoming()?;
+        let unsettled = file.unsettled()?;
         let (manager, applied) = at_checkpoint(&file)?;
         let flusher = Flusher::start(Arc::clone(&file)).map_err(|error| StateError::Io {
             path: file.path().to_owned(),
@@ -129,6 +150,10 @@ impl ChatStateMachine {
             flusher,
             settings,
             publish,
+            continuity: Continuity::Unbroken,
+            durable: applied,
+            incoming: None,
+            unsettled,
         })
     }
 
@@ -158,6 +183,7 @@ impl ChatStateMachine {
 
     fn end_checkpoint(&mut self, written: Result<(), StateError>) -> Result<(), StateError> {
         written?;
+        self.durable = self.file.checkpoint()?.applied;
         let thawed = write(&self.shared).manager_mut()?.store_mut().thaw()?;
         if let Some(frozen) = thawed {
             self.flusher.free(frozen);
@@ -174,6 +200,68 @@ impl ChatStateMachine {
 
     pub(super) fn overlay_bytes(&self) -> Result<usize, StateError> {
         Ok(read(&self.shared).manager()?.store().overlay_bytes())
+    }
+
+    /// The state is another from now on, that of the file.
+    fn replace(&mut self, manager: AccountManager<StateStore>, applied: Position) {
+        let mut shared = write(&self.shared);
+        let old = shared.manager.replace(manager);
+        shared.applied = applied;
+        drop(shared);
+        // Outside of the lock, since it may be large.
+        drop(old);
+        self.durable = applied;
+    }
+
+    fn take_rows(&mut self, piece: &[u8]) -> Result<(), InstallError<StateError>> {
+        let incoming = self.incoming.as_mut().ok_or_else(not_begun)?;
+        incoming.take(piece).map_err(unreadable)?;
+        if let Some(rows) = incoming.batch() {
+            self.file.write_incoming(&rows)?;
+        }
+        Ok(())
+    }
+
+    fn adopt_incoming(&mut self) -> Result<(), InstallError<StateError>> {
+        let mut incoming = self.incoming.take().ok_or_else(not_begun)?;
+        self.file.write_incoming(&incoming.rest())?;
+        let (checkpoint, reset) = incoming.finish().map_err(unreadable)?;
+        let store = StateStore::over(Arc::clone(&self.file), self.file.incoming()?);
+        let manager = AccountManager::open(store).map_err(|error| match error {
+            OpenError::Store(error) => InstallError::Failed(error),
+            error @ OpenError::UnknownFormat { .. } => InstallError::Unreadable(error.to_string()),
+        })?;
+        if manager.state_hash().as_u128() != checkpoint.state_hash {
+            return Err(unreadable(Unreadable("its hash is not that of its rows")));
+        }
+        drop(manager);
+        // A checkpoint of the old state must not be written over the new one.
+        self.finish_checkpoint()?;
+        self.file.adopt_incoming(&checkpoint, &reset)?;
+        let (manager, applied) = at_checkpoint(&self.file)?;
+        self.unsettled = Some(reset);
+        self.replace(manager, applied);
+        (self.publish)(AppliedBatch {
+            applied,
+            events: Vec::new(),
+            continuity: Continuity::Skipped,
+        });
+        Ok(())
+    }
+
+    /// A snapshot that makes no sense is no failure of this replica's own.
+    fn stop_on_failure(
+        &mut self,
+        result: Result<(), InstallError<StateError>>,
+    ) -> Result<(), InstallError<StateError>> {
+        match result {
+            Err(InstallError::Failed(error)) => self.stop_on_error(Err(error)).map_err(Into::into),
+            Err(error) => {
+                self.incoming = None;
+                Err(error)
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     /// After an error nothing is served any more: what was being applied may be there in part.
@@ -202,7 +290,6 @@ impl StateMachine for ChatStateMachine {
         for batch in entries.chunks(BATCH) {
             let mut events = Vec::new();
             let mut shared = write(&self.shared);
-            let first = shared.applied.index + 1;
             for entry in batch {
                 let response = apply_entry(&mut shared, entry);
                 let response = match response {
@@ -225,9 +312,9 @@ impl StateMachine for ChatStateMachine {
             let applied = shared.applied;
             drop(shared);
             (self.publish)(AppliedBatch {
-                first,
                 applied,
                 events,
+                continuity: std::mem::replace(&mut self.continuity, Continuity::Unbroken),
             });
         }
         Ok(responses)
@@ -261,12 +348,9 @@ impl StateMachine for ChatStateMachine {
             at_checkpoint(&self.file)
         });
         let (manager, applied) = self.stop_on_error(result)?;
-        let mut shared = write(&self.shared);
-        let old = shared.manager.replace(manager);
-        shared.applied = applied;
-        drop(shared);
-        // Outside of the lock, since it may be large.
-        drop(old);
+        self.unsettled = self.unsettled.take().filter(|_| applied.index > 0);
+        self.replace(manager, applied);
+        self.continuity = Continuity::Skipped;
         Ok(())
     }
 
@@ -287,6 +371,53 @@ impl StateMachine for ChatStateMachine {
         });
         self.stop_on_error(result)
     }
+
+    fn durable(&self) -> Position {
+        self.durable
+    }
+
+    fn snapshot(&self) -> Result<Option<Box<dyn SnapshotReader>>, StateError> {
+        let snapshot = Snapshot::of(&self.file)?;
+        Ok(snapshot.map(|snapshot| -> Box<dyn SnapshotReader> { Box::new(snapshot) }))
+    }
+
+    fn begin_install(&mut self, reset: &Reset) -> Result<(), StateError> {
+        self.incoming = Some(Incoming::new(reset.clone()));
+        let result = self.file.discard_incoming();
+        self.stop_on_error(result)
+    }
+
+    fn install_chunk(&mut self, chunk: &[u8]) -> Result<(), InstallError<StateError>> {
+        let result = self.take_rows(chunk);
+        self.stop_on_failure(result)
+    }
+
+    fn finish_install(&mut self) -> Result<(), InstallError<StateError>> {
+        let result = self.adopt_incoming();
+        self.stop_on_failure(result)
+    }
+
+    fn unsettled(&self) -> Option<Reset> {
+        self.unsettled.clone()
+    }
+
+    fn settle_install(&mut self) -> Result<(), StateError> {
+        if self.unsettled.is_none() {
+            return Ok(());
+        }
+        let result = self.file.settle();
+        self.stop_on_error(result)?;
+        self.unsettled = None;
+        Ok(())
+    }
+}
+
+fn unreadable(reason: Unreadable) -> InstallError<StateError> {
+    InstallError::Unreadable(reason.0.to_owned())
+}
+
+fn not_begun() -> InstallError<StateError> {
+    unreadable(Unreadable("its beginning is missing"))
 }
 
 /// The state that the file holds.

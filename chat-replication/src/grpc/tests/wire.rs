@@ -7,7 +7,8 @@ use uuid::Uuid;
 use crate::branch::BranchTable;
 use crate::grpc::proto::PeerMessage;
 use crate::grpc::wire::{pack, unpack};
-use crate::message::{AppliedReport, Message, Standing};
+use crate::message::{AppliedReport, Message, SnapshotChunk, Standing};
+use crate::store::Reset;
 use crate::types::{
     Configuration, Entry, Epoch, Member, Mode, Orphan, Payload, Position, ReplicaId, StoreUuid,
     ViewStart,
@@ -96,15 +97,16 @@ fn message() -> impl Strategy<Value = Message> {
         (epoch(), table(), prop::option::of(view_start())).prop_map(|(epoch, branches, newest)| {
             Message::Promise {
                 epoch,
-                standing: Standing {
+                standing: Box::new(Standing {
                     store: epoch.store,
                     promised: epoch,
                     branches,
+                    compacted: 1,
                     newest,
                     in_view: Some(epoch),
                     leader: None,
                     apply_version: 1,
-                },
+                }),
             }
         }),
         (epoch(), entries(), any::<u64>()).prop_map(|(epoch, (previous, entries), commit)| {
@@ -129,6 +131,8 @@ fn message() -> impl Strategy<Value = Message> {
                     sent: 4,
                     verified: None,
                     branches,
+                    compacted: 0,
+                    wants_snapshot: Some(3),
                     progress: AppliedReport {
                         applied: 9,
                         state_hash,
@@ -149,6 +153,29 @@ fn message() -> impl Strategy<Value = Message> {
                 Message::Orphans { epoch, orphans }
             }),
         command().prop_map(Message::Cast),
+        (epoch(), any::<u32>(), command(), any::<u128>()).prop_map(
+            |(epoch, offset, bytes, checksum)| {
+                Message::SnapshotChunk(Box::new(SnapshotChunk {
+                    epoch,
+                    id: 5,
+                    reset: (offset == 0).then(|| Reset {
+                        branches: BranchTable::from_parts(vec![(epoch, 1)], 7).unwrap(),
+                        newest: (
+                            1,
+                            ViewStart {
+                                members: Vec::new(),
+                                configuration: Configuration::default(),
+                                forced: false,
+                                apply_version: 1,
+                            },
+                        ),
+                    }),
+                    offset: offset.into(),
+                    bytes,
+                    checksum: Some(checksum),
+                }))
+            }
+        ),
     ]
 }
 

@@ -55,6 +55,7 @@ fn standing(n: u32, Log(number, leader, members, last): Log) -> Standing {
         store: store(n),
         promised: epoch(number, leader),
         branches,
+        compacted: 0,
         newest: Some(ViewStart {
             members: ids(members),
             configuration: cluster(3),
@@ -81,6 +82,7 @@ fn empty(n: u32) -> Standing {
         store: store(n),
         promised: Epoch::default(),
         branches: BranchTable::default(),
+        compacted: 0,
         newest: None,
         in_view: None,
         leader: None,

@@ -1,0 +1,200 @@
+//! Which entries are dropped, and the snapshots that take their place.
+//!
+//! An entry is dropped once every configured replica has it, or has a snapshot of what it did. So whoever is away finds
+//! what it misses when it comes back, and a branch that loses still has all that has to be kept of it. Where a view needs
+//! a majority, and so no branch is lost that mattered, a replica that is away for long is not waited for.
+
+use super::state::{Leading, State};
+use super::{Note, Replica, Settings};
+use crate::store::Reset;
+use crate::types::{Epoch, Index, Mode, Position, ReplicaId};
+
+impl Replica {
+    /// Up to where entries may be dropped here. What the state holds durably is for the caller to know.
+    pub fn compaction_limit(&self) -> Index {
+        let limit = match &self.state {
+            State::Leading(leading) if leading.established_at.is_some() => {
+                self.matched_everywhere(leading)
+            }
+            State::Following(following) => {
+                let verified = following.verified.unwrap_or(0);
+                match verified >= following.compact_to {
+                    true => following.compact_to,
+                    false => 0,
+                }
+            }
+            State::Seeking | State::Candidate(_) | State::Leading(_) => 0,
+        };
+        limit.min(self.commit).min(self.log.durable)
+    }
+
+    /// The protocol's times and limits.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// At the start: entries up to here are gone or in the archive.
+    pub(crate) fn archived(&self) -> Index {
+        self.log.archived
+    }
+
+    /// The epoch that it leads or is about to lead: its members have promised it.
+    pub(crate) fn leading_or_about_to(&self) -> Option<Epoch> {
+        match &self.state {
+            State::Leading(leading) => Some(leading.epoch),
+            State::Seeking | State::Candidate(_) | State::Following(_) => None,
+        }
+    }
+
+    /// What the log of a replica is that takes a snapshot of this position, if this log holds it.
+    pub(crate) fn reset_at(&self, position: Position) -> Option<Reset> {
+        if position.index == 0 || !self.log.branches.holds(position) {
+            return None;
+        }
+        let mut branches = self.log.branches.clone();
+        branches.truncate(position.index);
+        let (index, start) = self.log.view_start(position.epoch)?;
+        Some(Reset {
+            newest: (index, start.clone()),
+            branches,
+        })
+    }
+
+    /// The last position whose entry is gone.
+    pub fn compacted(&self) -> Position {
+        self.log.compacted
+    }
+
+    /// Drops entries up to an index, as far as [`Replica::compaction_limit`] allows.
+    pub fn compact(&mut self, through: Index) {
+        let through = through.min(self.compaction_limit());
+        if through > self.log.compacted.index {
+            self.log.compact(through);
+        }
+    }
+
+    /// Up to where every configured replica has said, in this epoch, to have the log on disk.
+    fn matched_everywhere(&self, leading: &Leading) -> Index {
+        let Some(configuration) = self.log.configuration() else {
+            return 0;
+        };
+        let me = self.me();
+        let verified = |id: ReplicaId| leading.progress.get(&id).and_then(|known| known.verified);
+        let matched = configuration
+            .members
+            .iter()
+            .filter(|member| member.id != me)
+            .map(|member| verified(member.id).unwrap_or(0))
+            .fold(self.log.durable, Index::min);
+        let not_waited_for = match configuration.mode {
+            Mode::Available => 0,
+            Mode::Consistent => self.commit.saturating_sub(self.settings.log_cap),
+        };
+        // Whoever is being brought forward, member or not, is not left behind half-way.
+        let compacted = self.log.compacted.index;
+        let served = leading
+            .progress
+            .iter()
+            .filter(|(id, progress)| !self.suspects(**id) && !progress.is_beyond(compacted))
+            .map(|(_, progress)| progress.holds())
+            .fold(self.log.durable, Index::min);
+        matched.max(not_waited_for).min(served)
+    }
+
+    /// The state is lost, and what is left of the log does not rebuild it. One that leads ceases to: it has nothing to
+    /// serve, and can take a snapshot only from another leader.
+    pub fn state_lost(&mut self) {
+        if self.wants_snapshot.is_none() {
+            self.note(Note::StateLost);
+        }
+        self.wants_snapshot = Some(self.log.compacted.index);
+        let why = "its state is lost";
+        match &self.state {
+            State::Leading(leading) if leading.established_at.is_some() => self.seek(why),
+            State::Leading(_) | State::Candidate(_) => self.abandon(why),
+            State::Seeking | State::Following(_) => {}
+        }
+    }
+
+    /// The leader or candidate whose epoch this replica has promised and follows.
+    pub fn followed(&self) -> Option<Epoch> {
+        match &self.state {
+            State::Following(following) => Some(following.epoch),
+            State::Seeking | State::Candidate(_) | State::Leading(_) => None,
+        }
+    }
+
+    /// Whether a snapshot of this position is of use here.
+    pub fn needs_snapshot(&self, position: Position) -> bool {
+        let behind = !self.log.branches.holds(position);
+        behind
+            || self
+                .wants_snapshot
+                .is_some_and(|least| position.index >= least)
+    }
+
+    /// Whether a replica needs a snapshot of this leader's state, as far as it has said where it is.
+    pub(crate) fn awaits_snapshot(&self, id: ReplicaId) -> bool {
+        let compacted = self.log.compacted.index;
+        let known = match &self.state {
+            State::Leading(leading) => leading.progress.get(&id),
+            State::Seeking | State::Candidate(_) | State::Following(_) => None,
+        };
+        known.is_none_or(|known| known.is_beyond(compacted) || known.wants_snapshot.is_some())
+    }
+
+    /// A snapshot for a replica gets on: that is progress of its own kind.
+    pub fn snapshot_moved(&mut self, to: ReplicaId) {
+        let now = self.now;
+        let State::Leading(leading) = &mut self.state else {
+            return;
+        };
+        if let Some(progress) = leading.progress.get_mut(&to) {
+            progress.snapshot_at = Some(now);
+            progress.moved_at = now;
+            if leading.established_at.is_none() {
+                leading.since = now;
+            }
+        }
+    }
+
+    /// The state is now the one of a snapshot. The log follows with the next [`Ready`](super::Ready), unless it holds that
+    /// position already.
+    pub fn installed(&mut self, reset: Reset) {
+        let position = reset.branches.last();
+        self.wants_snapshot = None;
+        let goes_on =
+            self.log.branches.holds(position) && position.index >= self.log.compacted.index;
+        if goes_on {
+            self.commit = self.commit.max(position.index);
+            return self.note(Note::Installed { position, cut: 0 });
+        }
+        if position.epoch > self.log.promised {
+            // Where the log was lost, and the state was not: what it shows was accepted once.
+            self.log.promise(position.epoch);
+        }
+        let ancestor = self.log.branches.common_ancestor(&reset.branches).index;
+        let lost = self.log.behind(ancestor);
+        self.log.reset(ancestor, reset);
+        let dropped = lost.iter().filter(|(_, kept)| !kept);
+        self.log
+            .pending
+            .forget
+            .extend(dropped.map(|(position, _)| *position));
+        self.commit = position.index;
+        if self
+            .in_view
+            .is_some_and(|epoch| self.log.view_start(epoch).is_none())
+        {
+            self.in_view = None;
+        }
+        if let State::Following(following) = &mut self.state {
+            following.verified = None;
+            following.ack_due = false;
+            following.compact_to = 0;
+        }
+        self.meet_peers();
+        let cut = lost.len() as u64;
+        self.note(Note::Installed { position, cut });
+    }
+}
