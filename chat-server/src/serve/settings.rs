@@ -20,6 +20,8 @@ pub(super) fn options(cluster: &ClusterConfig) -> Options {
         view_timeout: 2 * suspect,
         recovery_grace: ticks(cluster.timing.recovery_grace),
         mode: cluster.mode,
+        log_keep: cluster.log.keep,
+        log_cap: cluster.log.cap,
         ..Settings::default()
     };
     options
