@@ -4,4 +4,4 @@ mod local_cluster;
 mod observe;
 
 pub use local_cluster::{LocalCluster, Lost};
-pub use observe::{Outcome, PATIENCE, in_view, led_by, same_state, until};
+pub use observe::{Outcome, PATIENCE, in_view, led_by, same_state, same_state_of, until};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -29,6 +30,9 @@ struct Running {
     stdin: Option<ChildStdin>,
 }
 
+/// Replicas that may be added later.
+const SPARE: u32 = 2;
+
 /// What became of a replica that was expected to run.
 #[derive(Debug)]
 pub struct Lost {
@@ -48,10 +52,11 @@ impl LocalCluster {
         dir: &Path,
         replicas: u32,
     ) -> io::Result<LocalCluster> {
-        let base_port = free_ports(replicas)?;
+        let base_port = free_ports(replicas + SPARE)?;
         let layout = Layout {
             replicas,
             base_port,
+            ..Layout::default()
         };
         fs::create_dir_all(dir)?;
         let text = template(ClusterId(Uuid::new_v4()), layout);
@@ -63,6 +68,20 @@ impl LocalCluster {
             base_port,
             running: BTreeMap::new(),
         })
+    }
+
+    /// Writes one more replica into the cluster file, which is to be added to the cluster. Says its id.
+    pub fn add(&mut self) -> io::Result<u32> {
+        let id = self.replicas;
+        let mut file = OpenOptions::new().append(true).open(self.config())?;
+        write!(
+            file,
+            "\n[[replica]]\nid = {id}\nclient_listen = \"{}\"\npeer_listen = \"{}\"\ndata_dir = \"replica-{id}\"\n",
+            self.endpoint(id),
+            self.peer_endpoint(id)
+        )?;
+        self.replicas += 1;
+        Ok(id)
     }
 
     /// The ids of all replicas.

@@ -51,6 +51,17 @@ pub(crate) struct Settings {
     /// How long refused connections alone are put up with.
     pub(crate) refusal_patience: Option<Duration>,
     pub(crate) proxying: Proxying,
+    pub(crate) reads: Reads,
+}
+
+/// What a read shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// Whatever the replica at hand has, but nothing older than what this client has seen.
+    #[default]
+    Local,
+    /// Everything that anybody was told before.
+    Linearizable,
 }
 
 impl Builder {
@@ -62,6 +73,7 @@ impl Builder {
                 total_deadline: Duration::from_secs(30),
                 refusal_patience: None,
                 proxying: Proxying::default(),
+                reads: Reads::default(),
             },
             session: None,
         }
@@ -101,6 +113,16 @@ impl Builder {
     /// Who carries writes to the leader; the replicas by default.
     pub fn proxying(mut self, proxying: Proxying) -> Self {
         self.settings.proxying = proxying;
+        self
+    }
+
+    /// Makes reads linearizable: each shows everything that was acknowledged to anybody before it began, whichever
+    /// replica answers. Costs a round trip between the replicas for each read, and needs a leader. In a cluster of mode
+    /// `available` it holds as long as no partition made two leaders.
+    ///
+    /// By default a read shows what the replica at hand has, but nothing older than what this client has seen.
+    pub fn linearizable_reads(mut self) -> Self {
+        self.settings.reads = Reads::Linearizable;
         self
     }
 

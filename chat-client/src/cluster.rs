@@ -34,6 +34,23 @@ pub struct ClusterStatus {
     pub accounts: u64,
     /// How many messages there are.
     pub messages: u64,
+    /// What a view needs.
+    pub mode: Mode,
+    /// Whether the present view was started without replicas that the rules wait for.
+    pub forced: bool,
+}
+
+/// What a view needs. Displayed in lower case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mode {
+    /// One replica is enough. Histories that a partition makes are merged.
+    Available,
+    /// More than half of the replicas. With fewer the cluster stops.
+    Consistent,
+    /// The cluster has not begun, or this version of the client does not know its mode.
+    #[default]
+    Unknown,
 }
 
 /// One replica as another one, or itself, sees it.
@@ -97,6 +114,16 @@ impl fmt::Display for Role {
     }
 }
 
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Mode::Available => "available",
+            Mode::Consistent => "consistent",
+            Mode::Unknown => "unknown",
+        })
+    }
+}
+
 impl From<api::Leader> for Leader {
     fn from(wire: api::Leader) -> Self {
         Self {
@@ -110,6 +137,12 @@ impl From<api::Leader> for Leader {
 impl From<api::GetClusterStatusResponse> for ClusterStatus {
     fn from(wire: api::GetClusterStatusResponse) -> Self {
         Self {
+            mode: match wire.mode() {
+                api::ClusterMode::Available => Mode::Available,
+                api::ClusterMode::Consistent => Mode::Consistent,
+                api::ClusterMode::Unspecified => Mode::Unknown,
+            },
+            forced: wire.forced,
             cluster_id: wire.cluster_id,
             replica_id: wire.replica_id,
             leader: wire.leader.map(Into::into),

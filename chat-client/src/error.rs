@@ -189,7 +189,10 @@ impl Kind {
                 Kind::Unauthenticated
             }
             Reason::NotSender => Kind::Denied,
-            Reason::RequestIdReused | Reason::NameTaken | Reason::NameConfusable => Kind::Conflict,
+            Reason::RequestIdReused
+            | Reason::NameTaken
+            | Reason::NameConfusable
+            | Reason::HistoryChanged => Kind::Conflict,
             Reason::NotLeader
             | Reason::NoLeader
             | Reason::StaleRead

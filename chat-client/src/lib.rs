@@ -48,7 +48,7 @@ mod types;
 
 pub use builder::{Builder, Proxying};
 pub use client::Client;
-pub use cluster::{ClusterStatus, Leader, ReplicaStatus, Role};
+pub use cluster::{ClusterStatus, Leader, Mode, ReplicaStatus, Role};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{Error, GaveUp, Refusal};
 pub use events::{ClientEvent, ClientEvents, Replica, Resent};

@@ -88,6 +88,9 @@ reasons! {
     NoLeader = "NO_LEADER",
     /// The replica has not caught up with the read token of the call.
     StaleRead = "STALE_READ",
+    /// The read token of the call names a place in a history that lost: another one took its place when two were merged.
+    /// What was acknowledged in it is there again, or will be in a moment, at other places.
+    HistoryChanged = "HISTORY_CHANGED",
     /// The replica has too much to do.
     Overloaded = "OVERLOADED",
     /// The replica is going away.

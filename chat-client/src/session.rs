@@ -51,9 +51,13 @@ impl SessionState {
         inner.version += 1;
     }
 
-    /// The read token as requests carry it.
-    pub(crate) fn read_token_for_request(&self) -> Option<api::ReadToken> {
-        self.read_token().map(|t| api::ReadToken { value: t.0 })
+    /// Drops a read token, unless something else was seen meanwhile.
+    pub(crate) fn forget(&self, token: Option<&ReadToken>) {
+        let mut inner = self.inner();
+        if inner.seen.as_ref() == token {
+            inner.seen = None;
+            inner.version += 1;
+        }
     }
 
     pub(crate) fn version(&self) -> SeenVersion {

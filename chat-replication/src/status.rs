@@ -65,8 +65,9 @@ impl Status {
         matches!(self.role, Role::Leader | Role::Follower)
     }
 
-    /// Whether the log, as far as it goes, has the entry of this position. Every log has the beginning.
-    pub fn holds(&self, position: Position) -> bool {
+    /// Whether this position is of the log's history: it has that entry, or had none there yet in its newest epoch. Every
+    /// log has the beginning.
+    pub fn is_on_branch(&self, position: Position) -> bool {
         if position.index == 0 {
             return true;
         }
@@ -74,7 +75,7 @@ impl Status {
             .epochs
             .partition_point(|(_, first)| *first <= position.index);
         let epoch = after.checked_sub(1).map(|at| self.epochs[at].0);
-        position.index <= self.last.index && epoch == Some(position.epoch)
+        epoch == Some(position.epoch)
     }
 }
 

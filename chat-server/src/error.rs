@@ -40,10 +40,13 @@ pub(crate) enum Failure {
     NotLeader(LeaderHint),
     /// Nobody leads, as far as is known here; why, in words.
     NoLeader(String),
-    /// The leadership changed under the command: it may or may not have taken effect. The same request again tells.
+    /// The leadership changed under the command, or the view does not confirm it: it may or may not take effect. The same
+    /// request again tells.
     OutcomeUnknown,
     /// This replica is behind what the caller has seen.
     StaleRead,
+    /// What the caller has seen is of a history that another one took the place of.
+    HistoryChanged,
     /// Too much to do.
     Overloaded(&'static str),
     /// The replica goes away.
@@ -144,7 +147,8 @@ impl From<Failure> for Status {
                 (
                     Code::Unavailable,
                     Reason::NoLeader,
-                    "the leader changed before the outcome was known: send the same request again"
+                    "the outcome was not known in time, as when the leader changes or members of the view are missing: send \
+                 the same request again"
                         .to_owned(),
                 )
             }
@@ -156,6 +160,13 @@ impl From<Failure> for Status {
                     "this replica has not yet caught up with what the caller has seen: ask another one".to_owned(),
                 )
             }
+            Failure::HistoryChanged => (
+                Code::Aborted,
+                Reason::HistoryChanged,
+                "what the caller has seen is of a history that another one took the place of: drop the read token and \
+                 read again"
+                    .to_owned(),
+            ),
             Failure::Overloaded(what) => {
                 details.set_retry_info(Some(RETRY_OVERLOAD));
                 (Code::ResourceExhausted, Reason::Overloaded, what.to_owned())
@@ -257,6 +268,7 @@ mod tests {
             Failure::NoLeader("replica 1".into()),
             Failure::OutcomeUnknown,
             Failure::StaleRead,
+            Failure::HistoryChanged,
             Failure::Overloaded("much"),
             Failure::ShuttingDown,
         ] {

@@ -18,6 +18,8 @@ use crate::presence::Presence;
 pub(crate) struct Leadership {
     role: Role,
     leader: Option<LeaderHint>,
+    /// All replicas, as clients are told of them.
+    replicas: Vec<api::Replica>,
     waiting_for: String,
     /// What was committed when this began. Until that is applied, what was acknowledged before may be missing here.
     inherited: Index,
@@ -48,6 +50,15 @@ impl Leadership {
         Leadership {
             role: status.role,
             leader,
+            replicas: status
+                .configuration
+                .members
+                .iter()
+                .map(|member| api::Replica {
+                    replica_id: member.id.0,
+                    client_address: member.client_address.clone(),
+                })
+                .collect(),
             waiting_for: status.waiting_for.clone(),
             inherited: status.commit,
         }
@@ -55,8 +66,13 @@ impl Leadership {
 
     /// Whether nothing has changed but how far the log is.
     fn is_still(&self, other: &Leadership) -> bool {
-        (self.role, &self.leader, &self.waiting_for)
-            == (other.role, &other.leader, &other.waiting_for)
+        (self.role, &self.leader, &self.replicas, &self.waiting_for)
+            == (
+                other.role,
+                &other.leader,
+                &other.replicas,
+                &other.waiting_for,
+            )
     }
 
     /// The index that must be applied before anything is answered from the state.
@@ -85,6 +101,11 @@ impl Leadership {
 
     pub(crate) fn waiting_for(&self) -> &str {
         &self.waiting_for
+    }
+
+    /// All replicas, as clients are told of them; none before the cluster has begun.
+    pub(crate) fn replicas(&self) -> &[api::Replica] {
+        &self.replicas
     }
 
     /// The leader as clients are told of it.

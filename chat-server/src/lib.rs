@@ -7,6 +7,7 @@
 //!
 //! [`serve`] runs one replica of a cluster that a [`config::ClusterConfig`] describes; [`cli`] is the program.
 
+mod admin;
 mod api;
 mod call;
 pub mod cli;
@@ -16,6 +17,7 @@ mod error;
 mod hashing;
 mod housekeeping;
 mod hub;
+pub mod inspect;
 mod leadership;
 mod node;
 mod presence;
@@ -24,5 +26,6 @@ mod serve;
 mod session;
 pub mod state;
 mod wire;
+mod words;
 
 pub use serve::{Exposure, ServeError, ServerConfig, serve};

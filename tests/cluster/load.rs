@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use chat_client::{Client, DeleteScope, MessageId};
-use examples::same_state;
+use chat_client::{Client, DeleteScope, MessageId, SubscribeOptions};
+use examples::same_state_of;
 use tokio::task::JoinHandle;
 
 use crate::world::{PASSWORD, World, history, names};
@@ -60,6 +60,15 @@ impl Load {
         Load { workers }
     }
 
+    /// From here on everybody listens, and hears of it when the replicas change.
+    pub(crate) async fn listen(&self) {
+        for worker in &self.workers {
+            let options = SubscribeOptions::default();
+            let mut events = worker.client.subscribe(options).await.unwrap();
+            tokio::spawn(async move { while events.next().await.is_some() {} });
+        }
+    }
+
     pub(crate) fn acknowledged(&self) -> usize {
         self.workers
             .iter()
@@ -93,9 +102,15 @@ impl Load {
     /// On every replica: everything acknowledged is there exactly once, what was deleted is gone, and nothing is there that
     /// nobody asked for.
     pub(crate) async fn verify_everywhere(&self, world: &World) {
-        let (index, hash) = same_state(&world.cluster).await.unwrap();
-        for id in world.cluster.ids() {
-            self.verify_at(world, id).await;
+        let all: Vec<u32> = world.cluster.ids().collect();
+        self.verify_on(world, &all).await;
+    }
+
+    /// The same on some of the replicas, which are all that there are.
+    pub(crate) async fn verify_on(&self, world: &World, ids: &[u32]) {
+        let (index, hash) = same_state_of(&world.cluster, ids).await.unwrap();
+        for id in ids {
+            self.verify_at(world, *id).await;
         }
         println!(
             "all replicas have state {hash} at index {index}: {} operations acknowledged",
@@ -107,6 +122,11 @@ impl Load {
     pub(crate) async fn stop_and_go(&mut self, world: &World, id: u32) {
         self.stop().await;
         self.verify_at(world, id).await;
+        self.go();
+    }
+
+    /// Goes on after a stop.
+    pub(crate) fn go(&mut self) {
         for worker in &mut self.workers {
             worker.go();
         }

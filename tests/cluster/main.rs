@@ -5,11 +5,16 @@
     reason = "a test stops where something does not hold, and tells what it measured"
 )]
 
+mod consistent;
 mod faults;
 mod gap;
 mod inbox;
 mod kills;
 mod load;
+mod membership;
 mod merge;
+mod network;
 mod outage;
+mod partition;
+mod pause;
 mod world;

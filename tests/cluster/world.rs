@@ -1,13 +1,17 @@
 //! A cluster for one test, and users in it.
 
 use std::fs;
+use std::process::Stdio;
 
-use chat_client::{Client, PageRequest};
+use chat_client::{Client, Mode, PageRequest};
 use examples::{LocalCluster, Outcome, in_view};
 use tempfile::TempDir;
+use tokio::process::Command;
 use tokio::runtime::{Builder, Runtime};
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
+
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_test-chat-server");
 
 /// A cluster in a folder of its own, which goes with it.
 pub(crate) struct World {
@@ -23,19 +27,32 @@ impl World {
 
     /// Three replicas that run, with more lines in the `[cluster]` section of their file.
     pub(crate) async fn start_with(settings: &str) -> World {
+        World::start_in(Mode::Available, settings).await
+    }
+
+    /// The same in a mode.
+    pub(crate) async fn start_in(mode: Mode, settings: &str) -> World {
         let dir = TempDir::new().unwrap();
-        let program = env!("CARGO_BIN_EXE_test-chat-server");
-        let mut cluster = LocalCluster::create(program, dir.path(), 3).unwrap();
+        let mut cluster = LocalCluster::create(PROGRAM, dir.path(), 3).unwrap();
         let file = fs::read_to_string(cluster.config()).unwrap();
         let file = file.replacen(
             "# heartbeat_interval",
             &format!("{settings}\n# heartbeat_interval"),
             1,
         );
+        let file = file.replacen("mode = \"available\"", &format!("mode = \"{mode}\""), 1);
         fs::write(cluster.config(), file).unwrap();
         cluster.start_all().unwrap();
-        in_view(&cluster, &[0, 1, 2]).await.unwrap();
-        World { cluster, _dir: dir }
+        let world = World { cluster, _dir: dir };
+        in_view(&world.cluster, &[0, 1, 2]).await.unwrap();
+        world
+    }
+
+    /// What an operator does on the machine of the replicas. Says what the program said.
+    pub(crate) async fn operator(&self, arguments: &[&str]) -> Result<String, String> {
+        let config = self.cluster.config();
+        let config = config.to_str().unwrap();
+        program(&[arguments, &["--config", config]].concat()).await
     }
 
     /// A client that knows all replicas.
@@ -73,6 +90,31 @@ impl World {
             let log = self.cluster.log(id);
             assert!(!log.contains("panicked"), "replica {id} panicked:\n{log}");
         }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for id in self.cluster.ids() {
+                println!("--- log of replica {id} ---\n{}", self.cluster.log(id));
+            }
+        }
+    }
+}
+
+/// Runs `chat-server` to its end.
+pub(crate) async fn program(arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new(PROGRAM)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let text = |bytes| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(text(&output.stderr)),
     }
 }
 

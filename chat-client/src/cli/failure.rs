@@ -102,6 +102,7 @@ fn by_reason(reason: Reason) -> Option<&'static str> {
         Reason::NotLeader
         | Reason::NoLeader
         | Reason::StaleRead
+        | Reason::HistoryChanged
         | Reason::Overloaded
         | Reason::ShuttingDown => {
             "try again in a moment; `chat-client status` shows how the replicas are"

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::text::{harmless, harmless_lines};
-use crate::cluster::ClusterStatus;
+use crate::cluster::{ClusterStatus, Mode};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::events::{Replica, Resent};
@@ -109,8 +109,15 @@ pub(super) fn status(answers: &[(Endpoint, Result<ClusterStatus, Error>)]) -> Ve
         let (accounts, messages) = (status.accounts, status.messages);
         let cluster = harmless(&status.cluster_id);
         lines.push(format!(
-            "cluster: {cluster}, {accounts} accounts, {messages} messages"
+            "cluster: {cluster}, {}{accounts} accounts, {messages} messages",
+            match status.mode {
+                Mode::Unknown => String::new(),
+                mode => format!("{mode} mode, "),
+            }
         ));
+        if status.forced {
+            lines.push("the view was forced: started without replicas that may hold more".into());
+        }
     }
     let as_leader_sees = leader.and_then(|l| heard.get(&l.replica_id)).copied();
     lines.extend(table(&rows(answers, &heard, as_leader_sees)));

@@ -3,7 +3,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::*;
-use crate::cluster::{Leader, ReplicaStatus, Role};
+use crate::cluster::{Leader, Mode, ReplicaStatus, Role};
 use crate::error::GaveUp;
 use crate::timestamp::Timestamp;
 
@@ -54,6 +54,8 @@ fn status_of(id: u32, leader: Option<u32>, role: Role) -> ClusterStatus {
         waiting_for: String::new(),
         accounts: 2,
         messages: 100,
+        mode: Mode::Consistent,
+        forced: false,
     }
 }
 
@@ -79,7 +81,7 @@ fn a_status_shows_each_replica_as_it_sees_itself() {
     ];
     let expected = "\
 leader: replica 0 at h:7400, epoch 7
-cluster: abc, 2 accounts, 100 messages
+cluster: abc, consistent mode, 2 accounts, 100 messages
 REPLICA  ADDRESS  ROLE         IN VIEW  DURABLE  COMMIT  APPLIED  LAG  STATE   ORPHANS
 0        h:7400   leader       yes      120      110     110      0    c0ffee  0
 1        h:7401   seeking      no       120      110     110      10   c0ffee  0

@@ -25,7 +25,7 @@ impl Client {
             pattern: pattern.into(),
             page_size: page_size(&page),
             page_token: page_token(page),
-            read_token: self.session.read_token_for_request(),
+            read_token: None,
         };
         let send = |channel: Channel, request: Request<_>| async move {
             let client = AccountServiceClient::new(channel);

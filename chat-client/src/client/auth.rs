@@ -82,9 +82,7 @@ impl Client {
     /// # Errors
     /// [`Error::Unauthenticated`] without a valid session.
     pub async fn who_am_i(&self) -> Result<Session, Error> {
-        let request = api::WhoAmIRequest {
-            read_token: self.session.read_token_for_request(),
-        };
+        let request = api::WhoAmIRequest { read_token: None };
         let send = |channel: Channel, request: Request<_>| async move {
             AuthServiceClient::new(channel).who_am_i(request).await
         };

@@ -51,7 +51,7 @@ impl Client {
         let request = api::ListInboxRequest {
             page_size: page_size(&page),
             page_token: page_token(page),
-            read_token: self.session.read_token_for_request(),
+            read_token: None,
         };
         let send = |channel: Channel, request: Request<_>| async move {
             let client = MessageServiceClient::new(channel);
@@ -77,7 +77,7 @@ impl Client {
             peer: peer.into(),
             page_size: page_size(&page),
             page_token: page_token(page),
-            read_token: self.session.read_token_for_request(),
+            read_token: None,
         };
         let send = |channel: Channel, request: Request<_>| async move {
             let client = MessageServiceClient::new(channel);
@@ -98,7 +98,7 @@ impl Client {
         let request = api::ListConversationsRequest {
             page_size: page_size(&page),
             page_token: page_token(page),
-            read_token: self.session.read_token_for_request(),
+            read_token: None,
         };
         let send = |channel: Channel, request: Request<_>| async move {
             let client = MessageServiceClient::new(channel);

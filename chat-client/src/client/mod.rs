@@ -12,7 +12,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-use crate::builder::{Builder, Proxying};
+use crate::builder::{Builder, Proxying, Reads};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Refusal};
 use crate::events::ClientEvents;
@@ -34,8 +34,14 @@ enum As {
 /// Asks a replica not to pass the call on, but to say who leads.
 const NO_PROXY: &str = "x-chat-no-proxy";
 
-/// The read token for calls whose request has no field for it.
+/// What this client has seen already.
 const READ_TOKEN: &str = "x-chat-read-token-bin";
+
+/// Asks for everything that anybody was told before the call.
+const LINEARIZABLE: &str = "x-chat-linearizable";
+
+/// How often a read token of a lost history may be dropped in the course of one call: histories merge rarely.
+const LOST_HISTORIES: usize = 3;
 
 /// Answers hold up to 1000 messages.
 const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
@@ -180,7 +186,7 @@ impl Client {
         Ok(answer)
     }
 
-    /// Sends a read. Its request carries the read token already, where it has a field for one.
+    /// Sends a read. The read token travels in the metadata, so that each attempt carries the latest.
     async fn read<Req, Res, F, Fut>(&self, request: Req, send: F) -> Result<Res, Error>
     where
         Req: Clone,
@@ -220,8 +226,24 @@ impl Client {
             let sent = send(attempt.channel, request);
             async move { sent.await.map(Response::into_inner) }
         };
+        for _ in 0..LOST_HISTORIES {
+            let seen = self.session.read_token();
+            match self.net.call(purpose, id, None, &attempt).await {
+                Err(error) if self.drop_lost_history(&error, seen.as_ref()) => {}
+                answer => return answer.map(|Answer { value, .. }| value),
+            }
+        }
         let Answer { value, .. } = self.net.call(purpose, id, None, attempt).await?;
         Ok(value)
+    }
+
+    /// What was seen is of a history that another one took the place of. It is read anew then. Says whether that is so.
+    pub(crate) fn drop_lost_history(&self, error: &Error, seen: Option<&ReadToken>) -> bool {
+        let is_lost = error.reason() == Some(Reason::HistoryChanged) && seen.is_some();
+        if is_lost {
+            self.session.forget(seen);
+        }
+        is_lost
     }
 
     /// A request with the metadata that all calls carry.
@@ -240,6 +262,9 @@ impl Client {
                 READ_TOKEN,
                 tonic::metadata::MetadataValue::from_bytes(&token.0),
             );
+        }
+        if self.net.settings.reads == Reads::Linearizable {
+            metadata.insert(LINEARIZABLE, MetadataValue::from_static("1"));
         }
         if self.net.settings.proxying == Proxying::ByClient {
             metadata.insert(NO_PROXY, MetadataValue::from_static("1"));

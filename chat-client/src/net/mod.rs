@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::broadcast;
 use tonic::transport::Channel;
 
+use crate::api;
 use crate::builder::Settings;
 use crate::cluster::{ClusterStatus, Leader};
 use crate::endpoint::Endpoint;
@@ -83,16 +84,25 @@ impl Net {
     /// A replica told about itself and the others.
     pub(crate) fn learn(&self, from: ReplicaIndex, status: &ClusterStatus) {
         self.identify(from, status.replica_id);
-        {
-            let mut state = self.state();
-            for replica in &status.replicas {
-                if let Ok(address) = replica.client_address.parse() {
-                    state.pool.learn(replica.replica_id, address);
-                }
-            }
-        }
+        let replicas = status.replicas.iter();
+        self.meet(replicas.map(|replica| (replica.replica_id, replica.client_address.as_str())));
         if let Some(leader) = &status.leader {
             self.follow(leader);
+        }
+    }
+
+    /// A replica told who the replicas are.
+    pub(crate) fn adopt(&self, replicas: &[api::Replica]) {
+        let replicas = replicas.iter();
+        self.meet(replicas.map(|replica| (replica.replica_id, replica.client_address.as_str())));
+    }
+
+    fn meet<'a>(&self, replicas: impl Iterator<Item = (u32, &'a str)>) {
+        let mut state = self.state();
+        for (id, address) in replicas {
+            if let Ok(address) = address.parse() {
+                state.pool.meet(id, address);
+            }
         }
     }
 

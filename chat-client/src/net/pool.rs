@@ -219,6 +219,23 @@ impl Pool {
         })
     }
 
+    /// The cluster says where a replica is reached. One that was lost where it was known may have moved there.
+    pub(crate) fn meet(&mut self, id: u32, address: Endpoint) {
+        let moved = self
+            .by_id(id)
+            .filter(|&known| self.members[known].loss.is_some());
+        if let Some(known) = moved
+            && self.index_of(&address).is_none()
+        {
+            let member = &mut self.members[known];
+            member.replica.id = None;
+            if member.origin == Origin::Learned {
+                member.origin = Origin::Duplicate;
+            }
+        }
+        self.learn(id, address);
+    }
+
     /// Somebody said that this replica leads under this epoch. Old news, and praise of a leader that was lost under this
     /// very epoch, change nothing.
     pub(crate) fn leader_is(

@@ -142,3 +142,26 @@ fn learning_ends_somewhere() {
     }
     assert_eq!(pool.endpoints().len(), 3 + MOST_LEARNED);
 }
+
+#[test]
+fn a_replica_that_has_moved_is_found_at_its_new_address() {
+    let mut pool = three();
+    for id in 0..3 {
+        pool.identify(id as ReplicaIndex, id);
+    }
+    pool.meet(3, endpoint(3));
+    assert_eq!(pool.endpoints(), (0..4).map(endpoint).collect::<Vec<_>>());
+    // Another name of one that answers says nothing new.
+    pool.meet(1, endpoint(11));
+    assert_eq!(pool.index_of(&endpoint(11)), None);
+    pool.lost(1);
+    pool.meet(1, endpoint(11));
+    let moved = pool.index_of(&endpoint(11)).expect("it is known now");
+    assert_eq!(pool.by_id(1), Some(moved));
+    // What was learned and left is not asked any more; what the user named is, at last.
+    pool.lost(3);
+    pool.meet(3, endpoint(13));
+    assert_eq!(pool.index_of(&endpoint(13)), Some(5));
+    assert!(!pool.endpoints().contains(&endpoint(3)));
+    assert_eq!(order(&pool, Purpose::Read), [0, 2, 4, 5, 1]);
+}

@@ -68,6 +68,8 @@ pub(super) enum Received {
     Nothing,
     /// The replica goes away.
     Draining,
+    /// These are the replicas from now on.
+    Membership(Vec<api::Replica>),
 }
 
 impl TryFrom<Option<Wire>> for Received {
@@ -102,6 +104,7 @@ impl TryFrom<Option<Wire>> for Received {
                 Some(leader) => Event::LeaderChanged(leader.into()),
                 None => return Ok(Received::Nothing),
             },
+            Some(Wire::MembershipChanged(e)) => return Ok(Received::Membership(e.replicas)),
             Some(Wire::PeerDeleted(e)) => Event::PeerDeleted(account("peer", e.peer)?),
         };
         Ok(Received::Event(event))

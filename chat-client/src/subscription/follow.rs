@@ -11,6 +11,7 @@ use super::event::{Event, Received};
 use super::seen::{Seen, Sighting};
 use super::{Confirmation, Item, SubscribeOptions};
 use crate::api::event_service_client::EventServiceClient;
+use crate::api::subscribe_response::Event as Wire;
 use crate::api::{SubscribeRequest, SubscribeResponse};
 use crate::client::Client;
 use crate::error::{Error, chat_reason};
@@ -74,6 +75,7 @@ impl Follower {
     pub(super) async fn open(&self, lost: Option<ReplicaIndex>) -> Result<Opened, Error> {
         let mut backoff = Backoff::new();
         for _ in 0..SESSION_RETRIES {
+            let seen = self.client.read_token();
             match self.open_once(lost).await {
                 // Whoever lags behind does not know a session that was just opened; a read waits until it does.
                 Err(error)
@@ -83,6 +85,7 @@ impl Follower {
                     self.client.who_am_i().await?;
                     sleep(backoff.next(rand::random())).await;
                 }
+                Err(error) if self.client.drop_lost_history(&error, seen.as_ref()) => {}
                 result => return result,
             }
         }
@@ -194,9 +197,16 @@ impl Follower {
         if !response.resume_token.is_empty() {
             self.resume = ResumeToken(response.resume_token);
         }
+        if let Some(Wire::Ready(ready)) = &response.event {
+            self.client.net.adopt(&ready.replicas);
+        }
         let event = match Received::try_from(response.event) {
             Ok(Received::Event(event)) => event,
             Ok(Received::Nothing) => return None,
+            Ok(Received::Membership(replicas)) => {
+                self.client.net.adopt(&replicas);
+                return None;
+            }
             Ok(Received::Draining) => return Some(End::Lost),
             Err(error) => return Some(End::Failed(error)),
         };

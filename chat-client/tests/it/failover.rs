@@ -281,3 +281,30 @@ async fn lists_come_in_pages() {
     }
     assert_eq!(bodies, (0..25).map(|n| n.to_string()).collect::<Vec<_>>());
 }
+
+#[tokio::test]
+async fn what_was_seen_of_a_history_that_lost_is_read_anew() {
+    // A client that insisted on a place that no replica will ever come to could read nothing any more.
+    let cluster = Cluster::start(3);
+    let alice = cluster.user("alice").await;
+    alice.send_message("alice", "once").await.unwrap();
+    let seen = alice.read_token().expect("a write was answered");
+    let lost = || refusal(Code::Aborted, Reason::HistoryChanged);
+    cluster.script(0, [Step::Refuse(lost())]);
+    let page = alice
+        .list_history("alice", PageRequest::first(10))
+        .await
+        .unwrap();
+    assert_eq!(page.items.len(), 1);
+    assert_eq!(cluster.met_by("ListHistory"), [0, 0]);
+
+    // Without anything to drop there is nothing to try again.
+    alice.set_read_token(None);
+    cluster.script(0, [Step::Refuse(lost())]);
+    let error = alice
+        .list_history("alice", PageRequest::first(10))
+        .await
+        .unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::HistoryChanged));
+    alice.set_read_token(Some(seen));
+}

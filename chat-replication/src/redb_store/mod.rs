@@ -16,6 +16,7 @@
 mod archive;
 mod crash_disk;
 pub mod file;
+mod inspect;
 mod load;
 mod rows;
 mod write;

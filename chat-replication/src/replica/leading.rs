@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::state::{HandingOver, State};
+use super::progress::Progress;
+use super::state::{HandingOver, Leading, State};
 use super::{Note, Outgoing, Replica};
 use crate::message::Message;
-use crate::types::{Entry, Epoch, Orphan, Payload, Position, ReplicaId};
+use crate::types::{Entry, Epoch, Mode, Orphan, Payload, Position, ReplicaId};
 
 /// Why leadership is not transferred.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -153,13 +154,12 @@ impl Replica {
                 progress.caught_up_since = None;
             }
             let member = leading.members.contains(id);
-            if member && now - progress.moved_at > self.settings.suspect {
-                peer.lagging = true;
-            }
             let kept_up = progress
                 .caught_up_since
                 .is_some_and(|since| now - since >= self.settings.rejoin);
-            if !member && kept_up {
+            if member && now - progress.moved_at > self.settings.suspect {
+                peer.lagging = true;
+            } else if kept_up {
                 peer.lagging = false;
             }
         }
@@ -182,7 +182,8 @@ impl Replica {
             return;
         }
         let lagging = self.lagging();
-        let slow = leading.members.iter().any(|id| lagging.contains(id));
+        let slow = leading.members.iter().any(|id| lagging.contains(id))
+            && self.can_spare(leading, &lagging);
         let joins = leading.progress.iter().any(|(id, progress)| {
             !leading.members.contains(id)
                 && self
@@ -200,6 +201,22 @@ impl Replica {
         } else if !wanted {
             self.ballot = None;
         }
+    }
+
+    /// Whether a new view could do without those who lag. Where a majority needs them it would take them in again, and so
+    /// would the next.
+    fn can_spare(&self, leading: &Leading, lagging: &BTreeSet<ReplicaId>) -> bool {
+        let Some(configuration) = self.log.configuration() else {
+            return false;
+        };
+        let keeps_up = |id: ReplicaId| {
+            leading.members.contains(&id)
+                || leading.progress.get(&id).is_some_and(Progress::has_caught_up)
+        };
+        let others = configuration.members.iter().map(|member| member.id);
+        let rest =
+            others.filter(|id| keeps_up(*id) && !lagging.contains(id) && !self.suspects(*id));
+        configuration.mode == Mode::Available || configuration.is_majority(rest)
     }
 
     /// An operator wants another member to lead. Returns whether it will be tried.

@@ -3,10 +3,11 @@
 use chat_client::api;
 use chat_client::api::cluster_service_server::ClusterService;
 use chat_replication::status::{PeerStatus, Role, Status as ReplicaStatus};
-use chat_replication::types::Member;
+use chat_replication::types::{Member, Mode};
 use tonic::{Request, Response, Status};
 
 use super::Services;
+use crate::call::{Context, barrier};
 use crate::error::Failure;
 use crate::wire;
 
@@ -14,9 +15,12 @@ use crate::wire;
 impl ClusterService for Services {
     async fn get_cluster_status(
         &self,
-        _: Request<api::GetClusterStatusRequest>,
+        request: Request<api::GetClusterStatusRequest>,
     ) -> Result<Response<api::GetClusterStatusResponse>, Status> {
         let node = &*self.node;
+        // Where it is asked for, the answer's read token stands for everything that anybody was told before.
+        let context = Context::of(request.metadata());
+        barrier(node, &context).await?;
         let status = node.handle.status();
         let found = node.state.query(|manager, at| Ok((manager.stats(), at)));
         let (stats, at) = found.map_err(Failure::from)?;
@@ -31,6 +35,8 @@ impl ClusterService for Services {
             accounts: stats.accounts,
             messages: stats.messages,
             read_token: wire::read_token(at),
+            mode: mode(&status).into(),
+            forced: status.forced,
         }))
     }
 }
@@ -78,6 +84,14 @@ fn replica(status: &ReplicaStatus, member: &Member) -> api::ReplicaStatus {
             ..common
         },
         _ => common,
+    }
+}
+
+fn mode(status: &ReplicaStatus) -> api::ClusterMode {
+    match status.configuration.mode {
+        _ if status.configuration.members.is_empty() => api::ClusterMode::Unspecified,
+        Mode::Available => api::ClusterMode::Available,
+        Mode::Consistent => api::ClusterMode::Consistent,
     }
 }
 

@@ -9,7 +9,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::Services;
-use crate::call::{Caller, Context, read, wait_for};
+use crate::call::{Caller, Context, Place, find, read};
 use crate::error::Failure;
 use crate::hub::{Begin, Stream};
 use crate::node::Node;
@@ -51,11 +51,9 @@ async fn begin(node: &Node, context: &Context, token: &[u8]) -> Result<Begin, Fa
     let Some(point) = ResumePoint::read(token, node.cluster) else {
         return Ok(Begin::Reset);
     };
-    if *node.hub.applied().borrow() >= point.position {
-        return Ok(Begin::Behind(point));
-    }
-    match wait_for(node, |at| at >= point.position, context.patience()).await {
-        Ok(()) => Ok(Begin::Behind(point)),
+    match find(node, point.position, context.patience()).await {
+        Ok(Place::Held) => Ok(Begin::Behind(point)),
+        Ok(Place::Lost) => Ok(Begin::Reset),
         // Everything there is has been applied, and the event is not among it: its branch of history is gone.
         Err(Failure::StaleRead) if node.handle.status().commit <= node.state.applied().index => {
             Ok(Begin::Reset)

@@ -12,10 +12,14 @@ use crate::session::SessionToken;
 pub(crate) const NO_PROXY: &str = "x-chat-no-proxy";
 /// What the caller has seen already.
 const READ_TOKEN: &str = "x-chat-read-token-bin";
+/// Asks for a read that shows everything that anybody was told before the call.
+pub(crate) const LINEARIZABLE: &str = "x-chat-linearizable";
 const TIMEOUT: &str = "grpc-timeout";
 
 /// How long a call waits for something that should be there in a moment: a leader, or news from it.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a call of a caller that names no deadline may wait for the replicas to agree.
+const LONGEST: Duration = Duration::from_secs(10);
 /// Kept back from the caller's deadline, so that the answer arrives before it.
 const MARGIN: Duration = Duration::from_millis(20);
 
@@ -28,6 +32,15 @@ pub(crate) enum Proxying {
     Declined,
 }
 
+/// What a read shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reading {
+    /// What this replica has, but nothing older than what the caller has seen.
+    Local,
+    /// Everything that anybody was told before the call.
+    Linearizable,
+}
+
 /// A call's metadata, parsed.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -35,6 +48,7 @@ pub(crate) struct Context {
     pub(crate) session: Option<SessionToken>,
     pub(crate) read_token: Option<Vec<u8>>,
     pub(crate) proxying: Proxying,
+    pub(crate) reading: Reading,
     /// When the caller gives up.
     pub(crate) deadline: Option<Instant>,
 }
@@ -53,6 +67,10 @@ impl Context {
             true => Proxying::Declined,
             false => Proxying::Wanted,
         };
+        let reading = match metadata.get(LINEARIZABLE) {
+            Some(wanted) if wanted != "0" => Reading::Linearizable,
+            _ => Reading::Local,
+        };
         let timeout = metadata
             .get(TIMEOUT)
             .and_then(|value| value.to_str().ok())
@@ -61,7 +79,20 @@ impl Context {
             session,
             read_token,
             proxying,
+            reading,
             deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+        }
+    }
+
+    /// When an answer must be on its way, so that it arrives before the caller gives up.
+    pub(crate) fn last_moment(&self) -> Instant {
+        let longest = Instant::now() + LONGEST;
+        match self
+            .deadline
+            .and_then(|deadline| deadline.checked_sub(MARGIN))
+        {
+            Some(deadline) => deadline.min(longest),
+            None => longest,
         }
     }
 

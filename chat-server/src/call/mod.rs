@@ -1,11 +1,13 @@
 //! How a call is carried out: where, for whom, and until when.
 
+mod barrier;
 mod caller;
 mod context;
 mod read;
 mod write;
 
+pub(crate) use self::barrier::barrier;
 pub(crate) use self::caller::Caller;
 pub(crate) use self::context::Context;
-pub(crate) use self::read::{look, read, wait_for};
+pub(crate) use self::read::{Place, find, look, read};
 pub(crate) use self::write::{Write, write};

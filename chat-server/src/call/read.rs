@@ -5,6 +5,7 @@ use chat_core::AccountManager;
 use chat_replication::types::Position;
 use tokio::time::{Instant, timeout_at};
 
+use super::barrier::barrier;
 use super::context::Context;
 use crate::error::Failure;
 use crate::node::Node;
@@ -34,13 +35,74 @@ pub(crate) async fn read(
 ) -> Result<(), Failure> {
     node.check_open()?;
     let seen = wire::seen(token, context.read_token.as_deref())?;
+    barrier(node, context).await?;
     wait_until_serving(node, context).await?;
-    if node.state.applied() >= seen {
-        return Ok(());
+    match find(node, seen, context.patience()).await? {
+        Place::Held => Ok(()),
+        Place::Lost => Err(Failure::HistoryChanged),
     }
-    // Of two places in one history, that of the later epoch stands behind. A place that was cut from the history is
-    // passed when the next epoch begins.
-    wait_for(node, |at| at >= seen, context.patience()).await
+}
+
+/// Where a place that somebody has seen is in the history that the state shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// The state shows it.
+    Held,
+    /// It was in a history that another one took the place of.
+    Lost,
+}
+
+/// Waits until the state is so far that it can be told what became of a place.
+///
+/// # Errors
+///
+/// [`Failure::StaleRead`] when it is not so far in time: another replica may be, or this one later.
+pub(crate) async fn find(node: &Node, seen: Position, until: Instant) -> Result<Place, Failure> {
+    watch(node, until, || place(node, seen)).await
+}
+
+/// Looks again whenever the state or the log has moved, until there is something to say.
+async fn watch<T>(node: &Node, until: Instant, look: impl Fn() -> Option<T>) -> Result<T, Failure> {
+    if let Some(found) = look() {
+        return Ok(found);
+    }
+    let mut applied = node.hub.applied();
+    let mut status = node.handle.status_changes();
+    loop {
+        applied.mark_unchanged();
+        status.mark_unchanged();
+        if let Some(found) = look() {
+            return Ok(found);
+        }
+        let moved = async {
+            tokio::select! {
+                changed = applied.changed() => changed,
+                changed = status.changed() => changed,
+            }
+        };
+        match timeout_at(until, moved).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(Failure::ShuttingDown),
+            Err(_) => return Err(Failure::StaleRead),
+        }
+    }
+}
+
+/// Of two places in one history, that of the later epoch stands behind. So what the state has come past, and does not
+/// have, it will never have. `None` where it has not come past it.
+fn place(node: &Node, seen: Position) -> Option<Place> {
+    let applied = node.state.applied();
+    let log = node.handle.status();
+    // While the state goes over from one history to another it says nothing about either.
+    if seen > applied || !log.is_on_branch(applied) {
+        return None;
+    }
+    Some(
+        match seen.index <= applied.index && log.is_on_branch(seen) {
+            true => Place::Held,
+            false => Place::Lost,
+        },
+    )
 }
 
 /// Waits until this replica is a member of a view, and shows what was committed when it became one: any other may be far
@@ -64,14 +126,17 @@ async fn wait_until_serving(node: &Node, context: &Context) -> Result<(), Failur
 /// Waits until the state shows what was committed when the present leadership began.
 pub(super) async fn wait_for_inherited(node: &Node, context: &Context) -> Result<(), Failure> {
     let inherited = node.leadership.borrow().inherited();
-    if node.state.applied().index >= inherited {
-        return Ok(());
-    }
-    wait_for(node, |at| at.index >= inherited, context.patience()).await
+    // Another history may be longer: it does not count.
+    watch(node, context.patience(), || {
+        let applied = node.state.applied();
+        let shown = applied.index >= inherited && node.handle.status().is_on_branch(applied);
+        shown.then_some(())
+    })
+    .await
 }
 
 /// Waits until the applied state has come somewhere.
-pub(crate) async fn wait_for(
+pub(super) async fn wait_for(
     node: &Node,
     there: impl Fn(Position) -> bool,
     until: Instant,

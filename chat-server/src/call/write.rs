@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chat_client::{ERROR_DOMAIN, Reason};
 use chat_replication::handle::LeaderHint;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tonic::metadata::{KeyAndValueRef, MetadataMap, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Extensions, Request, Response, Status};
@@ -17,7 +17,7 @@ use crate::leadership::Destination;
 use crate::node::Node;
 
 /// Between two attempts while nothing is heard of a change of leadership.
-const PAUSE: Duration = Duration::from_millis(20);
+pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
 /// A request that changes the state. It may be carried out more than once: its request id sees to it that it takes
 /// effect once.
@@ -118,15 +118,16 @@ async fn execute<W: Write>(
     wait_for_inherited(node, context)
         .await
         .map_err(Attempt::Setback)?;
-    message
-        .execute(node, context)
-        .await
-        .map_err(|failure| match failure {
-            Failure::NotLeader(_) | Failure::NoLeader(_) | Failure::OutcomeUnknown => {
-                Attempt::Setback(failure)
-            }
-            failure => Attempt::Final(failure),
-        })
+    // Without a member of the view that must not be missing nothing is committed, and nobody knows for how long.
+    let executed = timeout_at(context.last_moment(), message.execute(node, context));
+    match executed.await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(
+            failure @ (Failure::NotLeader(_) | Failure::NoLeader(_) | Failure::OutcomeUnknown),
+        )) => Err(Attempt::Setback(failure)),
+        Ok(Err(failure)) => Err(Attempt::Final(failure)),
+        Err(_) => Err(Attempt::Final(Failure::OutcomeUnknown)),
+    }
 }
 
 /// Passes a call on, and lets go of it when somebody else leads.

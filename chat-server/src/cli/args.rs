@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use chat_replication::types::Mode;
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::Layout;
 
@@ -23,6 +24,96 @@ pub(super) enum Command {
     /// Works with cluster files.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Adds, removes and lists the replicas of a running cluster.
+    #[command(subcommand)]
+    Replica(ReplicaCommand),
+    /// Lets another replica lead; for a minute at least, even if it is not the preferred one.
+    TransferLeadership {
+        /// The replica that is to lead.
+        #[arg(value_name = "ID")]
+        to: u32,
+        #[command(flatten)]
+        through: Through,
+    },
+    /// Lets a replica that waits for others go on without them. What only they have is missing until they are back.
+    ForceView {
+        #[command(flatten)]
+        through: Through,
+    },
+    /// Shows the log of a replica that does not run.
+    Log {
+        /// Its data folder, or a copy of it.
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+        /// Shows the entries from this index on.
+        #[arg(long, value_name = "INDEX", default_value_t = 1)]
+        from: u64,
+        /// Shows so many entries at most.
+        #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
+        limit: u64,
+        /// Shows what people wrote, too.
+        #[arg(long)]
+        bodies: bool,
+    },
+    /// Checks the files of a replica that does not run.
+    Verify {
+        /// Its data folder, or a copy of it.
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+        /// Builds the state anew from the log, in a temporary folder, and compares.
+        #[arg(long)]
+        replay: bool,
+    },
+}
+
+/// Whom a command is given to: a replica that runs on this machine. Any will do, orders are passed on to the leader.
+#[derive(Debug, clap::Args)]
+pub(super) struct Through {
+    /// The data folder of a replica that runs on this machine.
+    #[arg(long, value_name = "DIR")]
+    pub(super) data_dir: Option<PathBuf>,
+    /// The cluster file, which tells the data folders; the first of its replicas that runs here is asked.
+    #[arg(long, value_name = "FILE", env = "CHAT_CONFIG")]
+    pub(super) config: Option<PathBuf>,
+    /// Asks this one of the file's replicas.
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "config",
+        conflicts_with = "data_dir"
+    )]
+    pub(super) id: Option<u32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ReplicaCommand {
+    /// Adds a replica that runs with an empty data folder, and waits until it has caught up.
+    Add {
+        /// Its number, which no other replica has.
+        #[arg(value_name = "ID")]
+        replica: u32,
+        /// Where peers reach it [default: what the cluster file says].
+        #[arg(long, value_name = "HOST:PORT")]
+        peer: Option<String>,
+        /// Where clients reach it [default: what the cluster file says].
+        #[arg(long, value_name = "HOST:PORT")]
+        client: Option<String>,
+        #[command(flatten)]
+        through: Through,
+    },
+    /// Removes a replica, whether it runs or not. If it leads, another one takes over first.
+    Remove {
+        /// Its number.
+        #[arg(value_name = "ID")]
+        replica: u32,
+        #[command(flatten)]
+        through: Through,
+    },
+    /// Lists the replicas.
+    List {
+        #[command(flatten)]
+        through: Through,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -57,6 +148,27 @@ pub(super) struct ClusterArgs {
     /// Clients' port of replica 0 of a new cluster, the others have the ports behind it [default: 7400].
     #[arg(long, value_name = "PORT")]
     pub(super) base_port: Option<u16>,
+    /// What a new cluster needs in order to go on [default: available].
+    #[arg(long, value_name = "MODE")]
+    pub(super) mode: Option<ModeArg>,
+}
+
+/// What a view of a cluster needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum ModeArg {
+    /// One replica is enough. Histories that a partition makes are merged.
+    Available,
+    /// More than half of the replicas. With fewer the cluster stops.
+    Consistent,
+}
+
+impl From<ModeArg> for Mode {
+    fn from(mode: ModeArg) -> Mode {
+        match mode {
+            ModeArg::Available => Mode::Available,
+            ModeArg::Consistent => Mode::Consistent,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -72,6 +184,9 @@ pub(super) enum ConfigCommand {
         /// Clients' port of replica 0.
         #[arg(long, value_name = "PORT", default_value_t = Layout::default().base_port)]
         base_port: u16,
+        /// What the cluster needs in order to go on.
+        #[arg(long, value_name = "MODE", default_value = "available")]
+        mode: ModeArg,
     },
     /// Checks a cluster file.
     Check {
@@ -79,4 +194,16 @@ pub(super) enum ConfigCommand {
         #[arg(value_name = "FILE", env = "CHAT_CONFIG")]
         file: PathBuf,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_does_not_contradict_itself() {
+        Args::command().debug_assert();
+    }
 }

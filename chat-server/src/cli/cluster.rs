@@ -59,6 +59,7 @@ fn prepare(args: &ClusterArgs) -> Result<PathBuf, Problem> {
     let layout = Layout {
         replicas: args.replicas.unwrap_or(usual.replicas),
         base_port: args.base_port.unwrap_or(usual.base_port),
+        mode: args.mode.map_or(usual.mode, Into::into),
     };
     let text = config::new(layout)?;
     fs::create_dir_all(&args.dir)
@@ -77,13 +78,15 @@ fn check_as_asked(args: &ClusterArgs, file: &Path, cluster: &ClusterConfig) -> R
     let is_other = args
         .replicas
         .is_some_and(|asked| asked as usize != replicas)
-        || args.base_port.is_some_and(|asked| Some(asked) != first);
+        || args.base_port.is_some_and(|asked| Some(asked) != first)
+        || args.mode.is_some_and(|asked| cluster.mode != asked.into());
     if is_other {
         return Err(format!(
-            "{} describes a cluster of {replicas} replicas from port {} on; choose another --dir for another cluster, or \
-             leave --replicas and --base-port out",
+            "{} describes a cluster of {replicas} replicas from port {} on in mode {}; choose another --dir for another \
+             cluster, or leave --replicas, --base-port and --mode out",
             file.display(),
-            first.unwrap_or_default()
+            first.unwrap_or_default(),
+            cluster.mode
         ));
     }
     Ok(())

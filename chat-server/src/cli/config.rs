@@ -18,10 +18,12 @@ pub(super) fn run(command: &ConfigCommand) -> Result<(), Problem> {
             out,
             replicas,
             base_port,
+            mode,
         } => {
             let layout = Layout {
                 replicas: *replicas,
                 base_port: *base_port,
+                mode: (*mode).into(),
             };
             let text = new(layout)?;
             match out {

@@ -2,10 +2,12 @@
 //!
 //! Exit codes: 0 after a clean stop, 1 after an error, 2 for a command line that cannot be understood.
 
+mod admin;
 mod args;
 mod children;
 mod cluster;
 mod config;
+mod inspect;
 mod logging;
 mod output;
 mod run;
@@ -19,6 +21,7 @@ use tokio::runtime::Builder;
 
 use self::args::{Args, Command};
 use self::output::complain;
+use crate::inspect::LogRange;
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
@@ -31,6 +34,18 @@ pub fn main() -> ExitCode {
         }
         Command::Cluster(args) => block_on(cluster::run(args)),
         Command::Config(command) => config::run(&command),
+        Command::Replica(command) => block_on(admin::replica(command)),
+        Command::TransferLeadership { to, through } => {
+            block_on(admin::transfer_leadership(to, &through))
+        }
+        Command::ForceView { through } => block_on(admin::force_view(&through)),
+        Command::Log {
+            dir,
+            from,
+            limit,
+            bodies,
+        } => inspect::log(&dir, LogRange { from, limit }, bodies),
+        Command::Verify { dir, replay } => inspect::verify(&dir, replay),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,13 +10,13 @@ use std::time::Duration;
 use chat_client::{Endpoint, EndpointError};
 use chat_core::password::Params;
 use chat_core::{Body, Command, SessionPolicy};
-use chat_replication::types::{ClusterId, ReplicaId};
+use chat_replication::types::{ClusterId, Mode, ReplicaId};
 use toml::Spanned;
 use toml::value::Value;
 use uuid::Uuid;
 
 use super::error::Lines;
-use super::{ClusterConfig, ConfigError, Limits, ReplicaConfig, Timing, duration, raw};
+use super::{ClusterConfig, ConfigError, Limits, LogLength, ReplicaConfig, Timing, duration, raw};
 
 pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigError> {
     let lines = Lines { text, path };
@@ -25,8 +25,10 @@ pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigErro
         lines.mistake(error.span(), problem)
     })?;
     let id = cluster_id(&lines, &file.cluster.id)?;
+    let mode = mode(&lines, &file.cluster.mode)?;
     let timing = timing(&lines, &file.cluster)?;
     let limits = limits(&lines, &file.limits)?;
+    let log = log_length(&lines, &file.cluster)?;
     if file.replica.is_empty() {
         return Err(lines.mistake(
             None,
@@ -41,8 +43,10 @@ pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigErro
     replicas.sort_by_key(|replica| replica.id);
     Ok(ClusterConfig {
         id,
+        mode,
         timing,
         limits,
+        log,
         replicas,
     })
 }
@@ -55,6 +59,23 @@ fn cluster_id(lines: &Lines<'_>, id: &Spanned<String>) -> Result<ClusterId, Conf
             format!(
                 "id `{}` is not a UUID; `chat-server config new` writes a file with a new one",
                 id.get_ref()
+            ),
+        )),
+    }
+}
+
+fn mode(lines: &Lines<'_>, mode: &Option<Spanned<String>>) -> Result<Mode, ConfigError> {
+    let Some(mode) = mode else {
+        return Ok(Mode::default());
+    };
+    match mode.get_ref().as_str() {
+        "available" => Ok(Mode::Available),
+        "consistent" => Ok(Mode::Consistent),
+        other => Err(lines.mistake(
+            Some(mode.span()),
+            format!(
+                "mode `{other}` is unknown; write \"available\" (one replica is enough, histories that a partition makes \
+                 are merged) or \"consistent\" (more than half of the replicas are needed)"
             ),
         )),
     }
@@ -95,6 +116,24 @@ fn timing(lines: &Lines<'_>, raw: &raw::Cluster) -> Result<Timing, ConfigError> 
         suspect_after,
         recovery_grace,
     })
+}
+
+fn log_length(lines: &Lines<'_>, raw: &raw::Cluster) -> Result<LogLength, ConfigError> {
+    let default = LogLength::default();
+    let entries = |key, value: &Option<Spanned<i64>>| {
+        let entries = number(lines, key, value, 1..=1_000_000_000)?;
+        Ok(entries.and_then(|entries| u64::try_from(entries).ok()))
+    };
+    let keep = entries("log_keep", &raw.log_keep)?.unwrap_or(default.keep);
+    let cap = entries("log_cap", &raw.log_cap)?.unwrap_or(default.cap.max(keep));
+    if cap < keep {
+        let place = raw.log_cap.as_ref().or(raw.log_keep.as_ref());
+        return Err(lines.mistake(
+            place.map(Spanned::span),
+            "log_cap is less than log_keep, so that nobody could be away even for a moment; raise it",
+        ));
+    }
+    Ok(LogLength { keep, cap })
 }
 
 fn limits(lines: &Lines<'_>, raw: &raw::Limits) -> Result<Limits, ConfigError> {

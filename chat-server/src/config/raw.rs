@@ -18,9 +18,12 @@ pub(super) struct File {
 #[serde(deny_unknown_fields)]
 pub(super) struct Cluster {
     pub(super) id: Spanned<String>,
+    pub(super) mode: Option<Spanned<String>>,
     pub(super) heartbeat_interval: Option<Spanned<String>>,
     pub(super) suspect_after: Option<Spanned<String>>,
     pub(super) recovery_grace: Option<Spanned<String>>,
+    pub(super) log_keep: Option<Spanned<i64>>,
+    pub(super) log_cap: Option<Spanned<i64>>,
 }
 
 #[derive(Default, Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use chat_replication::types::ClusterId;
+use chat_replication::types::{ClusterId, Mode};
 
 /// What a new cluster file describes: replicas on this machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -12,6 +12,8 @@ pub struct Layout {
     /// Clients' port of replica 0; 7400 by default. Replica N has the Nth behind it, and for its peers the hundredth
     /// behind that.
     pub base_port: u16,
+    /// What a view needs.
+    pub mode: Mode,
 }
 
 /// Between a replica's port for clients and the one for peers.
@@ -22,6 +24,7 @@ impl Default for Layout {
         Layout {
             replicas: 3,
             base_port: 7400,
+            mode: Mode::default(),
         }
     }
 }
@@ -49,14 +52,20 @@ impl Layout {
 
 /// The text of a cluster file.
 pub fn template(cluster: ClusterId, layout: Layout) -> String {
+    let mode = layout.mode;
     let mut text = format!(
         "# A chat cluster. All its replicas read the same file.\n\
          \n\
          [cluster]\n\
          id = \"{cluster}\"\n\
+         # \"available\": one replica is enough, and histories that a partition makes are merged;\n\
+         # \"consistent\": more than half of the replicas are needed.\n\
+         mode = \"{mode}\"\n\
          # heartbeat_interval = \"50ms\"\n\
          # suspect_after = \"1s\"\n\
          # recovery_grace = \"10s\"\n\
+         # log_keep = 10000\n\
+         # log_cap = 200000\n\
          \n\
          # [limits]\n\
          # body_bytes = 65536\n\
@@ -97,6 +106,14 @@ mod tests {
         let config =
             ClusterConfig::parse(&text, Path::new("/etc/chat/cluster.toml")).expect("valid");
         assert_eq!(config.id, cluster);
+        assert_eq!(config.mode, Mode::Available);
+        let layout = Layout {
+            mode: Mode::Consistent,
+            ..Layout::default()
+        };
+        let text = template(cluster, layout);
+        let other = ClusterConfig::parse(&text, Path::new("/cluster.toml")).expect("valid");
+        assert_eq!(other.mode, Mode::Consistent);
         let last = &config.replicas[2];
         assert_eq!(last.client_address.to_string(), "127.0.0.1:7402");
         assert_eq!(last.peer_listen.to_string(), "127.0.0.1:7502");
@@ -109,6 +126,7 @@ mod tests {
             Layout {
                 replicas,
                 base_port,
+                ..Layout::default()
             }
             .problem()
         };

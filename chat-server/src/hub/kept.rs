@@ -47,34 +47,12 @@ impl Kept {
     }
 
     pub(super) fn push(&mut self, told: Arc<Told>) {
-        self.cut(&told);
         let account = told.event.account;
         self.bytes += size(&told);
         self.by_account.entry(account).or_default().push_back(told);
         self.order.push_back(account);
         while self.order.len() > EVENTS || self.bytes > BYTES {
             self.drop_oldest();
-        }
-    }
-
-    /// Drops events of a branch that lost, in whose place the new one stands.
-    fn cut(&mut self, new: &Told) {
-        while let Some(account) = self.order.back().copied() {
-            let Some(events) = self.by_account.get_mut(&account) else {
-                return;
-            };
-            let is_replaced = events.back().is_some_and(|told| {
-                told.point.position.index >= new.point.position.index
-                    && told.point.position.epoch < new.point.position.epoch
-            });
-            if !is_replaced {
-                return;
-            }
-            if let Some(told) = events.pop_back() {
-                self.bytes -= size(&told);
-            }
-            self.order.pop_back();
-            self.forget_if_empty(account);
         }
     }
 

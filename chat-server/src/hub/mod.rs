@@ -60,7 +60,7 @@ pub(crate) struct Subscription {
     /// The live events begin right behind this.
     pub(crate) begin: ResumePoint,
     pub(crate) live: mpsc::Receiver<Arc<Told>>,
-    /// Resolves once the reader was too slow.
+    /// Resolves once the reader was too slow, or events were skipped.
     pub(crate) disconnected: oneshot::Receiver<()>,
 }
 
@@ -94,7 +94,6 @@ impl Hub {
                     1
                 };
                 point = ResumePoint { position, number };
-                // After a start or a roll-back commands are applied again.
                 if point > inner.last {
                     inner.tell(Arc::new(Told { point, event }));
                 }

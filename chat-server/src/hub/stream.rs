@@ -48,6 +48,7 @@ pub(crate) struct Stream {
     leadership: watch::Receiver<Arc<Leadership>>,
     draining: watch::Receiver<bool>,
     leader: Option<api::Leader>,
+    replicas: Vec<api::Replica>,
     /// Messages that came up to here were in the inbox.
     inbox_read_at: Position,
 }
@@ -57,7 +58,7 @@ enum End {
     /// The reader has gone, or has been told all there is to tell.
     Over,
     Draining,
-    TooSlow,
+    Disconnected,
     Failed(Failure),
 }
 
@@ -75,12 +76,16 @@ impl Stream {
         out: Out,
     ) -> Stream {
         let mut leadership = node.leadership.clone();
-        let leader = leadership.borrow_and_update().on_the_wire();
+        let (leader, replicas) = {
+            let leadership = leadership.borrow_and_update();
+            (leadership.on_the_wire(), leadership.replicas().to_vec())
+        };
         Stream {
             subscription: node.hub.subscribe(caller.account(), from),
             draining: node.draining.clone(),
             leadership,
             leader,
+            replicas,
             inbox_read_at: Position::default(),
             node,
             caller,
@@ -98,8 +103,9 @@ impl Stream {
         let farewell = match end {
             End::Over => return,
             End::Draining => Ok(response(Vec::new(), Wire::Draining(api::Draining {}))),
-            End::TooSlow => Err(Failure::Overloaded(
-                "the events were not read fast enough: subscribe again with the latest resume token",
+            End::Disconnected => Err(Failure::Overloaded(
+                "events were missed, since they were not read fast enough or this replica took over another state: subscribe \
+                 again with the latest resume token",
             )
             .into()),
             End::Failed(failure) => Err(failure.into()),
@@ -118,6 +124,7 @@ impl Stream {
         let ready = api::Ready {
             replica_id: self.node.me.0,
             leader: self.leader.clone(),
+            replicas: self.replicas.clone(),
         };
         self.send(Vec::new(), Wire::Ready(ready)).await?;
         match missed {
@@ -170,10 +177,10 @@ impl Stream {
             let step = tokio::select! {
                 told = self.subscription.live.recv() => match told {
                     Some(told) => self.tell(&told).await,
-                    None => Err(End::TooSlow),
+                    None => Err(End::Disconnected),
                 },
                 changed = self.leadership.changed() => match changed {
-                    Ok(()) => self.tell_leader().await,
+                    Ok(()) => self.tell_cluster().await,
                     Err(_) => Err(End::Draining),
                 },
                 _ = heartbeat.tick() => self.beat().await,
@@ -208,8 +215,17 @@ impl Stream {
         }
     }
 
-    async fn tell_leader(&mut self) -> Result<(), End> {
-        let leader = self.leadership.borrow_and_update().on_the_wire();
+    async fn tell_cluster(&mut self) -> Result<(), End> {
+        let (leader, replicas) = {
+            let leadership = self.leadership.borrow_and_update();
+            (leadership.on_the_wire(), leadership.replicas().to_vec())
+        };
+        if !replicas.is_empty() && replicas != self.replicas {
+            self.replicas.clone_from(&replicas);
+            let changed = api::MembershipChanged { replicas };
+            self.send(Vec::new(), Wire::MembershipChanged(changed))
+                .await?;
+        }
         if leader.is_none() || leader == self.leader {
             return Ok(());
         }
@@ -245,7 +261,7 @@ impl Stream {
         tokio::select! {
             biased;
             sent = sending => sent.map_err(|_| End::Over),
-            _ = &mut self.subscription.disconnected => Err(End::TooSlow),
+            _ = &mut self.subscription.disconnected => Err(End::Disconnected),
             () = is_true(&mut self.draining) => Err(End::Draining),
         }
     }

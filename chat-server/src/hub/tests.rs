@@ -92,30 +92,34 @@ fn a_token_from_before_the_memory_begins_is_too_old() {
     assert!(hub.subscribe(account(1), Some(exactly)).missed.is_some());
 }
 
+/// Subscribers of a branch that lost went on as if its events had happened.
 #[test]
-fn what_is_applied_again_is_not_told_again() {
+fn where_the_state_goes_back_everybody_begins_anew() {
     let hub = Arc::new(Hub::new(Position::default()));
     let mut ada = hub.subscribe(account(1), None);
-    hub.publish(batch(at(1, 1), &[1]));
-    hub.publish(batch(at(1, 2), &[1]));
-    hub.publish(batch(at(1, 1), &[1]));
-    hub.publish(batch(at(1, 2), &[1]));
-    hub.publish(batch(at(1, 3), &[1]));
-    assert_eq!(drain(&mut ada), [(1, 1, 1), (1, 2, 1), (1, 3, 1)]);
-}
-
-#[test]
-fn a_branch_that_lost_is_forgotten() {
-    let hub = Arc::new(Hub::new(Position::default()));
     for index in 1..=4 {
-        hub.publish(batch(at(1, index), &[1, 2]));
+        hub.publish(batch(at(1, index), &[1]));
     }
-    hub.publish(batch(at(2, 3), &[1]));
-    let all = hub.subscribe(account(1), Some(ResumePoint::behind(Position::default())));
-    assert_eq!(
-        points(all.missed.as_deref().expect("kept")),
-        [(1, 1, 1), (1, 2, 1), (2, 3, 1)]
+    // It goes back to 1, and further than before in one batch.
+    hub.publish(AppliedBatch {
+        continuity: Continuity::Skipped,
+        ..batch(at(2, 6), &[1])
+    });
+    assert!(
+        ada.disconnected
+            .try_recv()
+            .is_err_and(|error| error == oneshot::error::TryRecvError::Closed)
     );
+    let seen_before = ResumePoint::behind(at(1, 1));
+    assert!(
+        hub.subscribe(account(1), Some(seen_before))
+            .missed
+            .is_none()
+    );
+    let mut again = hub.subscribe(account(1), None);
+    assert_eq!(again.begin, ResumePoint::behind(at(2, 6)));
+    hub.publish(batch(at(2, 7), &[1]));
+    assert_eq!(drain(&mut again), [(2, 7, 1)]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use chat_replication::types::ReplicaId;
 use tokio::sync::Notify;
 
 use self::peer::PeerPresence;
-pub(crate) use self::task::{Told, run};
+pub(crate) use self::task::run;
 use crate::wire::Online;
 
 /// A replica that says nothing for so long is not counted any more. It speaks several times a second.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use chat_core::AccountId;
 use chat_replication::handle::Handle;
 use chat_replication::types::ReplicaId;
@@ -15,6 +14,7 @@ use super::Presence;
 use super::peer::{Knowledge, PeerPresence};
 use super::word::{ACCOUNTS_PER_WORD, Run, Word};
 use crate::clock;
+use crate::words::Told;
 
 /// A sign of life this often.
 const ALIVE: Duration = Duration::from_millis(250);
@@ -22,9 +22,6 @@ const ALIVE: Duration = Duration::from_millis(250);
 const GATHER: Duration = Duration::from_millis(10);
 /// A peer is asked for everything at most this often.
 const ASK: Duration = Duration::from_millis(200);
-
-/// What a peer said, and which.
-pub(crate) type Told = (ReplicaId, Bytes);
 
 /// Keeps `presence` up to date until the replica ends.
 pub(crate) async fn run<R: Send + 'static>(
@@ -98,7 +95,7 @@ impl<R> Teller<R> {
             .is_some_and(|at| now.duration_since(*at) < ASK);
         if knowledge == Knowledge::Missing && !asked_lately {
             self.asked.insert(from, now);
-            self.handle.cast(from, Word::Ask.encode().into());
+            self.handle.cast(from, Word::Ask.seal());
         }
     }
 
@@ -145,13 +142,13 @@ impl<R> Teller<R> {
                 parts,
                 online: online[from..through].to_vec(),
             };
-            self.handle.cast(to, word.encode().into());
+            self.handle.cast(to, word.seal());
         }
     }
 
     fn tell_all(&self, word: &Word) {
         let status = self.handle.status();
-        let bytes = Bytes::from(word.encode());
+        let bytes = word.seal();
         for member in &status.configuration.members {
             if member.id != status.identity.replica {
                 self.handle.cast(member.id, bytes.clone());

@@ -1,7 +1,10 @@
 //! What replicas tell each other.
 
+use bytes::Bytes;
 use chat_core::AccountId;
 use serde::{Deserialize, Serialize};
+
+use crate::words::Subject;
 
 /// Accounts in one message, so that none is large.
 pub(super) const ACCOUNTS_PER_WORD: usize = 16_384;
@@ -35,8 +38,9 @@ pub(super) enum Word {
 }
 
 impl Word {
-    pub(super) fn encode(&self) -> Vec<u8> {
-        postcard::to_stdvec(self).expect("a word holds nothing that cannot be encoded")
+    pub(super) fn seal(&self) -> Bytes {
+        let word = postcard::to_stdvec(self).expect("a word holds nothing that cannot be encoded");
+        Subject::Presence.seal(&word)
     }
 
     /// `None` for the word of a later version.

@@ -23,14 +23,16 @@ use tracing::{info, warn};
 
 pub use self::error::ServeError;
 pub use self::listen::Exposure;
+use crate::admin::{self, Orders};
 use crate::api::Services;
 use crate::config::{ClusterConfig, ReplicaConfig};
 use crate::hashing::Hashing;
 use crate::hub::Hub;
 use crate::node::Node;
-use crate::presence::{self, Presence, Told};
+use crate::presence::{self, Presence};
 use crate::proxy::Proxy;
 use crate::state::{ChatStateMachine, Response, StateReader, StateSettings};
+use crate::words::{Subject, Told};
 use crate::{housekeeping, leadership};
 
 /// What runs: one replica of a cluster.
@@ -106,7 +108,8 @@ pub async fn serve(
         state,
     } = open_files(&config.cluster, replica).await?;
 
-    let (words, told) = mpsc::channel::<Told>(PEERS_WORDS);
+    let (presences, of_presence) = mpsc::channel::<Told>(PEERS_WORDS);
+    let (orders, of_orders) = mpsc::channel::<Told>(PEERS_WORDS);
     let seeds = config
         .cluster
         .replicas
@@ -120,16 +123,28 @@ pub async fn serve(
             machine,
             options,
             |inbox, me| GrpcTransport::start(peers, me, GrpcSettings::default(), inbox, &seeds),
-            move |from, word| {
-                // One that does not fit is noticed as a gap.
-                let _ = words.try_send((from, word));
+            move |from, sealed| {
+                // What does not fit is told again.
+                let _ = match Subject::open(sealed) {
+                    Some((Subject::Presence, word)) => presences.try_send((from, word)),
+                    Some((Subject::Orders, word)) => orders.try_send((from, word)),
+                    None => Ok(()),
+                };
             },
         )
     });
     let (handle, running) = started.await.map_err(ServeError::panicked)??;
 
     let (drain, draining) = watch::channel(false);
-    let node = node(&config, handle, state, hub, draining, told);
+    let orders = Orders::new(handle.clone());
+    tokio::spawn(Arc::clone(&orders).run(of_orders));
+    tokio::spawn(admin::warn_of_differences(
+        config.cluster.clone(),
+        config.replica,
+        handle.status_changes(),
+    ));
+    let administration = admin::serve(&replica.data_dir, handle.clone(), orders, drain.subscribe());
+    let node = node(&config, handle, state, hub, draining, of_presence);
     info!(
         "replica {} of cluster {} listens for clients on {} and for peers on {}; its data is in {}",
         replica.id,
@@ -142,6 +157,10 @@ pub async fn serve(
     let serving = serve_clients(clients, Services::new(node), drain.subscribe());
     let outcome = until_stopped(&running, shutdown).await;
     drain.send_replace(true);
+    if let Some(administration) = administration {
+        // It takes its socket away, which must be over before another process can have the folder.
+        let _ = administration.await;
+    }
     let stopped = match outcome {
         Ok(()) => {
             // Who waits for an answer gets it; then the others take over at once, however long clients hold on to their

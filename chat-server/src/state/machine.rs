@@ -73,9 +73,10 @@ pub struct AppliedBatch {
 /// How a batch of entries goes on from the one before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Continuity {
-    /// Right behind it, or over again.
+    /// Right behind it.
     Unbroken,
-    /// A snapshot took the place of entries in between: nobody was told what they did.
+    /// A snapshot took the place of entries in between, and nobody was told what they did; or the state went back to go
+    /// over to another history, in which what was told need not have happened.
     Skipped,
 }
 
@@ -89,6 +90,8 @@ pub struct ChatStateMachine {
     flusher: Flusher,
     pub(super) settings: StateSettings,
     publish: Publisher,
+    /// How the next batch goes on from the last one.
+    continuity: Continuity,
     /// What the file stands for.
     durable: Position,
     incoming: Option<Incoming>,
@@ -147,6 +150,7 @@ impl ChatStateMachine {
             flusher,
             settings,
             publish,
+            continuity: Continuity::Unbroken,
             durable: applied,
             incoming: None,
             unsettled,
@@ -310,7 +314,7 @@ impl StateMachine for ChatStateMachine {
             (self.publish)(AppliedBatch {
                 applied,
                 events,
-                continuity: Continuity::Unbroken,
+                continuity: std::mem::replace(&mut self.continuity, Continuity::Unbroken),
             });
         }
         Ok(responses)
@@ -346,6 +350,7 @@ impl StateMachine for ChatStateMachine {
         let (manager, applied) = self.stop_on_error(result)?;
         self.unsettled = self.unsettled.take().filter(|_| applied.index > 0);
         self.replace(manager, applied);
+        self.continuity = Continuity::Skipped;
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use chat_replication::types::Mode;
 use chat_server::config::ClusterConfig;
 use tempfile::TempDir;
 
@@ -39,6 +40,9 @@ fn a_good_file_is_read_and_defaults_are_filled_in() {
         "127.0.0.1:7401"
     );
     assert_eq!(config.timing.suspect_after.as_millis(), 1000);
+    assert_eq!(config.mode, Mode::Available);
+    let consistent = GOOD.replace("[cluster]\n", "[cluster]\nmode = \"consistent\"\n");
+    assert_eq!(check(&consistent).unwrap().mode, Mode::Consistent);
     let absolute = check(&GOOD.replace("\"one\"", "\"/var/lib/chat\"")).unwrap();
     assert_eq!(absolute.replicas[1].data_dir, Path::new("/var/lib/chat"));
     let spread = GOOD
@@ -64,6 +68,12 @@ fn each_mistake_is_told_with_its_line_and_what_to_do() {
             "not a UUID; `chat-server config new`",
         ),
         ("id = \"0198", "name = \"0198", 2, "unknown field `name`"),
+        (
+            "[cluster]\n",
+            "[cluster]\nmode = \"strict\"\n",
+            2,
+            "mode `strict` is unknown; write \"available\"",
+        ),
         ("[cluster]\n", "[clusters]\n", 1, "unknown field `clusters`"),
         ("id = 1\n", "", 10, "missing field `id`"),
         (
@@ -178,6 +188,18 @@ fn each_mistake_is_told_with_its_line_and_what_to_do() {
             "suspect_after = \"100ms\"\n[[replica]]\nid = 0",
             3,
             "raise it",
+        ),
+        (
+            "[[replica]]\nid = 0",
+            "log_cap = 999\n[[replica]]\nid = 0",
+            4,
+            "log_cap is less than log_keep",
+        ),
+        (
+            "[[replica]]\nid = 0",
+            "log_keep = 0\n[[replica]]\nid = 0",
+            4,
+            "log_keep 0 is not between",
         ),
         (
             "\n[[replica]]\nid = 0",

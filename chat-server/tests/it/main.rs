@@ -1,11 +1,13 @@
 //! The server as processes over real sockets and files, driven by the client library.
 #![allow(clippy::unwrap_used)]
 
+mod admin;
 mod alone;
 mod cluster_command;
 mod config;
 mod events;
 mod failover;
+mod history;
 mod once;
 mod presence;
 mod reasons;

@@ -60,6 +60,7 @@ impl Node {
         let ready = api::Ready {
             replica_id: self.id as u32,
             leader: self.shared.leader_of(),
+            replicas: Vec::new(),
         };
         let ready = api::SubscribeResponse {
             resume_token: Vec::new(),

@@ -380,6 +380,8 @@ impl ClusterService for Node {
                 accounts: store.accounts().len() as u64,
                 messages: store.messages.len() as u64,
                 read_token: store.read_token(),
+                mode: api::ClusterMode::Available.into(),
+                forced: false,
             })
         };
         self.serve("GetClusterStatus", "", &request, answer).await

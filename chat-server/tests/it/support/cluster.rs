@@ -48,6 +48,7 @@ impl Cluster {
         let layout = Layout {
             replicas: setup.replicas,
             base_port,
+            ..Layout::default()
         };
         let text = template(ClusterId(Uuid::new_v4()), layout)
             .replace("# [limits]", &format!("[limits]\n{}", setup.limits))

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::model::{Effect, Input, Me, Model};
 use super::view;
-use crate::cluster::{ClusterStatus, Leader, ReplicaStatus, Role};
+use crate::cluster::{ClusterStatus, Leader, Mode, ReplicaStatus, Role};
 use crate::ids::{MessageId, PageToken, RequestId};
 use crate::outbox::{OutboxEvent, OutboxMessage};
 use crate::subscription::Event;
@@ -280,5 +280,7 @@ pub(super) fn status(leads: u32, epoch: u64, live: usize) -> ClusterStatus {
         waiting_for: String::new(),
         accounts: 0,
         messages: 0,
+        mode: Mode::Available,
+        forced: false,
     }
 }

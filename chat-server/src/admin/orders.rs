@@ -1,0 +1,258 @@
+//! Operators' orders, carried out by the leader, whichever replica is asked.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chat_replication::handle::{Handle, OrderError};
+use chat_replication::replica::{MembershipChange, Seed};
+use chat_replication::status::Status;
+use chat_replication::types::ReplicaId;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::info;
+
+use super::word::{Fate, Order, Refusal, Word};
+use crate::clock;
+use crate::state::Response;
+use crate::words::Told;
+
+/// How long an order waits for a leader, or for leadership to change hands.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Between two attempts while nothing is heard of a change.
+const PAUSE: Duration = Duration::from_millis(100);
+/// After this long without an answer a peer is asked again: the question or the answer may be lost.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// How long an answer is kept for those who ask again.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// Carries orders out, here or at the leader.
+pub(crate) struct Orders {
+    handle: Handle<Response>,
+    /// Orders of this replica's operator that another one was asked to carry out.
+    asked: Mutex<BTreeMap<u64, oneshot::Sender<Fate>>>,
+    /// Orders of other replicas' operators, by who asked.
+    given: Mutex<BTreeMap<(ReplicaId, u64), Given>>,
+}
+
+enum Given {
+    UnderWay,
+    Settled(Fate, Instant),
+}
+
+impl Orders {
+    pub(crate) fn new(handle: Handle<Response>) -> Arc<Orders> {
+        Arc::new(Orders {
+            handle,
+            asked: Mutex::default(),
+            given: Mutex::default(),
+        })
+    }
+
+    /// Has an order carried out, and returns once it is.
+    pub(crate) async fn carry_out(&self, order: &Order) -> Result<(), Refusal> {
+        let mut changes = self.handle.status_changes();
+        let mut give_up = None;
+        loop {
+            let status = Arc::clone(&changes.borrow_and_update());
+            let fate = match status.leader {
+                Some(leader) if leader == status.identity.replica => self.lead(order).await,
+                Some(leader) => self.ask(leader, order).await,
+                None => Fate::NotLeader,
+            };
+            match fate {
+                Fate::Done => return Ok(()),
+                Fate::Refused(refusal) => return Err(refusal),
+                Fate::NotLeader => {}
+            }
+            if Instant::now() > *give_up.get_or_insert_with(|| Instant::now() + PATIENCE) {
+                return Err(Refusal::Later(format!(
+                    "no replica leads ({}); see that enough of the others run and can be reached, then try again",
+                    self.handle.status().waiting_for
+                )));
+            }
+            let _ = timeout(PAUSE, changes.changed()).await;
+        }
+    }
+
+    /// Answers what peers ask, and hears their answers, until the replica ends.
+    pub(crate) async fn run(self: Arc<Self>, mut told: mpsc::Receiver<Told>) {
+        while let Some((from, bytes)) = told.recv().await {
+            match Word::decode(&bytes) {
+                Some(Word::Ask { id, order }) => self.take(from, id, order),
+                Some(Word::Answer { id, fate }) => {
+                    if let Some(waiting) = lock(&self.asked).remove(&id) {
+                        // The operator may have gone away.
+                        let _ = waiting.send(fate);
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Carries out what a peer asks for, once however often it asks.
+    fn take(self: &Arc<Self>, from: ReplicaId, id: u64, order: Order) {
+        let mut given = lock(&self.given);
+        given.retain(|_, given| match given {
+            Given::UnderWay => true,
+            Given::Settled(_, at) => at.elapsed() < KEPT,
+        });
+        match given.get(&(from, id)) {
+            Some(Given::UnderWay) => {}
+            Some(Given::Settled(fate, _)) => {
+                let fate = fate.clone();
+                self.handle.cast(from, Word::Answer { id, fate }.seal());
+            }
+            None => {
+                given.insert((from, id), Given::UnderWay);
+                let orders = Arc::clone(self);
+                tokio::spawn(async move {
+                    let fate = orders.lead(&order).await;
+                    let settled = Given::Settled(fate.clone(), Instant::now());
+                    lock(&orders.given).insert((from, id), settled);
+                    orders.handle.cast(from, Word::Answer { id, fate }.seal());
+                });
+            }
+        }
+    }
+
+    /// Asks the leader to carry an order out.
+    async fn ask(&self, leader: ReplicaId, order: &Order) -> Fate {
+        let id = u64::from_be_bytes(clock::random());
+        let (waiting, mut answered) = oneshot::channel();
+        lock(&self.asked).insert(id, waiting);
+        let _forget = Forget { orders: self, id };
+        let mut changes = self.handle.status_changes();
+        loop {
+            let order = order.clone();
+            self.handle.cast(leader, Word::Ask { id, order }.seal());
+            tokio::select! {
+                fate = &mut answered => return fate.unwrap_or(Fate::NotLeader),
+                _ = changes.wait_for(|status| status.leader != Some(leader)) => return Fate::NotLeader,
+                () = sleep(ASK_AGAIN) => {}
+            }
+        }
+    }
+
+    /// Carries an order out, as the leader.
+    async fn lead(&self, order: &Order) -> Fate {
+        info!(?order, "an operator's order");
+        match order {
+            Order::Add {
+                replica,
+                peer_address,
+                client_address,
+            } => {
+                let seed = Seed {
+                    id: *replica,
+                    peer_address: peer_address.clone(),
+                    client_address: client_address.clone(),
+                };
+                self.change(MembershipChange::Add(seed), *replica).await
+            }
+            Order::Remove(replica) => {
+                if self.handle.status().leader == Some(*replica) {
+                    return self.give_up_leadership(*replica).await;
+                }
+                self.change(MembershipChange::Remove(*replica), *replica)
+                    .await
+            }
+            Order::Transfer(to) => self.transfer(*to).await,
+        }
+    }
+
+    async fn change(&self, change: MembershipChange, replica: ReplicaId) -> Fate {
+        match self.handle.change_members(change).await {
+            Ok(()) => Fate::Done,
+            Err(error) => refused(error, replica),
+        }
+    }
+
+    async fn transfer(&self, to: ReplicaId) -> Fate {
+        let status = self.handle.status();
+        if status.leader == Some(to) {
+            return Fate::Done;
+        }
+        if status.configuration.member(to).is_none() {
+            return refused(OrderError::Unknown, to);
+        }
+        if let Err(error) = self.handle.transfer_leadership(to).await {
+            return refused(error, to);
+        }
+        match self.until(|status| status.leader == Some(to)).await {
+            true => Fate::Done,
+            false => Fate::Refused(Refusal::Later(format!(
+                "replica {to} has not taken over within {} s; `chat-server replica list` shows who leads",
+                PATIENCE.as_secs()
+            ))),
+        }
+    }
+
+    /// The leader is to be removed, which another one has to do.
+    async fn give_up_leadership(&self, me: ReplicaId) -> Fate {
+        let status = self.handle.status();
+        if status.configuration.members.len() == 1 {
+            return refused(OrderError::Last, me);
+        }
+        let Some(next) = status.view.iter().copied().find(|id| *id != me) else {
+            return Fate::Refused(Refusal::Later(format!(
+                "replica {me} leads, and no other replica is in its view and could take over; start the others first"
+            )));
+        };
+        match self.transfer(next).await {
+            // Whoever leads now is asked next.
+            Fate::Done => Fate::NotLeader,
+            other => other,
+        }
+    }
+
+    /// Waits for what the status should show in a moment. Says whether it does.
+    async fn until(&self, shown: impl Fn(&Status) -> bool) -> bool {
+        let mut changes: watch::Receiver<Arc<Status>> = self.handle.status_changes();
+        let until = Instant::now() + PATIENCE;
+        let shown = timeout_at(until, changes.wait_for(|status| shown(status))).await;
+        matches!(shown, Ok(Ok(_)))
+    }
+}
+
+/// Nobody waits for the answer any more.
+struct Forget<'a> {
+    orders: &'a Orders,
+    id: u64,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        lock(&self.orders.asked).remove(&self.id);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn refused(error: OrderError, replica: ReplicaId) -> Fate {
+    Fate::Refused(match error {
+        OrderError::NotLeader { .. } => return Fate::NotLeader,
+        OrderError::Unknown => Refusal::NotFound(format!(
+            "the cluster has no replica {replica}; `chat-server replica list` shows those it has"
+        )),
+        OrderError::Taken => Refusal::Taken(format!(
+            "replica {replica} is part of the cluster at another address; choose another id, or remove that one first"
+        )),
+        OrderError::Unreachable => Refusal::Later(format!(
+            "replica {replica} was not reached; start it with an empty data folder, see that the leader can connect to \
+             its peer address, then try again"
+        )),
+        OrderError::NotInView => Refusal::Later(format!(
+            "replica {replica} is not in the view; start it, wait until `chat-server replica list` shows it there, then \
+             try again"
+        )),
+        OrderError::Last => Refusal::Impossible(format!(
+            "replica {replica} is the last one; without it there is no cluster"
+        )),
+        error @ (OrderError::Busy | OrderError::Stopped) => Refusal::Later(error.to_string()),
+        error @ OrderError::Leads => Refusal::Impossible(error.to_string()),
+    })
+}

@@ -1,0 +1,162 @@
+//! The service of `chat.admin.v1`.
+
+use std::sync::Arc;
+
+use chat_client::Endpoint;
+use chat_replication::handle::{Handle, OrderError};
+use chat_replication::status::Status as ReplicaStatus;
+use chat_replication::types::{Member, ReplicaId};
+use tonic::{Request, Response, Status};
+
+use super::orders::Orders;
+use super::proto::admin_service_server::AdminService;
+use super::proto::{
+    AddReplicaRequest, AddReplicaResponse, ForceViewRequest, ForceViewResponse, GetStatusRequest,
+    GetStatusResponse, ListReplicasRequest, ListReplicasResponse, RemoveReplicaRequest,
+    RemoveReplicaResponse, Replica, TransferLeadershipRequest, TransferLeadershipResponse,
+};
+use super::word::{Order, Refusal};
+use crate::state;
+
+/// One replica's answers to its operator.
+pub(super) struct Service {
+    pub(super) handle: Handle<state::Response>,
+    pub(super) orders: Arc<Orders>,
+}
+
+#[tonic::async_trait]
+impl AdminService for Service {
+    async fn get_status(
+        &self,
+        _: Request<GetStatusRequest>,
+    ) -> Result<Response<GetStatusResponse>, Status> {
+        let status = self.handle.status();
+        let mode = match status.configuration.members.is_empty() {
+            true => String::new(),
+            false => status.configuration.mode.to_string(),
+        };
+        Ok(Response::new(GetStatusResponse {
+            cluster_id: status.identity.cluster.to_string(),
+            replica_id: status.identity.replica.0,
+            role: format!("{:?}", status.role).to_lowercase(),
+            store_uuid: status.identity.store.0.to_string(),
+            epoch: status.epoch.number,
+            leader_id: status.leader.map(|leader| leader.0),
+            mode,
+            forced: status.forced,
+            durable_index: status.durable,
+            commit_index: status.commit,
+            applied_index: status.applied,
+            state_hash: format!("{:032x}", status.state_hash),
+            orphans: status.orphans,
+            waiting_for: status.waiting_for.clone(),
+        }))
+    }
+
+    async fn list_replicas(
+        &self,
+        _: Request<ListReplicasRequest>,
+    ) -> Result<Response<ListReplicasResponse>, Status> {
+        let status = self.handle.status();
+        let listed = |member| replica(&status, member);
+        let configuration = &status.configuration;
+        Ok(Response::new(ListReplicasResponse {
+            replicas: configuration.members.iter().map(listed).collect(),
+            removed: configuration
+                .removed
+                .iter()
+                .map(|member| Replica {
+                    in_view: false,
+                    leads: false,
+                    reachable: false,
+                    ..replica(&status, member)
+                })
+                .collect(),
+        }))
+    }
+
+    async fn add_replica(
+        &self,
+        request: Request<AddReplicaRequest>,
+    ) -> Result<Response<AddReplicaResponse>, Status> {
+        let request = request.into_inner();
+        let order = Order::Add {
+            replica: ReplicaId(request.replica_id),
+            peer_address: address("peer_address", &request.peer_address)?,
+            client_address: address("client_address", &request.client_address)?,
+        };
+        self.orders.carry_out(&order).await?;
+        Ok(Response::new(AddReplicaResponse {}))
+    }
+
+    async fn remove_replica(
+        &self,
+        request: Request<RemoveReplicaRequest>,
+    ) -> Result<Response<RemoveReplicaResponse>, Status> {
+        let order = Order::Remove(ReplicaId(request.into_inner().replica_id));
+        self.orders.carry_out(&order).await?;
+        Ok(Response::new(RemoveReplicaResponse {}))
+    }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<TransferLeadershipRequest>,
+    ) -> Result<Response<TransferLeadershipResponse>, Status> {
+        let order = Order::Transfer(ReplicaId(request.into_inner().replica_id));
+        self.orders.carry_out(&order).await?;
+        Ok(Response::new(TransferLeadershipResponse {}))
+    }
+
+    async fn force_view(
+        &self,
+        _: Request<ForceViewRequest>,
+    ) -> Result<Response<ForceViewResponse>, Status> {
+        let status = self.handle.status();
+        if status.leader.is_some() {
+            return Err(Status::failed_precondition(format!(
+                "replica {} has a leader and waits for nobody, so that there is nothing to force",
+                status.identity.replica
+            )));
+        }
+        match self.handle.force_view().await {
+            Ok(()) => Ok(Response::new(ForceViewResponse {})),
+            Err(error @ OrderError::Stopped) => Err(Status::unavailable(error.to_string())),
+            Err(error) => Err(Status::failed_precondition(error.to_string())),
+        }
+    }
+}
+
+fn replica(status: &ReplicaStatus, member: &Member) -> Replica {
+    let is_me = member.id == status.identity.replica;
+    let heard = |id| {
+        let mut peers = status.peers.iter();
+        peers.any(|peer| peer.id == id && peer.reachable)
+    };
+    Replica {
+        replica_id: member.id.0,
+        peer_address: member.peer_address.clone(),
+        client_address: member.client_address.clone(),
+        store_uuid: member.store.0.to_string(),
+        in_view: status.view.contains(&member.id),
+        leads: status.leader == Some(member.id),
+        reachable: is_me || heard(member.id),
+    }
+}
+
+fn address(field: &str, text: &str) -> Result<String, Status> {
+    match text.parse::<Endpoint>() {
+        Ok(address) => Ok(address.to_string()),
+        Err(error) => Err(Status::invalid_argument(format!("{field}: {error}"))),
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Status {
+        match refusal {
+            Refusal::Impossible(why) => Status::failed_precondition(why),
+            Refusal::NotFound(why) => Status::not_found(why),
+            Refusal::Taken(why) => Status::already_exists(why),
+            Refusal::Later(why) => Status::unavailable(why),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What replicas tell each other about orders.
+
+use bytes::Bytes;
+use chat_replication::types::ReplicaId;
+use serde::{Deserialize, Serialize};
+
+use crate::words::Subject;
+
+/// What an operator wants of whoever leads. Doing it twice does no more than doing it once.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    Add {
+        replica: ReplicaId,
+        peer_address: String,
+        client_address: String,
+    },
+    Remove(ReplicaId),
+    Transfer(ReplicaId),
+}
+
+/// Why an order was not carried out, in words for the operator. Grouped by what can be done about it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum Refusal {
+    /// It makes no sense as the cluster is.
+    Impossible(String),
+    /// It names a replica that is not there.
+    NotFound(String),
+    /// It names a replica that is there already, as another one.
+    Taken(String),
+    /// It may work at another time.
+    Later(String),
+}
+
+/// What became of an order at the replica that was asked.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) enum Fate {
+    Done,
+    /// Another replica leads, or will: ask that one.
+    NotLeader,
+    Refused(Refusal),
+}
+
+/// One message. Any of them may be lost: the order is told again until there is an answer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) enum Word {
+    Ask { id: u64, order: Order },
+    Answer { id: u64, fate: Fate },
+}
+
+impl Word {
+    pub(super) fn seal(&self) -> Bytes {
+        let word = postcard::to_stdvec(self).expect("a word holds nothing that cannot be encoded");
+        Subject::Orders.seal(&word)
+    }
+
+    /// `None` for the word of a later version.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Word> {
+        postcard::from_bytes(bytes).ok()
+    }
+}

@@ -1,0 +1,56 @@
+//! Looking at the files of a replica that does not run: its log as text, and whether everything in them fits together.
+//!
+//! Nothing is ever written to the folder that is looked at.
+
+mod copy;
+mod describe;
+mod log;
+mod verify;
+
+use std::path::PathBuf;
+
+use chat_replication::store::StoreError;
+use thiserror::Error;
+
+pub use self::log::{Bodies, LogRange, show_log};
+pub use self::verify::{Replay, verify};
+use crate::state::StateError;
+
+/// Why files cannot be looked at, or what does not fit in them. The message says what to do.
+#[derive(Debug, Error)]
+pub enum InspectError {
+    /// The replica runs.
+    #[error("{} is in use by a running replica; stop it first, or copy the folder while it is stopped", path.display())]
+    InUse {
+        /// The data folder.
+        path: PathBuf,
+    },
+    /// The folder cannot be read.
+    #[error("{} cannot be read: {reason}; name the data folder of a replica, as a user who may read it", path.display())]
+    Unreadable {
+        /// The data folder.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// There is no room for a copy.
+    #[error("{} cannot be copied to a temporary folder: {reason}; make room, or set TMPDIR to a folder with more of it", path.display())]
+    NoCopy {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] StoreError),
+    /// The state cannot be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// What is there does not fit together.
+    #[error("{problem}; move the data folder away and let the replica rejoin with an empty one")]
+    Mismatch {
+        /// What does not fit.
+        problem: String,
+    },
+}

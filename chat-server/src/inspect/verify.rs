@@ -1,0 +1,238 @@
+//! Whether the files of a replica are whole and fit together.
+
+use std::path::Path;
+
+use chat_core::Command;
+use chat_replication::branch::BranchTable;
+use chat_replication::redb_store::{LOG_FILE, RedbStore};
+use chat_replication::state_machine::StateMachine;
+use chat_replication::store::{Durable, Store};
+use chat_replication::types::{Entry, Index, Payload, Position};
+
+use super::InspectError;
+use super::copy::FolderCopy;
+use super::log::{PIECE, first_entry};
+use crate::state::{ChatStateMachine, STATE_FILE, StateSettings};
+
+/// Whether the state is built anew from the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Replay {
+    /// Only the files are read.
+    No,
+    /// It is, in a temporary folder, and compared.
+    Yes,
+}
+
+/// Checks the files of a replica that does not run, and says what was found, line by line.
+///
+/// # Errors
+///
+/// The replica runs, a file is damaged, or the files contradict each other.
+pub fn verify(
+    folder: &Path,
+    replay: Replay,
+    mut say: impl FnMut(String),
+) -> Result<(), InspectError> {
+    let copy = FolderCopy::of(folder)?;
+    let mut store = RedbStore::open_existing(copy.path())?;
+    let durable = store.load()?;
+    say(log(&store, &durable)?);
+    let machine = open(copy.path(), &durable)?;
+    let applied = machine.applied();
+    say(state(&machine, &durable, folder)?);
+    if replay == Replay::No {
+        return Ok(());
+    }
+    let held = machine.state_hash();
+    let is_usable = durable.branches.holds(applied);
+    let anew = FolderCopy::empty()?;
+    if first_entry(&durable) == 1 {
+        let mut fresh = open(anew.path(), &durable)?;
+        if is_usable {
+            apply(&mut fresh, &store, applied.index)?;
+            if fresh.state_hash() != held {
+                return Err(InspectError::Mismatch {
+                    problem: format!(
+                        "the state in {} at {applied} has the hash {held:032x}, and the log makes it {:032x}",
+                        folder.join(STATE_FILE).display(),
+                        fresh.state_hash()
+                    ),
+                });
+            }
+            say(format!(
+                "replay: the log makes the state at {applied} what it is, hash {held:032x}"
+            ));
+        }
+        return go_on(fresh, &store, &durable, say);
+    }
+    if !is_usable {
+        return Err(InspectError::Mismatch {
+            problem: format!(
+                "the state in {} at {applied} is not of the log's history, and the log does not reach back to its beginning",
+                folder.join(STATE_FILE).display()
+            ),
+        });
+    }
+    say(format!(
+        "replay: the entries up to {} are compacted, so that the replay begins at the state of {applied}",
+        first_entry(&durable) - 1
+    ));
+    go_on(machine, &store, &durable, say)
+}
+
+/// Applies what else is in the log.
+fn go_on(
+    mut machine: ChatStateMachine,
+    store: &RedbStore,
+    durable: &Durable,
+    mut say: impl FnMut(String),
+) -> Result<(), InspectError> {
+    let last = durable.branches.last();
+    apply(&mut machine, store, last.index)?;
+    check_hash(&machine)?;
+    say(format!(
+        "replay: at {last}, the end of the log, the state has the hash {:032x}",
+        machine.state_hash()
+    ));
+    Ok(())
+}
+
+fn open(folder: &Path, durable: &Durable) -> Result<ChatStateMachine, InspectError> {
+    let me = durable.identity;
+    Ok(ChatStateMachine::open(
+        folder,
+        me.cluster,
+        me.replica,
+        StateSettings::default(),
+        Box::new(|_| {}),
+    )?)
+}
+
+fn apply(
+    machine: &mut ChatStateMachine,
+    store: &RedbStore,
+    through: Index,
+) -> Result<(), InspectError> {
+    loop {
+        let next = machine.applied().index + 1;
+        if next > through {
+            return Ok(());
+        }
+        machine.apply(&store.entries(next, through, PIECE)?)?;
+        machine.maintain()?;
+    }
+}
+
+/// Reads every entry and every orphan, whose checksums are checked by that.
+fn log(store: &RedbStore, durable: &Durable) -> Result<String, InspectError> {
+    let last = durable.branches.last().index;
+    let first = first_entry(durable);
+    let mut next = first;
+    let mut unreadable = 0;
+    while next <= last {
+        for entry in store.entries(next, last, PIECE)? {
+            check_entry(&entry, next, &durable.branches)?;
+            unreadable += match &entry.payload {
+                Payload::Command(bytes) | Payload::Reproposed { command: bytes, .. } => {
+                    u64::from(Command::decode(bytes).is_err())
+                }
+                Payload::ViewStart(_) => 0,
+            };
+            next += 1;
+        }
+    }
+    let mut after = None;
+    let mut orphans = 0;
+    loop {
+        let some = store.orphans(after, PIECE)?;
+        let Some(newest) = some.last() else { break };
+        after = Some(newest.origin);
+        orphans += some.len() as u64;
+    }
+    if orphans != durable.orphans {
+        return Err(InspectError::Mismatch {
+            problem: format!(
+                "{LOG_FILE} has {orphans} orphans, and says that it has {}",
+                durable.orphans
+            ),
+        });
+    }
+    let me = durable.identity;
+    let commands = match unreadable {
+        0 => String::new(),
+        some => format!(", {some} of which are no commands that this version knows"),
+    };
+    let entries = match first > last {
+        true => format!("no entries behind {last}"),
+        false => format!("entries {first} to {last}{commands}"),
+    };
+    Ok(format!(
+        "log: replica {} of cluster {}, {entries}, {} epochs, {orphans} orphans; whole",
+        me.replica,
+        me.cluster,
+        durable.branches.epochs().len()
+    ))
+}
+
+fn check_entry(entry: &Entry, index: Index, branches: &BranchTable) -> Result<(), InspectError> {
+    let mismatch = |problem| Err(InspectError::Mismatch { problem });
+    let expected = branches.position_at(index);
+    if expected != Some(entry.position) {
+        return mismatch(format!(
+            "the entry at {index} of {LOG_FILE} stands at {}, which its epochs do not say",
+            entry.position
+        ));
+    }
+    let begins = branches.epochs().iter().any(|(_, first)| *first == index);
+    if begins != matches!(entry.payload, Payload::ViewStart(_)) {
+        return mismatch(format!(
+            "the entry {} of {LOG_FILE} is a view start where no epoch begins, or none where one does",
+            entry.position
+        ));
+    }
+    Ok(())
+}
+
+/// Reads every row, whose checksums are checked by that.
+fn state(
+    machine: &ChatStateMachine,
+    durable: &Durable,
+    folder: &Path,
+) -> Result<String, InspectError> {
+    let path = folder.join(STATE_FILE);
+    if !path.exists() {
+        return Ok(
+            "state: there is none; the replica builds it from its log when it starts".to_owned(),
+        );
+    }
+    check_hash(machine)?;
+    let applied = machine.applied();
+    let hash = machine.state_hash();
+    let branches = &durable.branches;
+    Ok(match branches.holds(applied) {
+        true if applied == Position::default() => {
+            "state: no checkpoint yet; the replica builds it from its log when it starts".to_owned()
+        }
+        true => format!("state: at {applied}, hash {hash:032x}; whole"),
+        false => format!(
+            "state: at {applied}, hash {hash:032x}; whole, but not of the log's history, so that the replica builds it anew \
+             when it starts"
+        ),
+    })
+}
+
+/// The hash that was kept up to date against the one of all rows.
+fn check_hash(machine: &ChatStateMachine) -> Result<(), InspectError> {
+    let (kept, of_rows) = machine
+        .reader()
+        .query(|manager, _| Ok((manager.state_hash(), manager.recompute_state_hash()?)))?;
+    match kept == of_rows {
+        true => Ok(()),
+        false => Err(InspectError::Mismatch {
+            problem: format!(
+                "the state at {} has rows of the hash {of_rows}, and says that it is {kept}",
+                machine.applied()
+            ),
+        }),
+    }
+}
