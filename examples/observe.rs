@@ -69,9 +69,14 @@ pub async fn led_by(cluster: &LocalCluster, id: u32) -> Outcome {
     .await
 }
 
-/// Waits until all replicas stand at the same index, and checks that their states are equal there.
+/// How long replicas must have stood still: how far they are is published once per tick, so a single look may be old.
+const STILL: Duration = Duration::from_millis(100);
+
+/// Waits until all replicas have stood at the same index for a moment, all that is in their logs applied, and checks that
+/// their states are equal there.
 pub async fn same_state(cluster: &LocalCluster) -> Outcome<(u64, String)> {
     let client = Client::connect(cluster.endpoints()).await?;
+    let mut seen: Option<((u64, String), Instant)> = None;
     until(
         "all replicas at the same index, with the same state,",
         async || {
@@ -82,10 +87,25 @@ pub async fn same_state(cluster: &LocalCluster) -> Outcome<(u64, String)> {
                     .replicas
                     .iter()
                     .find(|one| one.replica_id == status.replica_id);
-                states.extend(me.map(|me| (me.applied_index, me.state_hash.clone())));
+                let Some(me) = me.filter(|me| me.applied_index == me.durable_index) else {
+                    return Ok(None);
+                };
+                states.push((me.applied_index, me.state_hash.clone()));
             }
             states.dedup();
-            Ok((states.len() == 1).then(|| states.remove(0)))
+            let state = match (states.pop(), states.is_empty()) {
+                (Some(state), true) => state,
+                _ => return Ok(None),
+            };
+            match &seen {
+                Some((known, since)) if *known == state => {
+                    Ok((since.elapsed() >= STILL).then_some(state))
+                }
+                _ => {
+                    seen = Some((state, Instant::now()));
+                    Ok(None)
+                }
+            }
         },
     )
     .await
