@@ -17,7 +17,7 @@ Example:
 Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 authentication, 5 conflict, 6 unavailable, 7 timeout, 130 interrupted.";
 
 const CONFIG: &str = "\
-Profiles stand in config.toml in $XDG_CONFIG_HOME/chat or ~/.config/chat (or in the file that CHAT_CONFIG names), each with \
+Profiles stand in config.toml in $XDG_CONFIG_HOME/chat or ~/.config/chat (or in the file that CHAT_CLIENT_CONFIG names), each with \
 a session of its own:
   default_profile = \"work\"
   [profile.work]
@@ -34,7 +34,7 @@ a session of its own:
     after_long_help = format!("{EXAMPLE}\n\n{CONFIG}\n\n{}", json::HELP)
 )]
 pub(super) struct Args {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Options of every command")]
     pub(super) global: Global,
     #[command(subcommand)]
     pub(super) command: Option<Command>,
@@ -47,12 +47,19 @@ pub(super) struct Global {
         long = "server",
         value_name = "HOST:PORT",
         env = "CHAT_SERVERS",
+        hide_env_values = true,
         value_delimiter = ',',
         global = true
     )]
     pub(super) servers: Vec<Endpoint>,
     /// File that keeps the session between commands [default: session.toml in $XDG_STATE_HOME/chat or ~/.local/state/chat]
-    #[arg(long, value_name = "FILE", env = "CHAT_SESSION", global = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "CHAT_SESSION",
+        hide_env_values = true,
+        global = true
+    )]
     pub(super) session: Option<PathBuf>,
     /// How long a call may take, all replicas together, such as 10s or 500ms [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = parse_time, global = true)]
@@ -61,7 +68,13 @@ pub(super) struct Global {
     #[arg(long, value_name = "TIME", value_parser = parse_time, global = true)]
     pub(super) attempt_timeout: Option<Duration>,
     /// Which profile of the config file to use
-    #[arg(long, value_name = "NAME", env = "CHAT_PROFILE", global = true)]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "CHAT_PROFILE",
+        hide_env_values = true,
+        global = true
+    )]
     pub(super) profile: Option<String>,
     /// Write data as JSON, one object in each line
     #[arg(long, global = true)]

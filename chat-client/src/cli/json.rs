@@ -25,8 +25,8 @@ pub(super) const HELP: &str = r#"With --json each line of standard output is one
   delivered, read, deleted_messages (messages, with), notice, connected, reset, leader_changed,
                 session_closed, peer_deleted: what `watch` tells besides messages
   bench         what `bench` measured
-Fields may be added; times are Unix milliseconds. An error is one object of the type "error" on standard error:
-message, advice, code (the exit code)."#;
+Fields may be added; times are Unix milliseconds. An error is one such object on standard error:
+  error         message, advice, code (the exit code)"#;
 
 /// The object as a line. What a terminal would obey is escaped; a JSON parser reads it as it was.
 pub(super) fn line(record: &Value) -> String {

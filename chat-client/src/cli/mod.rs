@@ -38,9 +38,7 @@ pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
-            // Help and version come this way, too. Nobody is left to hear of a closed pipe.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
+            return not_understood(&error);
         }
     };
     let format = args.global.format();
@@ -65,6 +63,20 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// Help and version come this way, too.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    let is_json = std::env::args_os().any(|argument| argument == "--json");
+    if error.use_stderr() && is_json {
+        let text = error.render().to_string();
+        let text = text.strip_prefix("error: ").unwrap_or(&text).trim();
+        complain(&Failure::Usage(text.to_owned()), Format::Json);
+    } else {
+        // Nobody is left to hear of a closed pipe.
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
 }
 
 async fn run(args: Args) -> Result<(), Failure> {

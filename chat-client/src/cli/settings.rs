@@ -170,7 +170,7 @@ fn servers(given: &[Endpoint], kept: &[String]) -> Result<Vec<Endpoint>, Failure
 
 /// `config.toml` in `$XDG_CONFIG_HOME/chat` or `~/.config/chat`.
 fn config_file() -> Option<PathBuf> {
-    if let Some(named) = env::var_os("CHAT_CONFIG") {
+    if let Some(named) = env::var_os("CHAT_CLIENT_CONFIG") {
         return Some(PathBuf::from(named));
     }
     let folder = match env::var_os("XDG_CONFIG_HOME").map(PathBuf::from) {

@@ -128,7 +128,7 @@ fn profiles_name_servers_and_have_sessions_of_their_own() {
         command
             .env_remove("CHAT_SERVERS")
             .env_remove("CHAT_SESSION")
-            .env("CHAT_CONFIG", &config)
+            .env("CHAT_CLIENT_CONFIG", &config)
             .env("HOME", home.path());
         user.finish(command, input)
     };
@@ -188,6 +188,33 @@ fn typing_errors_get_suggestions_and_no_colour_is_written_into_files() {
             .out
             .contains('\u{1b}')
     );
+}
+
+#[test]
+fn a_command_that_is_not_understood_is_an_object_too_where_json_is_asked_for() {
+    let nobody = User::at("127.0.0.1:9");
+    let ran = nobody.run(&["--json", "histroy"]).expect_code(2);
+    let error: serde_json::Value = serde_json::from_str(&ran.err).unwrap();
+    assert_eq!(error["code"], 2);
+    assert!(
+        error["message"].as_str().unwrap().contains("'history'"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn every_command_has_an_example() {
+    let nobody = User::at("127.0.0.1:9");
+    let help = nobody.run(&["help"]).expect_code(0).out;
+    let commands = help.split("Commands:\n").nth(1).unwrap();
+    let commands = commands.split("\n\n").next().unwrap();
+    let names = commands.lines().filter_map(|l| l.split_whitespace().next());
+    let names: Vec<_> = names.filter(|name| *name != "help").collect();
+    assert!(names.len() > 15, "{names:?}");
+    for name in names {
+        let help = nobody.run(&[name, "--help"]).expect_code(0).out;
+        assert!(help.contains(&format!("  chat-client {name}")), "{help}");
+    }
 }
 
 #[test]

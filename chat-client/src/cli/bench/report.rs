@@ -21,15 +21,17 @@ impl Report<'_> {
     pub(super) fn text(&self) -> String {
         let (args, measured, verdict) = (self.args, self.measured, self.verdict);
         let how = match args.rate {
-            Some(rate) => format!("open loop, {rate}/s"),
-            None => format!("closed loop, {} in flight each", args.in_flight),
+            Some(rate) => format!("open loop, {rate}/s, clients {}", args.clients),
+            None => format!(
+                "closed loop, clients {}, in flight {} each",
+                args.clients, args.in_flight
+            ),
         };
         let mut lines = vec![
             format!(
-                "{} clients, {how}, {} bytes, {} pairs, {} % of recipients offline, {:.1} s",
-                args.clients,
-                args.size,
+                "{how}, pairs {}, bytes {}, recipients offline {} %, {:.1} s",
                 args.pairs,
+                args.size,
                 args.offline,
                 measured.took.as_secs_f64()
             ),
