@@ -67,10 +67,15 @@ impl Display {
     /// How many messages are displayed with their last state.
     pub(crate) fn count(&self) -> usize {
         let shown = self.shown.lock().unwrap();
-        match shown.is_settled {
-            true => shown.bodies.len(),
-            false => 0,
+        if shown.is_settled {
+            shown.bodies.len()
+        } else {
+            0
         }
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.shown.lock().unwrap().is_settled
     }
 
     /// Nothing wrong was displayed so far.

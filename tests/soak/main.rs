@@ -54,16 +54,21 @@ async fn whatever_dies_each_message_is_displayed_once_and_in_order() {
 
     chaos::heal(&mut cluster).unwrap();
     in_view(&cluster, &[0, 1, 2]).await.unwrap();
-    for seat in &seats {
-        until(
-            &format!("{} displays everything", seat.display.name),
-            async || {
-                seat.display.check();
-                Ok((seat.display.count() >= written.len()).then_some(()))
-            },
-        )
-        .await
-        .unwrap();
+    let everything = until("everybody displays everything", async || {
+        seats.iter().for_each(|seat| seat.display.check());
+        let is_complete = |seat: &Seat| seat.display.count() >= written.len();
+        Ok(seats.iter().all(is_complete).then_some(()))
+    });
+    if let Err(problem) = everything.await {
+        let history = history(&cluster, "alice", "bob").await;
+        println!("{problem}");
+        tell("the history", &written, &history);
+        for seat in seats {
+            let name = seat.display.name.clone();
+            println!("{name}, settled: {}", seat.display.is_settled());
+            tell(&name, &written, &seat.leave().await);
+        }
+        panic!("not everything was displayed");
     }
     same_state(&cluster).await.unwrap();
 
@@ -78,6 +83,19 @@ async fn whatever_dies_each_message_is_displayed_once_and_in_order() {
         let log = cluster.log(id);
         assert!(!log.contains("panicked"), "replica {id} panicked:\n{log}");
     }
+}
+
+/// What somebody lacks.
+fn tell(who: &str, written: &BTreeSet<String>, shown: &[String]) {
+    let missing: Vec<_> = written
+        .iter()
+        .filter(|body| !shown.contains(body))
+        .collect();
+    println!(
+        "{who} has {} of {} and lacks {missing:?}",
+        shown.len(),
+        written.len()
+    );
 }
 
 /// Alice and Bob, each at two programs.

@@ -6,6 +6,9 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 /// Blank, and not what a row is blanked with: drawn and wiped out like any other character.
 const FILLER: char = '\u{a0}';
 
+/// Stands between the parts of a composed emoji.
+const JOINER: char = '\u{200d}';
+
 /// As many columns as a family of four takes where each of them stands alone.
 const WIDEST: usize = 8;
 
@@ -124,8 +127,10 @@ pub(super) fn steady(row: &str) -> String {
         match parts(grapheme) > WIDEST {
             true => drawn.push(char::REPLACEMENT_CHARACTER),
             false => {
-                drawn.push_str(grapheme);
-                let missing = columns(grapheme).saturating_sub(grapheme.width());
+                // One that is not written to its end would draw the next character into itself.
+                let whole = grapheme.trim_end_matches(JOINER);
+                drawn.push_str(whole);
+                let missing = columns(grapheme).saturating_sub(whole.width());
                 drawn.extend(std::iter::repeat_n(FILLER, missing));
             }
         }
@@ -178,6 +183,7 @@ mod tests {
         for (text, drawn) in [
             ("👍🏽!", "👍🏽\u{a0}\u{a0}!"),
             ("👨‍👩‍👧", "👨‍👩‍👧\u{a0}\u{a0}\u{a0}\u{a0}"),
+            ("👨\u{200d}", "👨"),
             ("🇫🇷 世 e\u{301} ❤\u{fe0f}", "🇫🇷 世 e\u{301} ❤\u{fe0f}"),
         ] {
             assert_eq!(steady(text), drawn);
