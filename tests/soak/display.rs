@@ -23,6 +23,8 @@ pub(crate) struct Display {
 pub(crate) struct Shown {
     /// The messages that the service has, in the order in which they are displayed.
     pub(crate) bodies: Vec<String>,
+    /// The messages that wait to be sent, where they are displayed.
+    pub(crate) pending: Vec<String>,
     /// What is wrong, if anything is.
     pub(crate) problem: Option<String>,
     /// Whether each message is displayed with the last state it is to come to.

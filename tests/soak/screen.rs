@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use chat_client::cli::tui::{App, Line, LineState, Side};
+use chat_client::cli::tui::{App, Keyboard, Line, LineState, Side};
 use chat_client::{Account, Client};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -19,29 +19,26 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 pub(crate) async fn sit_down(client: Client, me: Account, peer: &str, root: PathBuf) -> Seat {
     let app = App::start(client, me.id, &me.name, &root, SIZE).await;
-    app.type_line(&format!("/to {peer}"));
+    let keyboard = app.keyboard();
+    keyboard.type_line(&format!("/to {peer}"));
     let peer = peer.to_owned();
-    Seat::taken(format!("{}'s screen", me.name), |orders, shown| {
-        run(app, peer, orders, shown)
+    Seat::taken(format!("{}'s screen", me.name), |orders, shown| async {
+        tokio::join!(write(keyboard, orders), run(app, peer, shown));
     })
 }
 
-async fn run(
-    mut app: App,
-    peer: String,
-    mut orders: mpsc::UnboundedReceiver<String>,
-    shown: Arc<Mutex<Shown>>,
-) {
+async fn write(keyboard: Keyboard, mut orders: mpsc::UnboundedReceiver<String>) {
+    while let Some(body) = orders.recv().await {
+        keyboard.type_line(&body);
+    }
+    keyboard.type_line("/quit");
+}
+
+async fn run(mut app: App, peer: String, shown: Arc<Mutex<Shown>>) {
     let mut terminal = Terminal::new(TestBackend::new(SIZE.0, SIZE.1)).unwrap();
     let mut looked = Instant::now();
-    loop {
-        tokio::select! {
-            order = orders.recv() => match order {
-                Some(body) => app.type_line(&body),
-                None => break,
-            },
-            () = app.turn() => {}
-        }
+    while !app.is_over() {
+        app.turn().await;
         if looked.elapsed() < LOOK_EVERY {
             continue;
         }
@@ -65,6 +62,12 @@ impl Shown {
                     .get_or_insert(format!("{body} was lost or moved:\n{screen}"));
             }
         }
+        for body in &self.pending {
+            if !lines.iter().any(|line| line.body == *body) {
+                self.problem
+                    .get_or_insert(format!("{body} was lost while it was pending:\n{screen}"));
+            }
+        }
         let mut bodies: Vec<&str> = lines.iter().map(|line| line.body.as_str()).collect();
         bodies.sort_unstable();
         if let Some(twice) = bodies.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -86,6 +89,8 @@ impl Shown {
         }
         let mut mine = lines.iter().filter(|line| line.side == Side::Mine);
         self.is_settled = mine.all(|line| line.state == LineState::Read);
+        let pending = lines.iter().filter(|line| line.id.is_none());
+        self.pending = pending.map(|line| line.body.clone()).collect();
         self.bodies = stored.iter().map(|line| line.body.clone()).collect();
     }
 }
