@@ -5,8 +5,24 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use super::json;
+use super::settings::Format;
 use crate::endpoint::Endpoint;
 use crate::ids::MessageId;
+
+const EXAMPLE: &str = "\
+Example:
+  chat-client register alice && chat-client login alice && chat-client send bob hello
+
+Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 authentication, 5 conflict, 6 unavailable, 7 timeout, 130 interrupted.";
+
+const CONFIG: &str = "\
+Profiles stand in config.toml in $XDG_CONFIG_HOME/chat or ~/.config/chat (or in the file that CHAT_CLIENT_CONFIG names), each with \
+a session of its own:
+  default_profile = \"work\"
+  [profile.work]
+  servers = [\"a.example.org:7400\", \"b.example.org:7400\"]
+  timeout = \"10s\"";
 
 /// Chat from the command line.
 #[derive(Debug, Parser)]
@@ -14,12 +30,11 @@ use crate::ids::MessageId;
     name = "chat-client",
     version,
     about = "Chat from the command line. Without a command, opens the terminal interface.",
-    after_help = "Example:\n  chat-client register alice && chat-client login alice && chat-client send bob hello\n\n\
-        Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 authentication, 5 conflict, 6 unavailable, 7 timeout, \
-        130 interrupted."
+    after_help = EXAMPLE,
+    after_long_help = format!("{EXAMPLE}\n\n{CONFIG}\n\n{}", json::HELP)
 )]
 pub(super) struct Args {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Options of every command")]
     pub(super) global: Global,
     #[command(subcommand)]
     pub(super) command: Option<Command>,
@@ -27,25 +42,55 @@ pub(super) struct Args {
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Global {
-    /// Address of a replica; repeat it for each one
+    /// Address of a replica; repeat it for each one [default: 127.0.0.1:7400, 7401 and 7402]
     #[arg(
         long = "server",
         value_name = "HOST:PORT",
         env = "CHAT_SERVERS",
+        hide_env_values = true,
         value_delimiter = ',',
-        default_values = ["127.0.0.1:7400", "127.0.0.1:7401", "127.0.0.1:7402"],
         global = true
     )]
     pub(super) servers: Vec<Endpoint>,
     /// File that keeps the session between commands [default: session.toml in $XDG_STATE_HOME/chat or ~/.local/state/chat]
-    #[arg(long, value_name = "FILE", env = "CHAT_SESSION", global = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "CHAT_SESSION",
+        hide_env_values = true,
+        global = true
+    )]
     pub(super) session: Option<PathBuf>,
-    /// How long a call may take, all replicas together, such as 10s or 500ms
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_time, global = true)]
-    pub(super) timeout: Duration,
-    /// How long one replica may take to answer before the next one is asked
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_time, global = true)]
-    pub(super) attempt_timeout: Duration,
+    /// How long a call may take, all replicas together, such as 10s or 500ms [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, global = true)]
+    pub(super) timeout: Option<Duration>,
+    /// How long one replica may take to answer before the next one is asked [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, global = true)]
+    pub(super) attempt_timeout: Option<Duration>,
+    /// Which profile of the config file to use
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "CHAT_PROFILE",
+        hide_env_values = true,
+        global = true
+    )]
+    pub(super) profile: Option<String>,
+    /// Write data as JSON, one object in each line
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Never ask: fail where an answer would be needed
+    #[arg(long, global = true)]
+    pub(super) no_input: bool,
+}
+
+impl Global {
+    pub(super) fn format(&self) -> Format {
+        match self.json {
+            true => Format::Json,
+            false => Format::Text,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -181,6 +226,37 @@ pub(super) enum Command {
     /// Show the state of the replicas, each as it sees itself
     #[command(after_help = "Example:\n  chat-client status --server 127.0.0.1:7400")]
     Status,
+    /// Write everything that the account has as JSON, one object in each line
+    #[command(
+        after_help = "Examples:\n  chat-client export --out history.jsonl\n  chat-client export | jq -r 'select(.type == \"message\") | .body'"
+    )]
+    Export {
+        /// Write to this file instead of standard output; it is yours alone to read
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Measure a cluster under load, and check that nothing is lost or doubled
+    #[command(
+        after_help = "Examples:\n  chat-client bench --clients 16 --duration 30s\n  chat-client bench --rate 500 --offline 20 --json"
+    )]
+    Bench(BenchArgs),
+    /// Write a script that completes commands in a shell
+    #[command(
+        after_help = "Example:\n  chat-client completions bash > ~/.local/share/bash-completion/completions/chat-client"
+    )]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual page, or with --out the pages of all commands
+    #[command(
+        after_help = "Examples:\n  chat-client man | man -l -\n  chat-client man --out ~/.local/share/man/man1"
+    )]
+    Man {
+        /// The folder for the pages
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<PathBuf>,
+    },
     /// Open the terminal interface
     #[command(after_help = "Example:\n  chat-client tui\n\nF1 shows the keys.")]
     Tui,
@@ -189,8 +265,36 @@ pub(super) enum Command {
     Repl,
 }
 
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct BenchArgs {
+    /// How many clients send at the same time, each over connections of its own
+    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) clients: u32,
+    /// How many messages each client has under way; not used with --rate
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) in_flight: u32,
+    /// Open loop: so many messages in a second from all clients together, whether or not answers come
+    #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) rate: Option<u32>,
+    /// How long to send
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+    pub(super) duration: Duration,
+    /// How many bytes a message has
+    #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(40..=60_000))]
+    pub(super) size: u32,
+    /// Between how many pairs of accounts the messages go
+    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) pairs: u32,
+    /// How many of a hundred recipients are offline
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(super) offline: u32,
+    /// Leave the accounts and messages that were made for it
+    #[arg(long)]
+    pub(super) keep: bool,
+}
+
 /// A time such as `10s`, `1.5s`, `500ms` or `2m`; a bare number means seconds.
-fn parse_time(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
     let (number, unit) = match text.find(|c: char| c.is_ascii_alphabetic()) {
         Some(at) => text.split_at(at),
         None => (text, "s"),

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::args::Global;
 use super::failure::Failure;
 use super::session_file::{SessionFile, StoredSession};
+use super::settings::Settings;
 use crate::client::Client;
 use crate::ids::{AccountId, ReadToken, SessionToken};
 use crate::types::LoggedIn;
@@ -20,13 +20,13 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) async fn connect(global: &Global) -> Result<Self, Failure> {
-        let file = SessionFile::at(global.session.clone())?;
+    pub(super) async fn connect(settings: &Settings) -> Result<Self, Failure> {
+        let file = SessionFile::of(settings)?;
         let session = file.load()?;
         let client = Client::builder()
-            .endpoints(&global.servers)
-            .attempt_deadline(global.attempt_timeout)
-            .total_deadline(global.timeout)
+            .endpoints(&settings.servers)
+            .attempt_deadline(settings.attempt_timeout)
+            .total_deadline(settings.timeout)
             .refusal_patience(REFUSAL_PATIENCE)
             .connect()
             .await?;

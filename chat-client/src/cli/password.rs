@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::args::PasswordSource;
 use super::failure::Failure;
+use super::settings::Prompts;
 
 /// Whether a mistyped password would be noticed only later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,12 +18,22 @@ pub(super) enum Ask {
 }
 
 /// The password, from wherever the user said.
-pub(super) fn read(source: &PasswordSource, prompt: &str, ask: Ask) -> Result<String, Failure> {
+pub(super) fn read(
+    source: &PasswordSource,
+    prompt: &str,
+    ask: Ask,
+    prompts: Prompts,
+) -> Result<String, Failure> {
     if let Some(file) = &source.password_file {
         return from_file(file);
     }
     if source.password_stdin {
         return from_stdin();
+    }
+    if prompts == Prompts::Never {
+        return Err(Failure::Usage(
+            "a password is needed, and --no-input forbids to ask; use --password-file or --password-stdin".into(),
+        ));
     }
     match ask {
         Ask::Once => prompt_for(prompt),
@@ -63,8 +74,8 @@ pub(super) fn from_stdin() -> Result<String, Failure> {
 }
 
 /// Asks whether the user means it.
-pub(super) fn confirm(question: &str, expected: &str) -> Result<(), Failure> {
-    if !io::stdin().is_terminal() {
+pub(super) fn confirm(question: &str, expected: &str, prompts: Prompts) -> Result<(), Failure> {
+    if prompts == Prompts::Never || !io::stdin().is_terminal() {
         return Err(Failure::Usage(
             "nobody is there to confirm; add --yes if you mean it".into(),
         ));

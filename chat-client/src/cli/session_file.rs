@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::failure::Failure;
 #[cfg(unix)]
 use super::output::note;
+use super::settings::Settings;
 use crate::private_file;
 
 /// Where the session is kept.
@@ -32,22 +33,32 @@ pub(super) struct StoredSession {
 }
 
 impl SessionFile {
-    /// The file that the user named, or the usual one.
-    pub(super) fn at(named: Option<PathBuf>) -> Result<Self, Failure> {
+    /// The file that the user named, or the usual one of the profile.
+    pub(super) fn of(settings: &Settings) -> Result<Self, Failure> {
+        if let Some(path) = &settings.session {
+            return Ok(Self::at(path));
+        }
         let state_home = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
-        let home = std::env::var_os("HOME").map(PathBuf::from);
         let usual = state_home
             .filter(|dir| dir.is_absolute())
-            .or_else(|| home.map(|home| home.join(".local/state")))
-            .map(|state| state.join("chat/session.toml"));
-        let no_place = || {
-            Failure::Usage(
-                "there is no home directory for the session file; name one with --session".into(),
-            )
+            .or_else(|| std::env::home_dir().map(|home| home.join(".local/state")))
+            .ok_or_else(|| {
+                Failure::Usage(
+                    "there is no home directory for the session file; name one with --session"
+                        .into(),
+                )
+            })?;
+        let name = match &settings.profile {
+            Some(profile) => format!("chat/session-{profile}.toml"),
+            None => "chat/session.toml".into(),
         };
-        Ok(Self {
-            path: named.or(usual).ok_or_else(no_place)?,
-        })
+        Ok(Self::at(&usual.join(name)))
+    }
+
+    pub(super) fn at(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+        }
     }
 
     /// The session that is kept; none where nobody is logged in.
@@ -155,7 +166,7 @@ mod tests {
     fn only_the_owner_may_read_it_and_nothing_else_is_left_behind() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("state/chat/session.toml");
-        let file = SessionFile::at(Some(path.clone())).expect("named");
+        let file = SessionFile::at(&path);
         assert_eq!(file.load().expect("no file"), None);
         file.store(&session()).expect("stored");
         file.store(&StoredSession {
@@ -184,7 +195,7 @@ mod tests {
     fn a_file_that_others_can_read_is_closed() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("session.toml");
-        let file = SessionFile::at(Some(path.clone())).expect("named");
+        let file = SessionFile::at(&path);
         file.store(&session()).expect("stored");
         fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("own file");
         assert_eq!(file.load().expect("readable"), Some(session()));
@@ -196,10 +207,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("session.toml");
         fs::write(&path, "token = \"s3cret\"\n???").expect("written");
-        let error = SessionFile::at(Some(path))
-            .expect("named")
-            .load()
-            .expect_err("spoilt");
+        let error = SessionFile::at(&path).load().expect_err("spoilt");
         assert!(error.to_string().contains("session.toml"), "{error}");
         assert!(!error.to_string().contains("s3cret"), "{error}");
     }

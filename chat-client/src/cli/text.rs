@@ -33,7 +33,8 @@ pub(super) fn harmless_lines(text: &str) -> String {
     shown
 }
 
-fn is_harmful(c: char) -> bool {
+/// Whether a terminal would do something else with the character than show it.
+pub(super) fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(
             c,

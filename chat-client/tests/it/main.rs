@@ -4,6 +4,8 @@
 mod addresses;
 #[cfg(feature = "cli")]
 mod cli;
+#[cfg(feature = "cli")]
+mod command_line;
 mod failover;
 mod fake;
 mod outbox;

@@ -81,7 +81,11 @@ impl User {
     }
 
     pub(crate) fn run_with(&self, args: &[&str], input: &str) -> Ran {
-        let mut child = self.command(args).spawn().unwrap();
+        self.finish(self.command(args), input)
+    }
+
+    pub(crate) fn finish(&self, mut command: Command, input: &str) -> Ran {
+        let mut child = command.spawn().unwrap();
         // A program that does not read its input may be gone already.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let output = child.wait_with_output().unwrap();

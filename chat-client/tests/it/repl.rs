@@ -114,3 +114,41 @@ fn a_kept_session_goes_on_and_what_waited_is_shown_and_confirmed() {
         "confirmed at the end"
     );
 }
+
+#[test]
+fn a_message_typed_while_nobody_listens_is_kept_and_sent_once_by_the_next_session() {
+    let mut cluster = Cluster::start(2);
+    let alice = User::logged_in(&cluster, "alice");
+    User::logged_in(&cluster, "bob");
+    cluster.kill(0);
+    cluster.kill(1);
+    let mut session = alice.start(&["repl"]);
+    session.say("bob: first");
+    session.wait_for("to bob: kept, and sent as soon as a replica can be reached");
+    // The outage is known by now.
+    session.say("bob: second");
+    session.wait_for("to bob: kept");
+    session.say("/quit");
+    session.wait_for("2 messages are not sent yet");
+    assert_eq!(session.finish().0, 0);
+    cluster.restart(0);
+    let mut session = alice.start(&["repl"]);
+    session.wait_for("[1] to bob: queued, stored on 3 of 3");
+    session.wait_for("[2] to bob: queued, stored on 3 of 3");
+    session.say("bob: third");
+    session.wait_for("[3] to bob: queued");
+    session.say("/quit");
+    assert_eq!(session.finish().0, 0);
+    let store = cluster.store();
+    let bodies: Vec<_> = store.messages.iter().map(|m| m.body.as_str()).collect();
+    assert_eq!(bodies, ["first", "second", "third"]);
+}
+
+#[test]
+fn a_typing_error_gets_a_suggestion() {
+    let cluster = Cluster::start(1);
+    let alice = User::logged_in(&cluster, "alice");
+    let mut session = alice.start(&["repl"]);
+    session.say("/histroy bob");
+    session.wait_for("did you mean /history?");
+}

@@ -2,10 +2,13 @@
 
 use std::io::{self, Read};
 
+use serde_json::json;
+
 use super::session;
-use crate::cli::args::Global;
 use crate::cli::failure::Failure;
-use crate::cli::output::{data, flush, note};
+use crate::cli::json;
+use crate::cli::output::flush;
+use crate::cli::settings::Settings;
 use crate::cli::show;
 use crate::ids::MessageId;
 use crate::types::{DeleteScope, PageRequest};
@@ -23,25 +26,26 @@ pub(super) enum Then {
     Keep,
 }
 
-pub(super) async fn send(global: &Global, user: &str, words: &[String]) -> Result<(), Failure> {
+pub(super) async fn send(settings: &Settings, user: &str, words: &[String]) -> Result<(), Failure> {
     let body = match words {
         [dash] if dash == "-" => from_stdin()?,
         words => words.join(" "),
     };
-    let context = session(global).await?;
+    let context = session(settings).await?;
     let sent = context.client.send_message(user, &body).await?;
-    data(&format!("{} {}", sent.message_id, show::sent(&sent)))?;
+    let text = format!("{} {}", sent.message_id, show::sent(&sent));
+    settings.data(json::sent(&sent), &text)?;
     context.remember()
 }
 
-pub(super) async fn inbox(global: &Global, then: Then) -> Result<(), Failure> {
-    let context = session(global).await?;
+pub(super) async fn inbox(settings: &Settings, then: Then) -> Result<(), Failure> {
+    let context = session(settings).await?;
     let mut request = Some(PageRequest::first(PAGE));
     let mut count = 0;
     while let Some(page) = request {
         let page = context.client.list_inbox(page).await?;
         for message in &page.items {
-            data(&show::message(message))?;
+            settings.data(json::message(message), &show::message(message))?;
         }
         // Only what has left counts as delivered.
         flush()?;
@@ -53,13 +57,13 @@ pub(super) async fn inbox(global: &Global, then: Then) -> Result<(), Failure> {
         request = page.next_request(PAGE);
     }
     if count == 0 {
-        note("no messages wait");
+        settings.note("no messages wait");
     }
     context.remember()
 }
 
-pub(super) async fn history(global: &Global, peer: &str, limit: u32) -> Result<(), Failure> {
-    let context = session(global).await?;
+pub(super) async fn history(settings: &Settings, peer: &str, limit: u32) -> Result<(), Failure> {
+    let context = session(settings).await?;
     let limit = limit as usize;
     let mut messages = Vec::new();
     let size = PAGE.min(u32::try_from(limit).unwrap_or(PAGE));
@@ -72,18 +76,21 @@ pub(super) async fn history(global: &Global, peer: &str, limit: u32) -> Result<(
     messages.truncate(limit);
     // They came newest first, and are read the other way round.
     for message in messages.iter().rev() {
-        data(&show::message(message))?;
+        settings.data(json::message(message), &show::message(message))?;
     }
     context.remember()
 }
 
-pub(super) async fn conversations(global: &Global) -> Result<(), Failure> {
-    let context = session(global).await?;
+pub(super) async fn conversations(settings: &Settings) -> Result<(), Failure> {
+    let context = session(settings).await?;
     let mut request = Some(PageRequest::first(PAGE));
     while let Some(page) = request {
         let page = context.client.list_conversations(page).await?;
         for conversation in &page.items {
-            data(&show::conversation(conversation))?;
+            settings.data(
+                json::conversation(conversation),
+                &show::conversation(conversation),
+            )?;
         }
         request = page.next_request(PAGE);
     }
@@ -91,11 +98,11 @@ pub(super) async fn conversations(global: &Global) -> Result<(), Failure> {
 }
 
 pub(super) async fn mark_read(
-    global: &Global,
+    settings: &Settings,
     user: Option<&str>,
     messages: &[MessageId],
 ) -> Result<(), Failure> {
-    let context = session(global).await?;
+    let context = session(settings).await?;
     let mut marked = 0;
     match user {
         Some(user) => marked = context.client.mark_conversation_read(user, None).await?,
@@ -105,22 +112,27 @@ pub(super) async fn mark_read(
             }
         }
     }
-    data(&format!("{marked} marked as read"))?;
+    let record = json!({ "type": "marked_read", "count": marked });
+    settings.data(record, &format!("{marked} marked as read"))?;
     context.remember()
 }
 
 pub(super) async fn delete(
-    global: &Global,
+    settings: &Settings,
     ids: &[MessageId],
     scope: DeleteScope,
 ) -> Result<(), Failure> {
-    let context = session(global).await?;
+    let context = session(settings).await?;
     for part in ids.chunks(MOST_IDS) {
         let deleted = context.client.delete_messages(part, scope).await?;
-        data(&format!(
-            "{} deleted, stored on {}",
-            deleted.count, deleted.durability
-        ))?;
+        let record = json!({ "count": deleted.count });
+        settings.data(
+            json::done("deleted", deleted.durability, record),
+            &format!(
+                "{} deleted, stored on {}",
+                deleted.count, deleted.durability
+            ),
+        )?;
     }
     context.remember()
 }

@@ -1,34 +1,37 @@
 //! The commands that do one thing and end.
 
 mod accounts;
+mod export;
+mod generate;
 mod messages;
 mod status;
 mod watch;
 
-use super::args::{Command, Global};
+use super::args::Command;
 use super::context::Context;
 use super::failure::Failure;
 use super::output;
+use super::settings::Settings;
 
 pub(super) use status::ask_everybody;
 
-pub(super) async fn run(command: Command, global: &Global) -> Result<(), Failure> {
+pub(super) async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
     match command {
         Command::Register { user, password } => {
-            accounts::register(global, &user, &password).await?
+            accounts::register(settings, &user, &password).await?
         }
-        Command::Login { user, password } => accounts::login(global, &user, &password).await?,
+        Command::Login { user, password } => accounts::login(settings, &user, &password).await?,
         Command::Logout { all } => {
             let scope = if all {
                 crate::types::LogoutScope::AllSessions
             } else {
                 crate::types::LogoutScope::ThisSession
             };
-            accounts::logout(global, scope).await?;
+            accounts::logout(settings, scope).await?;
         }
-        Command::WhoAmI => accounts::who_am_i(global).await?,
+        Command::WhoAmI => accounts::who_am_i(settings).await?,
         Command::Users { pattern } => {
-            accounts::users(global, pattern.as_deref().unwrap_or_default()).await?;
+            accounts::users(settings, pattern.as_deref().unwrap_or_default()).await?;
         }
         Command::DeleteAccount { yes, password } => {
             let confirmation = if yes {
@@ -36,27 +39,27 @@ pub(super) async fn run(command: Command, global: &Global) -> Result<(), Failure
             } else {
                 accounts::Confirmation::Needed
             };
-            accounts::delete(global, confirmation, &password).await?;
+            accounts::delete(settings, confirmation, &password).await?;
         }
         Command::Passwd {
             password,
             new_password_file,
         } => {
-            accounts::change_password(global, &password, new_password_file.as_deref()).await?;
+            accounts::change_password(settings, &password, new_password_file.as_deref()).await?;
         }
-        Command::Send { user, text } => messages::send(global, &user, &text).await?,
+        Command::Send { user, text } => messages::send(settings, &user, &text).await?,
         Command::Inbox { keep } => {
             let then = if keep {
                 messages::Then::Keep
             } else {
                 messages::Then::Confirm
             };
-            messages::inbox(global, then).await?;
+            messages::inbox(settings, then).await?;
         }
-        Command::History { user, limit } => messages::history(global, &user, limit).await?,
-        Command::Conversations => messages::conversations(global).await?,
+        Command::History { user, limit } => messages::history(settings, &user, limit).await?,
+        Command::Conversations => messages::conversations(settings).await?,
         Command::Read { user, message } => {
-            messages::mark_read(global, user.as_deref(), &message).await?;
+            messages::mark_read(settings, user.as_deref(), &message).await?;
         }
         Command::Delete { for_both, ids } => {
             let scope = if for_both {
@@ -64,20 +67,24 @@ pub(super) async fn run(command: Command, global: &Global) -> Result<(), Failure
             } else {
                 crate::types::DeleteScope::ForMe
             };
-            messages::delete(global, &ids, scope).await?;
+            messages::delete(settings, &ids, scope).await?;
         }
-        Command::Watch { count } => watch::watch(global, count).await?,
-        Command::Status => status::status(global).await?,
+        Command::Watch { count } => watch::watch(settings, count).await?,
+        Command::Status => status::status(settings).await?,
+        Command::Export { out } => export::export(settings, out.as_deref()).await?,
+        Command::Bench(args) => super::bench::run(settings, &args).await?,
+        Command::Completions { shell } => generate::completions(shell)?,
+        Command::Man { out } => generate::man(settings, out.as_deref())?,
         // Opened by the caller, for they deal with interrupts on their own.
-        Command::Repl => super::repl::run(Context::connect(global).await?).await?,
-        Command::Tui => super::tui::run(Context::connect(global).await?).await?,
+        Command::Repl => super::repl::run(Context::connect(settings).await?).await?,
+        Command::Tui => super::tui::run(Context::connect(settings).await?).await?,
     }
     output::flush()
 }
 
 /// A connection with a session.
-async fn session(global: &Global) -> Result<Context, Failure> {
-    let context = Context::connect(global).await?;
+async fn session(settings: &Settings) -> Result<Context, Failure> {
+    let context = Context::connect(settings).await?;
     context.require_session()?;
     Ok(context)
 }

@@ -1,28 +1,34 @@
 //! The state of the replicas.
 
-use crate::cli::args::Global;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
-use crate::cli::output::{data, note};
+use crate::cli::json;
+use crate::cli::output::data;
+use crate::cli::settings::{Format, Settings};
 use crate::cli::show;
 use crate::client::Client;
 use crate::cluster::ClusterStatus;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 
-pub(super) async fn status(global: &Global) -> Result<(), Failure> {
-    let context = Context::connect(global).await?;
+pub(super) async fn status(settings: &Settings) -> Result<(), Failure> {
+    let context = Context::connect(settings).await?;
     let answers = ask_everybody(&context.client).await;
     if answers.iter().all(|(_, answer)| answer.is_err()) {
         for (endpoint, answer) in &answers {
             if let Err(error) = answer {
-                note(&format!("{endpoint}: {error}"));
+                settings.note(&format!("{endpoint}: {error}"));
             }
         }
         return Err(Failure::NobodyReachable);
     }
-    for line in show::status(&answers) {
-        data(&line)?;
+    match settings.format {
+        Format::Text => show::status(&answers)
+            .iter()
+            .try_for_each(|line| data(line))?,
+        Format::Json => json::status(&answers)
+            .iter()
+            .try_for_each(|record| data(&json::line(record)))?,
     }
     Ok(())
 }

@@ -1,24 +1,25 @@
 //! Messages and events as they come.
 
 use super::session;
-use crate::cli::args::Global;
 use crate::cli::failure::Failure;
+use crate::cli::json;
 use crate::cli::output::{data, flush, note};
+use crate::cli::settings::{Format, Settings};
 use crate::cli::show;
 use crate::cli::text::harmless_lines;
 use crate::events::ClientEvent;
 use crate::subscription::{Event, SubscribeOptions, Subscription};
 
-pub(super) async fn watch(global: &Global, count: Option<u64>) -> Result<(), Failure> {
-    let context = session(global).await?;
+pub(super) async fn watch(settings: &Settings, count: Option<u64>) -> Result<(), Failure> {
+    let context = session(settings).await?;
     let mut news = context.client.events();
     let mut subscription = context
         .client
         .subscribe(SubscribeOptions::default())
         .await?;
     let result = tokio::select! {
-        result = follow(&mut subscription, count) => result,
-        () = async { while let Some(event) = news.next().await { tell(&event) } } => Ok(()),
+        result = follow(settings, &mut subscription, count) => result,
+        () = async { while let Some(event) = news.next().await { tell(settings, &event) } } => Ok(()),
         // The last messages were shown, so they shall be confirmed before the end.
         _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
     };
@@ -29,11 +30,18 @@ pub(super) async fn watch(global: &Global, count: Option<u64>) -> Result<(), Fai
     context.remember()
 }
 
-async fn follow(subscription: &mut Subscription, count: Option<u64>) -> Result<(), Failure> {
+async fn follow(
+    settings: &Settings,
+    subscription: &mut Subscription,
+    count: Option<u64>,
+) -> Result<(), Failure> {
     let mut received = 0;
     while let Some(event) = subscription.next().await {
         let event = event?;
-        show_event(&event)?;
+        match settings.format {
+            Format::Text => show_event(&event)?,
+            Format::Json => data(&json::line(&json::event(&event)))?,
+        }
         flush()?;
         if let Event::MessageReceived(_) = event {
             received += 1;
@@ -95,12 +103,14 @@ fn show_event(event: &Event) -> Result<(), Failure> {
     }
 }
 
-fn tell(event: &ClientEvent) {
+fn tell(settings: &Settings, event: &ClientEvent) {
     match event {
         ClientEvent::ReplicaSwitched { from, to, resent } => {
-            note(&show::switch(from, to, *resent));
+            settings.note(&show::switch(from, to, *resent));
         }
-        ClientEvent::Waiting { .. } => note("no replica can serve at the moment; still trying"),
+        ClientEvent::Waiting { .. } => {
+            settings.note("no replica can serve at the moment; still trying")
+        }
         // The subscription tells the same.
         ClientEvent::LeaderChanged(_) => {}
     }

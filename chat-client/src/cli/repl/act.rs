@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use super::input::{Input, Kind};
 use super::line::{HELP, Line, Target};
 use super::listen::{self, Outgoing, lock};
+use super::post::Post;
 use super::screen::Screen;
 use super::state::State;
 use super::{ask_everybody, show};
@@ -36,6 +37,7 @@ pub(super) struct Actor {
     peer: Option<String>,
     listener: Option<Listener>,
     outgoing: watch::Sender<Outgoing>,
+    outbox: Option<Post>,
 }
 
 struct Listener {
@@ -69,6 +71,7 @@ impl Actor {
             peer: None,
             listener: None,
             outgoing: watch::channel(Outgoing::Nothing).0,
+            outbox: None,
         }
     }
 
@@ -92,10 +95,16 @@ impl Actor {
         }
     }
 
-    /// Begins to print the account's events, if somebody is logged in.
-    pub(super) fn start_listening(&mut self) {
-        if self.context.username().is_none() {
+    /// Begins to print the account's events and to send what waits, if somebody is logged in.
+    pub(super) async fn start_listening(&mut self) {
+        let Some((account, _)) = self.context.me() else {
             return;
+        };
+        let root = self.context.outbox_root();
+        let (client, screen) = (&self.context.client, &self.screen);
+        match Post::open(client, account, &root, screen, &self.state).await {
+            Ok(outbox) => self.outbox = Some(outbox),
+            Err(error) => self.screen.say(&format!("error: {error}")),
         }
         let (stop, stopped) = oneshot::channel();
         let client = self.context.client.clone();
@@ -106,9 +115,9 @@ impl Actor {
 
     /// The user does not wait for what was under way.
     pub(super) fn interrupted(&self) {
-        self.screen
-            .say("interrupted; what was sent may or may not have arrived");
-        self.sent(None);
+        self.screen.say(
+            "interrupted; a message that was not answered yet is kept, and told of when it is sent",
+        );
     }
 
     /// Confirms what was shown, and keeps what the next session must know.
@@ -120,6 +129,10 @@ impl Actor {
     }
 
     async fn stop_listening(&mut self) {
+        // Dropped first: what it holds is kept, and sent by the next session of this account.
+        if let Some(outbox) = self.outbox.take() {
+            outbox.close();
+        }
         if let Some(listener) = self.listener.take() {
             let _ = listener.stop.send(());
             let _ = listener.task.await;
@@ -175,30 +188,13 @@ impl Actor {
 
     async fn send(&mut self, to: &str, body: &str) -> Result<(), Failure> {
         self.context.require_session()?;
-        lock(&self.state).sending();
-        let result = {
-            // Ends with this block however it ends, an interruption included.
-            let _under_way = UnderWay::begin(&self.outgoing);
-            self.context.client.send_message(to, body).await
+        let Some(outbox) = &self.outbox else {
+            let problem = "not sent: the outbox cannot be used; see the message above";
+            return Err(Failure::Other(problem.into()));
         };
-        self.sent(result.as_ref().ok().map(|s| s.message_id));
-        let sent = result?;
-        let number = lock(&self.state).number(sent.message_id);
-        self.screen.say(&format!(
-            "[{number}] to {}: {}",
-            harmless(to),
-            show::sent(&sent)
-        ));
-        Ok(())
-    }
-
-    /// Nothing is under way any more. Shows what other devices sent in the meantime.
-    fn sent(&self, message: Option<MessageId>) {
-        let others = lock(&self.state).sent(message);
-        for message in others {
-            let line = listen::line(&message, &mut lock(&self.state));
-            self.screen.say(&line);
-        }
+        // Ends with this block however it ends, an interruption included.
+        let _under_way = UnderWay::begin(&self.outgoing);
+        outbox.send(to, body).await
     }
 
     async fn login(&mut self, user: &str) -> Result<(), Failure> {
@@ -242,7 +238,7 @@ impl Actor {
             self.screen
                 .say(&format!("logged in as {}", show::name(&logged_in.account)));
         }
-        self.start_listening();
+        self.start_listening().await;
         opened?;
         Ok(())
     }
@@ -259,7 +255,7 @@ impl Actor {
                 Ok(())
             }
             Err(error) => {
-                self.start_listening();
+                self.start_listening().await;
                 Err(error.into())
             }
         }

@@ -1,5 +1,7 @@
 //! What a line typed in the interactive session means.
 
+use crate::cli::suggest::closest;
+
 /// A line, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Line {
@@ -70,6 +72,24 @@ pub(super) const HELP: &str = "\
 /whoami              whose session it is
 /quit                leave; so does Ctrl-D
 A line that begins with a space goes as it is to the one you talk with.";
+
+const COMMANDS: [&str; 15] = [
+    "conversations",
+    "delete",
+    "help",
+    "history",
+    "inbox",
+    "login",
+    "logout",
+    "msg",
+    "quit",
+    "read",
+    "register",
+    "status",
+    "to",
+    "users",
+    "whoami",
+];
 
 impl Line {
     pub(super) fn parse(line: &str) -> Self {
@@ -150,7 +170,10 @@ fn parse_command(command: &str) -> Line {
             [user] => Line::Register { user: user.clone() },
             _ => Line::Wrong("write /register USER; the password is asked for".into()),
         },
-        other => Line::Wrong(format!("there is no command /{other}; /help lists them")),
+        other => Line::Wrong(match closest(other, COMMANDS) {
+            Some(meant) => format!("there is no command /{other}; did you mean /{meant}?"),
+            None => format!("there is no command /{other}; /help lists them"),
+        }),
     }
 }
 

@@ -7,6 +7,7 @@ mod act;
 mod input;
 mod line;
 mod listen;
+mod post;
 mod screen;
 mod state;
 
@@ -40,7 +41,7 @@ pub(super) async fn run(context: Context) -> Result<(), Failure> {
     }
     // Learns which replica is at which address, so that a switch can be told by their numbers.
     let learning = tokio::spawn(async move { ask_everybody(&client).await });
-    actor.start_listening();
+    actor.start_listening().await;
     let result = converse(&mut actor, &screen).await;
     learning.abort();
     actor.stop().await;

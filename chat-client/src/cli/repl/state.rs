@@ -31,8 +31,9 @@ struct Numbers {
 struct Own {
     known: BTreeSet<MessageId>,
     order: VecDeque<MessageId>,
-    /// While a message is under way, its event may come before its answer.
-    sending: Option<Vec<Message>>,
+    /// While messages are under way, their events may come before their answers.
+    under_way: usize,
+    held: Vec<Message>,
 }
 
 impl State {
@@ -61,12 +62,12 @@ impl State {
         }
     }
 
-    /// A message leaves.
+    /// A message leaves, or waits to leave.
     pub(super) fn sending(&mut self) {
-        self.own.sending.get_or_insert_default();
+        self.own.under_way += 1;
     }
 
-    /// The message has left, or has not. Returns what other devices sent in the meantime.
+    /// The message has left, or will not. Returns what other devices sent in the meantime, once nothing is under way.
     pub(super) fn sent(&mut self, id: Option<MessageId>) -> Vec<Message> {
         let own = &mut self.own;
         if let Some(id) = id {
@@ -78,7 +79,11 @@ impl State {
                 own.known.remove(&oldest);
             }
         }
-        let held = own.sending.take().unwrap_or_default();
+        own.under_way = own.under_way.saturating_sub(1);
+        if own.under_way > 0 {
+            return Vec::new();
+        }
+        let held = std::mem::take(&mut own.held);
         held.into_iter()
             .filter(|m| !own.known.contains(&m.id))
             .collect()
@@ -89,13 +94,11 @@ impl State {
         if self.own.known.contains(&message.id) {
             return None;
         }
-        match &mut self.own.sending {
-            Some(held) => {
-                held.push(message);
-                None
-            }
-            None => Some(message),
+        if self.own.under_way > 0 {
+            self.own.held.push(message);
+            return None;
         }
+        Some(message)
     }
 }
 

@@ -25,7 +25,7 @@ const MOST_LISTED: u32 = 1000;
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The terminal interface without a terminal: a model of what is shown, kept up by a client. Keys go in by
-/// [`App::press`]; [`App::turn`] waits for the next thing that happens; [`App::draw`] shows what there is.
+/// its [`Keyboard`]; [`App::turn`] waits for the next thing that happens; [`App::draw`] shows what there is.
 pub struct App {
     model: Model,
     client: Client,
@@ -41,6 +41,28 @@ pub struct App {
     session: u64,
     is_over: bool,
     wants_redraw: bool,
+}
+
+/// The keyboard of an [`App`].
+#[derive(Clone)]
+pub struct Keyboard {
+    teller: mpsc::UnboundedSender<News>,
+}
+
+impl Keyboard {
+    /// A key, as the terminal would tell of it. It is taken in by one of the next turns.
+    pub fn press(&self, key: KeyCode, modifiers: KeyModifiers) {
+        let key = Input::Key(KeyEvent::new(key, modifiers));
+        let _ = self.teller.send(News::Input(key));
+    }
+
+    /// Writes a line and sends it.
+    pub fn type_line(&self, line: &str) {
+        for c in line.chars() {
+            self.press(KeyCode::Char(c), KeyModifiers::NONE);
+        }
+        self.press(KeyCode::Enter, KeyModifiers::NONE);
+    }
 }
 
 /// Where a session is kept beyond the program's end.
@@ -130,7 +152,8 @@ impl App {
         app
     }
 
-    /// Waits until something happens, and takes it in.
+    /// Waits until something happens, and takes it in. To be awaited to its end: dropped before, it may have taken something
+    /// in halfway, such as a line that is written but not kept yet.
     pub async fn turn(&mut self) {
         let turn = tokio::select! {
             Some(news) = self.news.recv() => Turn::News(news),
@@ -154,18 +177,11 @@ impl App {
         }
     }
 
-    /// A key, as the terminal would tell of it. It is taken in by one of the next turns.
-    pub fn press(&self, key: KeyCode, modifiers: KeyModifiers) {
-        let key = Input::Key(KeyEvent::new(key, modifiers));
-        let _ = self.teller.send(News::Input(key));
-    }
-
-    /// Writes a line and sends it, as by the keyboard.
-    pub fn type_line(&self, line: &str) {
-        for c in line.chars() {
-            self.press(KeyCode::Char(c), KeyModifiers::NONE);
+    /// Where keys are pressed.
+    pub fn keyboard(&self) -> Keyboard {
+        Keyboard {
+            teller: self.teller.clone(),
         }
-        self.press(KeyCode::Enter, KeyModifiers::NONE);
     }
 
     /// What is shown of the conversation with somebody, oldest first, scrolled past or not.

@@ -21,7 +21,7 @@ use app::Keep;
 use model::Me;
 use terminal::Screen;
 
-pub use app::App;
+pub use app::{App, Keyboard};
 pub use model::{Line, LineState, Side, StoredOn};
 
 /// Runs until the user leaves.

@@ -8,7 +8,7 @@ pub(in crate::cli::tui) struct Cluster {
     pub(in crate::cli::tui) node: Option<u32>,
     pub(in crate::cli::tui) leader: Option<u32>,
     pub(in crate::cli::tui) epoch: Option<u64>,
-    /// How many replicas are in the view, and how many are configured.
+    /// How many replicas are in the view, and how many are configured. Unknown while there is no view.
     pub(in crate::cli::tui) live: Option<(usize, usize)>,
     pub(in crate::cli::tui) link: Link,
 }
@@ -24,8 +24,9 @@ pub(in crate::cli::tui) enum Link {
 
 impl Cluster {
     pub(super) fn learn(&mut self, status: &ClusterStatus) {
+        // While nobody leads, nobody is in a view, whoever is alive.
         let live = status.replicas.iter().filter(|r| r.in_view).count();
-        self.live = Some((live, status.replicas.len()));
+        self.live = (live > 0).then_some((live, status.replicas.len()));
         match &status.leader {
             Some(leader) => self.led_by(leader),
             None => self.leader = None,

@@ -40,8 +40,8 @@ fn wide_characters_and_emoji_keep_the_layout() {
                 │───────────── 2026-11-21 UTC ──────────────
                 │ 09:01        bob 世界你好世界你好世界你好
                 │                  世界你好世界你好世界你好
-                │ 09:02        bob 👨‍👩‍👧‍👦 family, 🇫🇷 flag, é
-                │                  accent
+                │ 09:02        bob 👨‍👩‍👧‍👦       family, 🇫🇷 flag,
+                │                  é accent
  node 0 | leader 0 | epoch 3 | 3 of 3 live  alice | F1 help
 > 日本語",
     );

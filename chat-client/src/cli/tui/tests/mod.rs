@@ -163,7 +163,7 @@ impl User {
         let rows = view.lines().map(|row| {
             let row = &row[1..row.rfind('"').unwrap()];
             let row = row.split("\" Hidden by").next().unwrap();
-            row.trim_end().to_owned()
+            row.replace('\u{a0}', " ").trim_end().to_owned()
         });
         rows.collect::<Vec<_>>().join("\n")
     }

@@ -58,7 +58,7 @@ fn draw_text(model: &Model, area: Rect, frame: &mut Frame<'_>) {
     let text: Vec<Row<'_>> = rows
         .map(|(n, row)| {
             let prompt = if n == 0 { PROMPT } else { "  " };
-            Row::from(format!("{prompt}{}", one_for_one(&row)))
+            Row::from(format!("{prompt}{}", wrap::steady(&one_for_one(&row))))
         })
         .collect();
     frame.render_widget(Text::from(text), area);
@@ -77,12 +77,14 @@ fn line(frame: &mut Frame<'_>, area: Rect, label: &str, field: &Composer, after:
     };
     let space =
         " ".repeat(usize::from(area.width).saturating_sub(wrap::width(&left) + wrap::width(after)));
-    frame.render_widget(Row::from(format!("{left}{space}{after}")), area);
+    let row = wrap::steady(&format!("{left}{space}{after}"));
+    frame.render_widget(Row::from(row), area);
     put_cursor(frame, area, label.len() + column, 0);
 }
 
 fn hint(frame: &mut Frame<'_>, area: Rect, text: &str) {
-    frame.render_widget(Row::from(wrap::fit(text, usize::from(area.width))), area);
+    let row = wrap::steady(&wrap::fit(text, usize::from(area.width)));
+    frame.render_widget(Row::from(row), area);
 }
 
 /// The part of a field that fits, with the cursor in it, and the cursor's column.

@@ -158,6 +158,9 @@ pub(super) fn rows(
     if let Some(state) = state(line) {
         put_state(&mut rows, &state, width, indent);
     }
+    for span in rows.iter_mut().flat_map(|row| &mut row.spans) {
+        span.content = wrap::steady(&span.content).into();
+    }
     rows
 }
 

@@ -12,23 +12,23 @@ use crate::cli::text::harmless;
 use crate::cli::tui::model::{Accounts, Composer, Field, Login, LoginState, Picker};
 
 const HELP: &str = "\
-Enter           send            Alt-Enter     new line
-Ctrl-N, Ctrl-P  next, previous conversation
-Alt-1 ... 9     conversation    Alt-A         next with unread
+Enter           send             Alt-Enter  new line
+Ctrl-N, Ctrl-P  next, previous   Alt-1 ...  conversation 1 ...
+Alt-A           next with unread messages
 Ctrl-O, F2      talk with somebody else
-PgUp, PgDn      scroll          Esc           to the newest
-Ctrl-Home       to the oldest   Ctrl-R        search
+PgUp, PgDn      scroll           Esc        to the newest
+Ctrl-Home       to the oldest    Ctrl-R     search
 Ctrl-X, Alt-Up  point at a message, then
                 d delete for you, D delete for both
-Ctrl-A E B F    move            Up, Down      lines sent before
-Ctrl-W U K      cut             Ctrl-Y        paste
-Ctrl-L          draw again      Ctrl-D        leave
+Ctrl-A E B F    move             Up, Down   lines sent before
+Ctrl-W U K      cut              Ctrl-Y     paste
+Ctrl-L          draw again       Ctrl-D     leave
 /to /msg /search /delete /users /logout /help /quit
 // begins a message with /
 * online   x deleted   the number: unread";
 
 pub(super) fn help(area: Rect, frame: &mut Frame<'_>) {
-    let inside = window_over(area, 60, 14, "help", frame);
+    let inside = window_over(area, 62, 14, "help", frame);
     frame.render_widget(Text::from(HELP), inside);
 }
 
@@ -116,7 +116,7 @@ fn field(frame: &mut Frame<'_>, inside: Rect, row: u16, label: &str, field: &Com
     }
     let (text, _) = window(field, usize::from(inside.width).saturating_sub(label.len()));
     let line = Rect::new(inside.x, inside.y + row, inside.width, 1);
-    frame.render_widget(Row::from(format!("{label}{text}")), line);
+    frame.render_widget(Row::from(format!("{label}{}", wrap::steady(&text))), line);
 }
 
 fn put_field_cursor(

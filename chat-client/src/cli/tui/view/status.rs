@@ -24,7 +24,7 @@ pub(super) fn draw(model: &Model, area: Rect, frame: &mut Frame<'_>) {
         false => wrap::pad(&left, width),
     };
     let style = Style::new().add_modifier(Modifier::REVERSED);
-    frame.render_widget(Row::styled(text, style), area);
+    frame.render_widget(Row::styled(wrap::steady(&text), style), area);
 }
 
 fn left(model: &Model, width: usize) -> String {

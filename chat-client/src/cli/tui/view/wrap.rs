@@ -1,7 +1,16 @@
-//! Text in columns. A character is what the user takes for one; it takes none, one or two columns.
+//! Text in columns. A character is what the user takes for one; it takes none, one or two columns, or as many as its parts.
 
 use unicode_segmentation::UnicodeSegmentation;
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Blank, and not what a row is blanked with: drawn and wiped out like any other character.
+const FILLER: char = '\u{a0}';
+
+/// Stands between the parts of a composed emoji.
+const JOINER: char = '\u{200d}';
+
+/// As many columns as a family of four takes where each of them stands alone.
+const WIDEST: usize = 8;
 
 /// How many columns a text takes.
 pub(super) fn width(text: &str) -> usize {
@@ -110,9 +119,36 @@ fn wrap_line(line: &str, limit: usize, rows: &mut Vec<String>) {
     rows.push(row);
 }
 
+/// The row as it is drawn. Some terminals draw a composed emoji in two columns and others its parts one behind the other; so
+/// there is room for the parts, which the fillers wipe out again where they were drawn.
+pub(super) fn steady(row: &str) -> String {
+    let mut drawn = String::with_capacity(row.len());
+    for grapheme in row.graphemes(true) {
+        match parts(grapheme) > WIDEST {
+            true => drawn.push(char::REPLACEMENT_CHARACTER),
+            false => {
+                // One that is not written to its end would draw the next character into itself.
+                let whole = grapheme.trim_end_matches(JOINER);
+                drawn.push_str(whole);
+                let missing = columns(grapheme).saturating_sub(whole.width());
+                drawn.extend(std::iter::repeat_n(FILLER, missing));
+            }
+        }
+    }
+    drawn
+}
+
 fn columns(grapheme: &str) -> usize {
-    // No terminal gives one character more than two.
-    grapheme.width().min(2)
+    match parts(grapheme) {
+        // What would take a row for itself is not drawn.
+        many if many > WIDEST => 1,
+        many => grapheme.width().min(2).max(many),
+    }
+}
+
+/// How many columns the parts of a character take that are drawn one by one.
+fn parts(grapheme: &str) -> usize {
+    grapheme.chars().filter_map(UnicodeWidthChar::width).sum()
 }
 
 #[cfg(test)]
@@ -127,7 +163,7 @@ mod tests {
         );
         assert_eq!(wrap("abcdefgh", 3), ["abc", "def", "gh"]);
         assert_eq!(wrap("世界你好", 5), ["世界", "你好"]);
-        assert_eq!(wrap("👨‍👩‍👧👨‍👩‍👧👨‍👩‍👧", 4), ["👨‍👩‍👧👨‍👩‍👧", "👨‍👩‍👧"]);
+        assert_eq!(wrap("👨‍👩‍👧👨‍👩‍👧👨‍👩‍👧", 12), ["👨‍👩‍👧👨‍👩‍👧", "👨‍👩‍👧"]);
         assert_eq!(wrap("a\n\nb", 9), ["a", "", "b"]);
         assert_eq!(wrap("", 9), [""]);
         assert_eq!(wrap("世", 1), ["世"], "too narrow for anything");
@@ -140,6 +176,27 @@ mod tests {
         assert_eq!(fit("世界你好", 4), "世…");
         assert_eq!(pad("世", 4), "世  ");
         assert_eq!(fit("x", 0), "");
+    }
+
+    #[test]
+    fn there_is_room_for_an_emoji_whether_the_terminal_joins_its_parts_or_not() {
+        for (text, drawn) in [
+            ("👍🏽!", "👍🏽\u{a0}\u{a0}!"),
+            ("👨‍👩‍👧", "👨‍👩‍👧\u{a0}\u{a0}\u{a0}\u{a0}"),
+            ("👨\u{200d}", "👨"),
+            ("🇫🇷 世 e\u{301} ❤\u{fe0f}", "🇫🇷 世 e\u{301} ❤\u{fe0f}"),
+        ] {
+            assert_eq!(steady(text), drawn);
+            assert_eq!(
+                drawn.graphemes(true).map(|g| g.width()).sum::<usize>(),
+                width(text)
+            );
+        }
+        let endless = "👩\u{200d}".repeat(1000);
+        assert_eq!(
+            (steady(&endless).as_str(), width(&endless)),
+            ("\u{fffd}", 1)
+        );
     }
 
     #[test]
