@@ -12,4 +12,5 @@ mod kills;
 mod load;
 mod merge;
 mod outage;
+mod streams;
 mod world;

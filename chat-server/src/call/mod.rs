@@ -8,4 +8,4 @@ mod write;
 pub(crate) use self::caller::Caller;
 pub(crate) use self::context::Context;
 pub(crate) use self::read::{look, read, wait_for};
-pub(crate) use self::write::{Write, write};
+pub(crate) use self::write::{Write, write, write_as};
