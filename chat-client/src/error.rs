@@ -81,6 +81,26 @@ pub struct GaveUp {
 }
 
 impl Error {
+    /// The same once more, for another message that it concerns as well.
+    pub(crate) fn again(&self) -> Error {
+        match self {
+            Error::Endpoint(error) => Error::Protocol(error.to_string()),
+            Error::Invalid(refusal) => Error::Invalid(refusal.clone()),
+            Error::NotFound(refusal) => Error::NotFound(refusal.clone()),
+            Error::Unauthenticated(refusal) => Error::Unauthenticated(refusal.clone()),
+            Error::Denied(refusal) => Error::Denied(refusal.clone()),
+            Error::Conflict(refusal) => Error::Conflict(refusal.clone()),
+            Error::NothingListens(gave_up) => Error::NothingListens(gave_up.clone()),
+            Error::Unavailable(gave_up) => Error::Unavailable(gave_up.clone()),
+            Error::Timeout(gave_up) => Error::Timeout(gave_up.clone()),
+            Error::Server { code, message } => Error::Server {
+                code: *code,
+                message: message.clone(),
+            },
+            Error::Protocol(what) => Error::Protocol(what.clone()),
+        }
+    }
+
     /// The service's own reason, where it gave one.
     pub fn reason(&self) -> Option<Reason> {
         match self {

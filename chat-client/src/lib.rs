@@ -41,6 +41,7 @@ mod net;
 mod outbox;
 mod private_file;
 mod reason;
+mod sending;
 mod session;
 mod subscription;
 mod timestamp;
@@ -58,6 +59,7 @@ pub use ids::{
 };
 pub use outbox::{Outbox, OutboxError, OutboxEvent, OutboxEvents, OutboxMessage};
 pub use reason::{ERROR_DOMAIN, Reason, UnknownReason};
+pub use sending::{MessageSender, Sending};
 pub use subscription::{Confirmation, Event, SubscribeOptions, Subscription};
 pub use timestamp::Timestamp;
 pub use types::{

@@ -135,8 +135,13 @@ impl Configuration {
     /// The configuration with one member more, or with another store for one that it has.
     pub fn with(&self, member: Member) -> Configuration {
         let mut after = self.clone();
-        after.removed.retain(|removed| removed.store != member.store);
-        if self.member(member.id).is_some_and(|before| before.store != member.store) {
+        after
+            .removed
+            .retain(|removed| removed.store != member.store);
+        if self
+            .member(member.id)
+            .is_some_and(|before| before.store != member.store)
+        {
             after = after.without(member.id);
         }
         after.members.retain(|before| before.id != member.id);
@@ -162,8 +167,10 @@ impl Configuration {
 
     /// Whether these are more than half of the members.
     pub fn is_majority(&self, ids: impl IntoIterator<Item = ReplicaId>) -> bool {
-        let among: std::collections::BTreeSet<ReplicaId> =
-            ids.into_iter().filter(|id| self.member(*id).is_some()).collect();
+        let among: std::collections::BTreeSet<ReplicaId> = ids
+            .into_iter()
+            .filter(|id| self.member(*id).is_some())
+            .collect();
         among.len() * 2 > self.members.len()
     }
 

@@ -17,4 +17,5 @@ mod network;
 mod outage;
 mod partition;
 mod pause;
+mod streams;
 mod world;

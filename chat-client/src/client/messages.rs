@@ -34,13 +34,7 @@ impl Client {
         let answer = self
             .write_for(Purpose::Message, As::Session, id, request, send)
             .await?;
-        Ok(Sent {
-            message_id: parse_id(&answer.message_id)?,
-            sequence: answer.sequence,
-            state: answer.delivery_state().into(),
-            durability: answer.durability.into(),
-            sent: Timestamp::from_unix_ms(answer.send_time_ms),
-        })
+        sent(&answer)
     }
 
     /// Messages that no client of the account has confirmed yet, oldest first.
@@ -225,4 +219,15 @@ pub(super) fn page_token(page: PageRequest) -> String {
 
 fn texts(messages: &[MessageId]) -> Vec<String> {
     messages.iter().map(ToString::to_string).collect()
+}
+
+/// What the answer to a message says.
+pub(crate) fn sent(answer: &api::SendMessageResponse) -> Result<Sent, Error> {
+    Ok(Sent {
+        message_id: parse_id(&answer.message_id)?,
+        sequence: answer.sequence,
+        state: answer.delivery_state().into(),
+        durability: answer.durability.into(),
+        sent: Timestamp::from_unix_ms(answer.send_time_ms),
+    })
 }

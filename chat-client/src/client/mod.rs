@@ -20,6 +20,7 @@ use crate::ids::{ReadToken, RequestId, SessionToken};
 use crate::net::{Answer, Net, Purpose};
 use crate::reason::Reason;
 use crate::session::SessionState;
+pub(crate) use messages::sent;
 use tokens::HasReadToken;
 
 /// In whose name a call is made.

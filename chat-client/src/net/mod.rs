@@ -8,6 +8,7 @@ mod channel;
 mod pool;
 mod verdict;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
@@ -22,6 +23,7 @@ use crate::events::{ClientEvent, ClientEvents};
 pub(crate) use backoff::Backoff;
 pub(crate) use call::{Answer, Attempt};
 pub(crate) use pool::{Pool, Purpose, ReplicaIndex};
+pub(crate) use verdict::{Verdict, judge};
 
 /// How many events a slow observer may be behind before it misses some.
 const EVENT_BUFFER: usize = 256;
@@ -62,6 +64,15 @@ impl Net {
 
     pub(crate) fn index_of(&self, endpoint: &Endpoint) -> Option<ReplicaIndex> {
         self.state().pool.index_of(endpoint)
+    }
+
+    pub(crate) fn endpoint(&self, replica: ReplicaIndex) -> Endpoint {
+        self.state().pool.endpoint(replica).clone()
+    }
+
+    /// The replica that a call would go to now.
+    pub(crate) fn preferred(&self, purpose: Purpose) -> Option<ReplicaIndex> {
+        self.state().pool.next(purpose, &BTreeSet::new())
     }
 
     /// A replica told its own id.

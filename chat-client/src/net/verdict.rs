@@ -15,7 +15,7 @@ use crate::reason::{ERROR_DOMAIN, Reason};
 const LONGEST_RETRY_DELAY: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// No other replica would answer differently.
     Final(Error),
     /// Another replica, or this one later, may serve.
@@ -23,15 +23,15 @@ pub(super) enum Verdict {
 }
 
 #[derive(Debug)]
-pub(super) struct Setback {
-    pub(super) kind: SetbackKind,
-    pub(super) text: String,
-    pub(super) retry_after: Option<Duration>,
-    pub(super) leader: Option<Leader>,
+pub(crate) struct Setback {
+    pub(crate) kind: SetbackKind,
+    pub(crate) text: String,
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) leader: Option<Leader>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SetbackKind {
+pub(crate) enum SetbackKind {
     /// Nobody listens.
     Refused,
     /// The connection broke, or the replica is going away.
@@ -44,7 +44,7 @@ pub(super) enum SetbackKind {
 
 impl SetbackKind {
     /// Whether the replica itself is gone, as opposed to unable for the moment.
-    pub(super) fn is_loss(self) -> bool {
+    pub(crate) fn is_loss(self) -> bool {
         match self {
             SetbackKind::Refused | SetbackKind::Lost | SetbackKind::Silent => true,
             SetbackKind::Busy => false,
@@ -53,7 +53,7 @@ impl SetbackKind {
 }
 
 /// Only what cannot be an answer to the request's content is tried elsewhere.
-pub(super) fn judge(status: &Status) -> Verdict {
+pub(crate) fn judge(status: &Status) -> Verdict {
     match chat_reason(status) {
         Some(reason) => judge_reason(status, reason),
         None => judge_transport(status),

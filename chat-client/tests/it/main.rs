@@ -13,4 +13,5 @@ mod outbox;
 mod program;
 #[cfg(feature = "cli")]
 mod repl;
+mod sending;
 mod subscription;

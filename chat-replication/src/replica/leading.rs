@@ -211,7 +211,10 @@ impl Replica {
         };
         let keeps_up = |id: ReplicaId| {
             leading.members.contains(&id)
-                || leading.progress.get(&id).is_some_and(Progress::has_caught_up)
+                || leading
+                    .progress
+                    .get(&id)
+                    .is_some_and(Progress::has_caught_up)
         };
         let others = configuration.members.iter().map(|member| member.id);
         let rest =

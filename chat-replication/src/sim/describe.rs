@@ -99,7 +99,9 @@ impl fmt::Display for Brief<'_> {
                     Entries(entries)
                 )
             }
-            Message::AppendAck { epoch, verified, .. } => write!(f, "AppendAck {epoch} {verified}"),
+            Message::AppendAck {
+                epoch, verified, ..
+            } => write!(f, "AppendAck {epoch} {verified}"),
             Message::Mismatch {
                 epoch, branches, ..
             } => {
@@ -144,7 +146,9 @@ impl fmt::Display for Brief<'_> {
                     None => Ok(()),
                 }
             }
-            Message::SnapshotAck { epoch, received, .. } => {
+            Message::SnapshotAck {
+                epoch, received, ..
+            } => {
                 write!(f, "SnapshotAck {epoch} {received}")
             }
         }

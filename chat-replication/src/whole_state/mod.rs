@@ -191,10 +191,7 @@ impl<A: Application> StateMachine for WholeState<A> {
         self.applied
     }
 
-    fn apply(
-        &mut self,
-        entries: &[Entry],
-    ) -> Result<Vec<Option<Self::Response>>, WholeStateError> {
+    fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Option<Self::Response>>, WholeStateError> {
         let mut responses = Vec::with_capacity(entries.len());
         for entry in entries {
             responses.push(match &entry.payload {

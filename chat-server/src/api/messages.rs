@@ -3,12 +3,15 @@
 mod lists;
 mod marks;
 mod send;
+mod stream;
+
+use std::sync::Arc;
 
 use chat_client::Reason;
 use chat_client::api;
 use chat_client::api::message_service_server::MessageService;
 use chat_core::AccountId;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::Services;
 use crate::call::write;
@@ -18,11 +21,21 @@ use crate::wire::{self, Peer};
 
 #[tonic::async_trait]
 impl MessageService for Services {
+    type SendMessagesStream = stream::Answers;
+
     async fn send_message(
         &self,
         request: Request<api::SendMessageRequest>,
     ) -> Result<Response<api::SendMessageResponse>, Status> {
         write(&self.node, request).await
+    }
+
+    async fn send_messages(
+        &self,
+        request: Request<Streaming<api::SendMessagesRequest>>,
+    ) -> Result<Response<stream::Answers>, Status> {
+        let answers = stream::send_messages(Arc::clone(&self.node), request)?;
+        Ok(Response::new(answers))
     }
 
     async fn list_inbox(

@@ -10,4 +10,4 @@ pub(crate) use self::barrier::barrier;
 pub(crate) use self::caller::Caller;
 pub(crate) use self::context::Context;
 pub(crate) use self::read::{Place, find, look, read};
-pub(crate) use self::write::{Write, write};
+pub(crate) use self::write::{Write, write, write_as};

@@ -44,15 +44,26 @@ pub(crate) async fn write<W: Write>(
     node: &Node,
     request: Request<W>,
 ) -> Result<Response<W::Answer>, Status> {
-    let _under_way = node.enter()?;
     let (metadata, _, message) = request.into_parts();
     let context = Context::of(&metadata);
+    let answer = write_as(node, &context, &metadata, &message).await?;
+    Ok(Response::new(answer))
+}
+
+/// Carries out a write of a caller whose metadata are known already.
+pub(crate) async fn write_as<W: Write>(
+    node: &Node,
+    context: &Context,
+    metadata: &MetadataMap,
+    message: &W,
+) -> Result<W::Answer, Status> {
+    let _under_way = node.enter()?;
     let mut leadership = node.leadership.clone();
     let mut give_up: Option<Instant> = None;
     loop {
         let destination = leadership.borrow_and_update().destination();
-        let setback = match attempt(node, &context, &metadata, &message, &destination).await {
-            Ok(answer) => return Ok(Response::new(answer)),
+        let setback = match attempt(node, context, metadata, message, &destination).await {
+            Ok(answer) => return Ok(answer),
             Err(Attempt::Final(failure)) => return Err(failure.into()),
             Err(Attempt::Setback(failure)) => failure,
         };

@@ -13,5 +13,6 @@ mod presence;
 mod reasons;
 mod startup;
 mod strangers;
+mod streams;
 mod support;
 mod three;

@@ -6,7 +6,9 @@ use chat_client::api::account_service_server::AccountService;
 use chat_client::api::auth_service_server::AuthService;
 use chat_client::api::cluster_service_server::ClusterService;
 use chat_client::api::message_service_server::MessageService;
-use tonic::{Code, Request, Response, Status};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::store::{Store, durability};
 use super::{Met, Node, Step, refusal};
@@ -207,6 +209,42 @@ impl AccountService for Node {
 
 #[tonic::async_trait]
 impl MessageService for Node {
+    type SendMessagesStream = ReceiverStream<Result<api::SendMessagesResponse, Status>>;
+
+    async fn send_messages(
+        &self,
+        request: Request<Streaming<api::SendMessagesRequest>>,
+    ) -> Result<Response<Self::SendMessagesStream>, Status> {
+        let (metadata, extensions, mut messages) = request.into_parts();
+        let (out, answers) = mpsc::channel(16);
+        let node = self.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(request)) = messages.message().await {
+                let mut results = Vec::new();
+                for message in request.messages {
+                    let request_id = message.request_id.clone();
+                    let one = Request::from_parts(metadata.clone(), extensions.clone(), message);
+                    let result = match node.send_message(one).await {
+                        Ok(sent) => api::send_result::Result::Sent(sent.into_inner()),
+                        Err(status) => api::send_result::Result::Refused(api::SendRefusal {
+                            code: status.code().into(),
+                            message: status.message().into(),
+                            details: status.details().to_vec(),
+                        }),
+                    };
+                    let result = Some(result);
+                    results.push(api::SendResult { request_id, result });
+                }
+                let leader = None;
+                let response = api::SendMessagesResponse { results, leader };
+                if out.send(Ok(response)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(answers)))
+    }
+
     async fn send_message(
         &self,
         request: Request<api::SendMessageRequest>,

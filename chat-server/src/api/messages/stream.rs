@@ -1,0 +1,165 @@
+//! Sending much over one stream.
+
+use std::sync::Arc;
+
+use chat_client::{Reason, api};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use prost::Message as _;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Status, Streaming};
+
+use crate::call::{Context, write_as};
+use crate::error::Failure;
+use crate::leadership::Destination;
+use crate::node::Node;
+
+pub(crate) type Answers = ReceiverStream<Result<api::SendMessagesResponse, Status>>;
+
+/// In one request.
+const MOST_MESSAGES: usize = 1000;
+/// A stream with so many messages under way is not read from.
+const MOST_UNDER_WAY: usize = 2048;
+/// Nor is one whose messages under way take so many bytes.
+const MOST_BYTES: usize = 4 << 20;
+/// Results in one response.
+const MOST_RESULTS: usize = 256;
+/// Responses that wait for a slow reader.
+const WAITING: usize = 4;
+
+pub(super) fn send_messages(
+    node: Arc<Node>,
+    request: Request<Streaming<api::SendMessagesRequest>>,
+) -> Result<Answers, Status> {
+    node.check_open()?;
+    let (metadata, _, messages) = request.into_parts();
+    let (out, answers) = mpsc::channel(WAITING);
+    let context = Context {
+        // The stream's own end is not that of each message.
+        deadline: None,
+        ..Context::of(&metadata)
+    };
+    let sender = Sender {
+        node,
+        context,
+        metadata,
+        out,
+    };
+    tokio::spawn(sender.run(messages));
+    Ok(ReceiverStream::new(answers))
+}
+
+struct Sender {
+    node: Arc<Node>,
+    context: Context,
+    metadata: MetadataMap,
+    out: mpsc::Sender<Result<api::SendMessagesResponse, Status>>,
+}
+
+/// A result, and the bytes that its message took.
+type Finished = (api::SendResult, usize);
+
+impl Sender {
+    /// Until the caller has no more and all is answered, or the caller is gone. What is under way then goes on: it may be
+    /// in the log already.
+    async fn run(self, mut messages: Streaming<api::SendMessagesRequest>) {
+        let mut under_way = FuturesUnordered::new();
+        let mut bytes = 0;
+        let mut more = true;
+        let mut told = None;
+        let mut draining = self.node.draining.clone();
+        while more || !under_way.is_empty() {
+            let reads = more && under_way.len() < MOST_UNDER_WAY && bytes < MOST_BYTES;
+            tokio::select! {
+                biased;
+                Some(first) = under_way.next() => {
+                    let mut results = Vec::new();
+                    let mut next = Some(first);
+                    while let Some((result, size)) = next {
+                        bytes -= size;
+                        results.push(result);
+                        next = match results.len() < MOST_RESULTS {
+                            true => under_way.next().now_or_never().flatten(),
+                            false => None,
+                        };
+                    }
+                    let leader = self.news_of_the_leader(&mut told);
+                    let response = api::SendMessagesResponse { results, leader };
+                    if self.out.send(Ok(response)).await.is_err() {
+                        return;
+                    }
+                }
+                next = messages.message(), if reads => match next {
+                    Ok(Some(request)) => {
+                        if let Err(failure) = check(&request) {
+                            let _ = self.out.send(Err(failure.into())).await;
+                            return;
+                        }
+                        for message in request.messages {
+                            let size = message.encoded_len();
+                            bytes += size;
+                            under_way.push(self.send(message, size));
+                        }
+                    }
+                    Ok(None) => more = false,
+                    // The connection is gone, and the caller with it.
+                    Err(_) => return,
+                },
+                () = gone(&mut draining), if more => more = false,
+            }
+        }
+        if self.node.check_open().is_err() {
+            // Nobody is left to be told where even this cannot be.
+            let _ = self.out.send(Err(Failure::ShuttingDown.into())).await;
+        }
+    }
+
+    async fn send(&self, message: api::SendMessageRequest, size: usize) -> Finished {
+        let sent = write_as(&self.node, &self.context, &self.metadata, &message).await;
+        let result = match sent {
+            Ok(sent) => api::send_result::Result::Sent(sent),
+            Err(status) => api::send_result::Result::Refused(api::SendRefusal {
+                code: status.code().into(),
+                message: status.message().to_owned(),
+                details: status.details().to_vec(),
+            }),
+        };
+        let request_id = message.request_id;
+        let result = Some(result);
+        (api::SendResult { request_id, result }, size)
+    }
+
+    /// Who leads in place of this replica, once for each.
+    fn news_of_the_leader(&self, told: &mut Option<api::Leader>) -> Option<api::Leader> {
+        let leadership = self.node.leadership.borrow();
+        let leader = match leadership.destination() {
+            Destination::There(_) => leadership.on_the_wire(),
+            Destination::Here | Destination::Nowhere(_) => None,
+        };
+        let news = leader
+            .clone()
+            .filter(|leader| told.as_ref() != Some(leader));
+        *told = leader;
+        news
+    }
+}
+
+fn check(request: &api::SendMessagesRequest) -> Result<(), Failure> {
+    let count = request.messages.len();
+    if count <= MOST_MESSAGES {
+        return Ok(());
+    }
+    Err(Failure::invalid(
+        Reason::TooManyIds,
+        "messages",
+        format!("{count} messages in one request are too many: send at most {MOST_MESSAGES}"),
+    ))
+}
+
+/// Ends when the replica goes away.
+async fn gone(draining: &mut watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _ = draining.wait_for(|draining| *draining).await.is_ok();
+}
