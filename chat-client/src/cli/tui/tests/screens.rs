@@ -195,7 +195,7 @@ fn the_leaders_death_is_a_word_in_the_status_line() {
                          │ 09:01        bob good morning
                          │ 09:02        you hello, how are you?  read
                          │ 09:03        you still there?  stored on 3 of 3
- node 1 | leader 1 | epoch 4 | 2 of 3 live | degraded | replica 0 lost, now on replica 1; your mess…
+ 2/3 live | degraded | replica 0 lost, now on replica 1; your message was resent    alice | F1 help
 >",
     );
     for _ in 0..8 {
@@ -356,6 +356,30 @@ fn a_message_is_deleted_when_the_user_means_it() {
         "{}",
         user.screen()
     );
+}
+
+#[test]
+fn who_talks_with_nobody_is_told_what_to_do() {
+    let user = User::at((60, 6));
+    user.sees(
+        "
+                │
+                │You talk with nobody yet. Ctrl-O shows who
+                │is there, and F1 the keys.
+                │
+ node 0 | leader 0 | epoch 3 | 3 of 3 live  alice | F1 help
+>",
+    );
+}
+
+#[test]
+fn a_word_for_the_user_is_cut_off_last() {
+    let mut user = User::with_bob((62, 8), past());
+    user.types("/serach x");
+    user.key(KeyCode::Enter);
+    let screen = user.screen();
+    let wanted = " there is no command /serach; did you mean /search?";
+    assert!(screen.contains(wanted), "{screen}");
 }
 
 #[test]

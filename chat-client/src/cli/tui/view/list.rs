@@ -25,16 +25,6 @@ pub(super) fn draw(model: &Model, area: Rect, frame: &mut Frame<'_>) {
         let line = Rect::new(area.x, area.y + n as u16, area.width, 1);
         frame.render_widget(row, line);
     }
-    if model.conversations.is_empty() && model.me.is_some() {
-        let hint = wrap::fit("Ctrl-O: whom?", width);
-        frame.render_widget(
-            Row::from(hint),
-            Rect {
-                height: 1.min(area.height),
-                ..area
-            },
-        );
-    }
     for y in area.top()..area.bottom() {
         frame.render_widget("│", Rect::new(area.right(), y, 1, 1));
     }

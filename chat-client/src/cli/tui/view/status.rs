@@ -28,15 +28,35 @@ pub(super) fn draw(model: &Model, area: Rect, frame: &mut Frame<'_>) {
 }
 
 fn left(model: &Model, width: usize) -> String {
-    let mut parts = vec![cluster(model, width)];
     let waiting = model.waiting();
-    if waiting > 0 && model.cluster.link != Link::Connected {
-        parts.push(format!("{waiting} waiting to be sent"));
+    let waiting = (waiting > 0 && model.cluster.link != Link::Connected)
+        .then(|| format!("{waiting} waiting to be sent"));
+    let notice = model.notice.as_ref().map(|(notice, _)| notice.clone());
+    let full = cluster(model, width);
+    // A passing word makes way for nothing but the essence, and not for that where it fills the row.
+    for cluster in [Some(full), essence(model), None] {
+        let parts = [cluster, waiting.clone(), notice.clone()];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        let text = parts.join(" | ");
+        if notice.is_none() || wrap::width(&text) < width {
+            return text;
+        }
     }
-    if let Some((notice, _)) = &model.notice {
-        parts.push(notice.clone());
+    notice.unwrap_or_default()
+}
+
+/// How many replicas there are.
+fn essence(model: &Model) -> Option<String> {
+    let (live, of) = model.cluster.live?;
+    let is_known = model.cluster.link == Link::Connected;
+    is_known.then(|| format!("{live}/{of} live{}", degraded(model)))
+}
+
+fn degraded(model: &Model) -> &'static str {
+    match model.cluster.is_degraded() {
+        true => " | degraded",
+        false => "",
     }
-    parts.join(" | ")
 }
 
 fn cluster(model: &Model, width: usize) -> String {
@@ -45,16 +65,13 @@ fn cluster(model: &Model, width: usize) -> String {
     let node = number(cluster.node.map(u64::from));
     let leader = number(cluster.leader.map(u64::from));
     let epoch = number(cluster.epoch);
-    let degraded = match cluster.is_degraded() {
-        true => " | degraded",
-        false => "",
-    };
     match (cluster.link, cluster.live) {
         (Link::Connecting, _) if model.me.is_some() => "connecting ...".into(),
         (Link::Connecting, _) => "chat".into(),
         (Link::Waiting, _) => "no replica can serve; trying on".into(),
         (Link::Connected, None) => format!("node {node} | leader {leader} | epoch {epoch}"),
         (Link::Connected, Some((live, of))) => {
+            let degraded = degraded(model);
             let all = format!(
                 "node {node} | leader {leader} | epoch {epoch} | {live} of {of} live{degraded}"
             );

@@ -31,8 +31,15 @@ pub(super) fn title(model: &Model, area: Rect, has_list: bool, frame: &mut Frame
     frame.render_widget(Row::styled(title, style), area);
 }
 
+const NOBODY: &str = "You talk with nobody yet. Ctrl-O shows who is there, and F1 the keys.";
+
 pub(super) fn draw(model: &Model, area: Rect, frame: &mut Frame<'_>) {
     let Some(open) = model.open() else {
+        if model.me.is_some() {
+            let rows = wrap::wrap(NOBODY, usize::from(area.width));
+            let rows: Vec<Row<'_>> = rows.into_iter().map(Row::from).collect();
+            frame.render_widget(Text::from(rows), area);
+        }
         return;
     };
     let (width, height) = (usize::from(area.width), usize::from(area.height));
