@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::state::{HandingOver, State};
 use super::{Note, Outgoing, Replica};
 use crate::message::Message;
-use crate::types::{Entry, Epoch, Orphan, Payload, Position, ReplicaId};
+use crate::types::{Entry, Epoch, Mode, Orphan, Payload, Position, ReplicaId};
 
 /// Why leadership is not transferred.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -159,7 +159,8 @@ impl Replica {
             let kept_up = progress
                 .caught_up_since
                 .is_some_and(|since| now - since >= self.settings.rejoin);
-            if !member && kept_up {
+            // A member that lags is kept where there is no majority without it.
+            if kept_up {
                 peer.lagging = false;
             }
         }
@@ -182,7 +183,8 @@ impl Replica {
             return;
         }
         let lagging = self.lagging();
-        let slow = leading.members.iter().any(|id| lagging.contains(id));
+        let slow = leading.members.iter().any(|id| lagging.contains(id))
+            && self.can_do_without(&leading.members, &lagging);
         let joins = leading.progress.iter().any(|(id, progress)| {
             !leading.members.contains(id)
                 && self
@@ -200,6 +202,15 @@ impl Replica {
         } else if !wanted {
             self.ballot = None;
         }
+    }
+
+    /// Whether a view of these members is still one without some of them. Where it needs a majority, slow ones are better
+    /// than none.
+    fn can_do_without(&self, members: &[ReplicaId], some: &BTreeSet<ReplicaId>) -> bool {
+        self.log.configuration().is_none_or(|known| {
+            let rest = members.iter().copied().filter(|id| !some.contains(id));
+            known.mode == Mode::Available || known.is_majority(rest)
+        })
     }
 
     /// An operator wants another member to lead. Returns whether it will be tried.

@@ -93,7 +93,8 @@ impl World {
                     ));
                 }
                 if late(until) {
-                    for id in self.ids() {
+                    let known = self.check.configuration().cloned().unwrap_or_default();
+                    for id in known.members.iter().map(|member| member.id) {
                         let run = self.node(id).run.as_ref();
                         let ledger = &run.ok_or("a replica is down at the end")?.process.ledger;
                         self.check.at_the_end(id, ledger)?;
@@ -111,14 +112,23 @@ impl World {
     /// One leader, the preferred one, in a view of all, who stand at the same place with the same state; and nobody waits
     /// for anything. Otherwise, what is missing.
     fn is_well(&self) -> Result<Epoch, String> {
-        let all: Vec<ReplicaId> = self.ids().collect();
+        let known = self.check.configuration().ok_or("there was no view yet")?;
+        let all: Vec<ReplicaId> = known.members.iter().map(|member| member.id).collect();
         let preferred = self.replica(all[0])?;
         let Some(epoch) = preferred.leads() else {
             return Err(format!(
-                "replica 0 does not lead; it is {:?}",
+                "replica {} does not lead; it is {:?}",
+                all[0],
                 preferred.status()
             ));
         };
+        if let Some(other) = self.leaders().find(|other| *other != epoch) {
+            return Err(format!("{other} leads besides {epoch}"));
+        }
+        let configured = preferred.configuration();
+        if configured != Some(known) {
+            return Err(format!("the leader knows of {configured:?}, not of {known:?}"));
+        }
         let members = preferred.view_start(epoch).map(|start| &start.members);
         if members != Some(&all) {
             return Err(format!("the view {epoch} has members {members:?}"));
@@ -148,6 +158,12 @@ impl World {
             }
             if status.orphans > 0 {
                 return Err(format!("replica {id} has {} orphans", status.orphans));
+            }
+        }
+        for id in self.ids().filter(|id| known.member(*id).is_none()) {
+            let status = self.replica(id)?.status();
+            if status.orphans > 0 {
+                return Err(format!("replica {id}, that is no member, is at {status:?}"));
             }
         }
         match self.is_quiet() {
