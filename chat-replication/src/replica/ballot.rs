@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::judge::{Case, Verdict, Waiting, judge};
+use super::judge::{Case, Plan, Verdict, Waiting, judge};
 use super::membership::Change;
 use super::state::State;
 use super::{Mutation, Replica};
@@ -137,8 +137,16 @@ impl Replica {
                 self.waiting = Some(waiting);
                 self.ballot = Some(ballot);
             }
+            // It would be the same view again, for the price of a pause.
+            Verdict::Go(plan) if self.gains_nothing(&plan) => self.ballot = Some(ballot),
             Verdict::Go(plan) => self.stand(ballot, plan),
         }
+    }
+
+    fn gains_nothing(&self, plan: &Plan) -> bool {
+        matches!(&self.state, State::Leading(leading)
+            if leading.members == plan.members && !leading.outpromised && !plan.forced)
+            && self.log.configuration() == Some(&plan.configuration)
     }
 
     /// A live leader or candidate that somebody else knows of, and whether there is evidence here that it is gone.

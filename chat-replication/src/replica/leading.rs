@@ -322,23 +322,29 @@ impl Replica {
                 .is_some_and(|over| over.to == to && over.ticket_sent)
     }
 
-    /// Commands that lost their place come back: each is appended once in a reign.
+    /// Commands that lost their place come back: each is appended once in a reign. But if somebody is beyond that place
+    /// and still has the command among its orphans, a snapshot took it there: then it needs to see the command once more.
     pub(super) fn on_orphans(&mut self, from: ReplicaId, epoch: Epoch, orphans: Vec<Orphan>) {
-        let known: BTreeSet<Position> = match &self.state {
-            State::Leading(leading) if leading.epoch == epoch && leading.takes_proposals() => {
-                leading.reproposed.clone()
-            }
-            _ => return,
+        let applied = match self.peers.get(&from) {
+            Some(peer) => peer.report.applied,
+            None => self.applied.0,
         };
-        debug_assert!(from == self.me() || self.peers.contains_key(&from));
         for Orphan { origin, command } in orphans {
+            let State::Leading(leading) = &self.state else {
+                return;
+            };
+            if leading.epoch != epoch || !leading.takes_proposals() {
+                return;
+            }
+            let stands = leading.reproposed.get(&origin);
+            let under_way = stands.is_some_and(|index| *index > applied);
             let uncommitted = self.log.last().index - self.commit;
-            if known.contains(&origin) || uncommitted >= self.settings.max_uncommitted {
+            if under_way || uncommitted >= self.settings.max_uncommitted {
                 continue;
             }
-            self.append_own(Payload::Reproposed { origin, command });
+            let position = self.append_own(Payload::Reproposed { origin, command });
             if let State::Leading(leading) = &mut self.state {
-                leading.reproposed.insert(origin);
+                leading.reproposed.insert(origin, position.index);
             }
         }
     }

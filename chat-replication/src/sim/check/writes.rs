@@ -189,8 +189,10 @@ fn is_in_order(epoch: Epoch, before: Option<&Configuration>, start: &ViewStart) 
         format!("the view {epoch} changes replicas {changed:?} at once")
     })?;
     ensure(
-        configuration.mode == Mode::Available || majority(before),
-        || format!("the view {epoch} has no majority of those before it"),
+        configuration.mode == Mode::Available
+            || start.forced
+            || before.is_half(start.members.iter().copied()),
+        || format!("the view {epoch} does not have half of those before it"),
     )?;
     let back = configuration
         .members

@@ -14,7 +14,7 @@ use crate::sim::client::{OwedOrder, Wanted};
 use crate::sim::disk::Disk;
 use crate::sim::faults::{Fault, Who};
 use crate::sim::ledger::Ledger;
-use crate::sim::node::Arrived;
+use crate::sim::node::{Arrived, Node};
 use crate::types::{Configuration, Mode, ReplicaId};
 
 /// Replicas that ever are.
@@ -224,6 +224,28 @@ impl World {
         let seed = seed_of(id.0);
         let order = Order::Change(MembershipChange::Add(seed));
         Ok(self.order(order, leader, Some((Wanted::Member, id))))
+    }
+
+    /// Adds again who was added on a branch that lost: it may hold what nobody else has.
+    pub(super) fn add_lost(&mut self) {
+        let Some((known, leader)) = self.known() else {
+            return;
+        };
+        let waits = |node: &Node| node.run.as_ref().is_some_and(|run| !run.orders.is_empty());
+        if self.nodes.iter().any(waits) {
+            return;
+        }
+        let lost = self.ids().find(|id| {
+            let disk = &self.disks[id];
+            known.member(*id).is_none()
+                && !known.has_removed(disk.store())
+                && disk.look(|store| store.branches().last_index() > 0)
+                && self.node(*id).is_up()
+        });
+        if let Some(id) = lost {
+            let order = Order::Change(MembershipChange::Add(seed_of(id.0)));
+            self.order(order, leader, Some((Wanted::Member, id)));
+        }
     }
 
     fn found_replica(&mut self) -> Result<ReplicaId, String> {

@@ -2,7 +2,7 @@
 
 use super::{Event, World};
 use crate::sim::check::Checked;
-use crate::sim::node::{TICK, Time};
+use crate::sim::node::{Run, TICK, Time};
 use crate::store::Store;
 use crate::types::{Epoch, ReplicaId};
 
@@ -53,6 +53,9 @@ impl World {
 
     pub(super) fn look(&mut self) -> Checked {
         self.schedule(2 * TICK, Event::Look);
+        if let Stage::Healing { .. } = self.stage {
+            self.add_lost();
+        }
         let late = |until: Time| self.time > until;
         let well = || self.is_well();
         match self.stage {
@@ -162,9 +165,14 @@ impl World {
         }
         for id in self.ids().filter(|id| known.member(*id).is_none()) {
             let status = self.replica(id)?.status();
-            if status.orphans > 0 {
+            let removed = known.has_removed(self.disks[&id].store());
+            if status.orphans > 0 || status.last.index > 0 && !removed {
                 return Err(format!("replica {id}, that is no member, is at {status:?}"));
             }
+        }
+        let orders = |run: &Run| !run.orders.is_empty();
+        if self.nodes.iter().any(|node| node.run.as_ref().is_some_and(orders)) {
+            return Err("an operator still waits".to_owned());
         }
         match self.is_quiet() {
             true => Ok(epoch),
