@@ -144,6 +144,12 @@ impl World {
         }
         self.tell_trace(format_args!("replica {id} gets another disk: {replacement:?}"));
         self.disks.insert(id, disk.clone());
+        if replacement == Replacement::Own {
+            // A disk is in one machine at a time.
+            for node in &mut self.nodes {
+                node.disk = self.disks[&node.id].clone();
+            }
+        }
         let node = self.node_mut(id);
         node.disk = disk;
         node.ledger = ledger;

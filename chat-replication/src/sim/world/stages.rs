@@ -2,7 +2,7 @@
 
 use super::{Event, World};
 use crate::sim::check::Checked;
-use crate::sim::node::{Run, TICK, Time};
+use crate::sim::node::{Node, Run, TICK, Time};
 use crate::store::Store;
 use crate::types::{Epoch, ReplicaId};
 
@@ -71,7 +71,8 @@ impl World {
                     }
                 }
                 Err(why) if late(until) => {
-                    return Err(format!("does not become well again: {why}"));
+                    let all = self.standings();
+                    return Err(format!("does not become well again: {why}{all}"));
                 }
                 Err(_) => {}
             },
@@ -119,11 +120,7 @@ impl World {
         let all: Vec<ReplicaId> = known.members.iter().map(|member| member.id).collect();
         let preferred = self.replica(all[0])?;
         let Some(epoch) = preferred.leads() else {
-            return Err(format!(
-                "replica {} does not lead; it is {:?}",
-                all[0],
-                preferred.status()
-            ));
+            return Err(format!("replica {} does not lead", all[0]));
         };
         if let Some(other) = self.leaders().find(|other| *other != epoch) {
             return Err(format!("{other} leads besides {epoch}"));
@@ -148,9 +145,7 @@ impl World {
                 && status.state_hash == hash
                 && status.serves();
             if !well {
-                return Err(format!(
-                    "the leader's log ends at {last}, and replica {id} is at {status:?}"
-                ));
+                return Err(format!("replica {id} is not at the leader's {last}"));
             }
             let orphans = self.disks[id].look(|store| store.orphans(None, 1));
             if orphans.map_err(|error| error.to_string())?.is_empty() == (status.orphans > 0) {
@@ -167,7 +162,7 @@ impl World {
             let status = self.replica(id)?.status();
             let removed = known.has_removed(self.disks[&id].store());
             if status.orphans > 0 || status.last.index > 0 && !removed {
-                return Err(format!("replica {id}, that is no member, is at {status:?}"));
+                return Err(format!("replica {id}, that is no member, is not drained"));
             }
         }
         let orders = |run: &Run| !run.orders.is_empty();
@@ -178,6 +173,29 @@ impl World {
             true => Ok(epoch),
             false => Err(format!("clients still wait: {:?}", self.clients)),
         }
+    }
+
+    /// Where everybody is, a line for each.
+    fn standings(&self) -> String {
+        let line = |node: &Node| {
+            let Some(run) = &node.run else {
+                return format!("\n  replica {} is down", node.id);
+            };
+            let replica = run.process.replica();
+            let status = replica.status();
+            format!(
+                "\n  replica {} is {:?} in {} at {}, commit {}, applied {}, {} orphans, waiting: {:?}",
+                node.id,
+                status.role,
+                status.epoch,
+                status.last,
+                status.commit,
+                status.applied,
+                status.orphans,
+                replica.waiting(),
+            )
+        };
+        self.nodes.iter().map(line).collect()
     }
 
     fn replica(&self, id: ReplicaId) -> Result<&crate::replica::Replica, String> {
