@@ -84,6 +84,45 @@
 //! has caught up and taken the old one's place. One that was removed is told so, hands over what it still holds, and never
 //! leads again.
 //!
+//! ## Short logs
+//!
+//! Entries are dropped once nobody can need them. Three may: a replica that lacks them, a branch that loses and has to
+//! keep what was acknowledged on it, and the state machine, which after a crash begins from its last checkpoint.
+//!
+//! So an entry goes only when every *configured* replica, not just every member of the view, has acknowledged it to the
+//! present leader, and below the last durable checkpoint. In a system where one replica is enough, "a majority has it" says
+//! nothing: whoever is away may have gone on alone from that very entry, and its log can be joined to the others' only
+//! while both still hold the place where they parted. Followers learn the limit from heartbeats and drop no entry that
+//! they have not verified themselves in this epoch. The branch table is never shortened, so two logs can always be
+//! compared, however little is left of them.
+//!
+//! A replica that stays away must not fill the disks of the others. Where a majority is enough, it is not waited for beyond
+//! [`log_cap`](replica::Settings::log_cap) entries, as its branch holds nothing that counts. Where one is enough, nothing may
+//! be dropped until it is back or is removed: such entries move to an archive beside the log, so that a start after a crash
+//! need not walk them.
+//!
+//! ## Snapshots
+//!
+//! Who needs what is gone takes a snapshot of the leader's state: a new disk, a replica that was away beyond the cap, one
+//! whose state has to be undone to before its last checkpoint. It is read from a checkpoint while the state goes on, by
+//! a thread of its own, and a few pieces are on their way at once, so no acknowledgement waits for it; and the log is kept
+//! from its position on until its receiver follows again, for a snapshot that arrives when the entries behind it are gone
+//! has to be sent again, for ever under load.
+//!
+//! It carries the branch table, for the receiver's log does not vanish under it. That log is treated as if entries had come:
+//! it is cut at the common ancestor, and what was cut becomes orphans, in the transaction that lets the log begin anew behind
+//! the snapshot. A snapshot that simply replaced the log would lose what was acknowledged on a losing branch. Nor does it
+//! bring a promise or orphans of its own: a promise that goes back lets two leaders have one epoch's acknowledgements.
+//!
+//! State and log are two files, and the state comes first: it remembers, in the transaction that swaps it, what the log is to
+//! be. After a crash between the two the next start does the log's part before it says a word to anybody. The other way
+//! round, a log without its state would be acknowledged and could not be rebuilt. While a replica swaps it is silent, as it
+//! stands in two places.
+//!
+//! A candidate whose log ends, or would be cut, below what the donor has dropped cannot be brought forward by entries, so
+//! it does not go on: it lets another lead, and learns. Likewise one that finds its state lost ceases to lead, for only a
+//! leader's snapshot can give it another.
+//!
 //! ## Reads
 //!
 //! Every replica answers from what it has applied. A read that must see everything acknowledged before it began asks the

@@ -85,7 +85,10 @@ impl Store for MemoryStore {
     fn load(&mut self) -> Result<Durable, StoreError> {
         let view_start = |(_, first): &(Epoch, Index)| match self.log.get(first) {
             Some(Payload::ViewStart(start)) => Some((*first, start.clone())),
-            _ => self.view_starts.get(first).map(|start| (*first, start.clone())),
+            _ => self
+                .view_starts
+                .get(first)
+                .map(|start| (*first, start.clone())),
         };
         Ok(Durable {
             identity: self.identity,

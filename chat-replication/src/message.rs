@@ -41,7 +41,7 @@ pub enum Message {
         /// The question's.
         round: u64,
         /// Where the sender stands.
-        standing: Standing,
+        standing: Box<Standing>,
     },
     /// Asks for the promise to acknowledge nothing below an epoch.
     Prepare {
@@ -60,7 +60,7 @@ pub enum Message {
         /// The epoch promised.
         epoch: Epoch,
         /// Where the sender stands, as durable as the promise.
-        standing: Standing,
+        standing: Box<Standing>,
     },
     /// The sender takes nothing of this epoch.
     Refuse {

@@ -41,6 +41,8 @@ pub struct Status {
     pub epochs: Arc<[(Epoch, Index)]>,
     /// The last entry of its log.
     pub last: Position,
+    /// Entries up to this index are gone: whoever needs them takes a snapshot instead.
+    pub compacted: Index,
     /// The last index that is durable here.
     pub durable: Index,
     /// The last committed index that it knows of.

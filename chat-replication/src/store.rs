@@ -132,7 +132,11 @@ pub(crate) fn branches_after(branches: &BranchTable, batch: &Persist) -> BranchT
     }
     if let Some(reset) = &batch.reset {
         let newest = reset.branches.epochs().last().map(|(_, first)| *first);
-        assert_eq!(newest, Some(reset.newest.0), "the newest epoch begins with the newest view start");
+        assert_eq!(
+            newest,
+            Some(reset.newest.0),
+            "the newest epoch begins with the newest view start"
+        );
         after.clone_from(&reset.branches);
     }
     for entry in &batch.append {

@@ -173,7 +173,6 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
                 .replica
                 .applied(state.applied.index, state.state_hash);
         }
-        driver.roll_back_if_cut();
         driver.tell_peers();
         driver
     }
@@ -459,6 +458,10 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
 
     /// Hands committed entries to the state machine, as far as it keeps up.
     fn hand_over(&mut self) -> Result<(), StoreError> {
+        if self.swapping {
+            // What is handed now would come behind the snapshot, where it has no place.
+            return Ok(());
+        }
         // The state machine may have gone back to a place that was cut off meanwhile.
         self.roll_back_if_cut();
         let commit = self.replica.commit();

@@ -126,9 +126,8 @@ fn check_chunk(chunk: &SnapshotChunk) -> Result<(), Malformed> {
     if let Some(reset) = &chunk.reset {
         check_table(&reset.branches)?;
         let newest = reset.branches.epochs().last();
-        let begins = newest.is_some_and(|(epoch, first)| {
-            *first == reset.newest.0 && *epoch <= chunk.epoch
-        });
+        let begins =
+            newest.is_some_and(|(epoch, first)| *first == reset.newest.0 && *epoch <= chunk.epoch);
         if !begins {
             return Err(Malformed::Snapshot);
         }

@@ -4,6 +4,7 @@
 //! rows count. What lies beyond the log's bounds is left over from such a crash, or from a cut; it is overwritten or
 //! dropped when the archive is written next.
 
+use std::fs;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -48,8 +49,11 @@ impl Archive {
             file: None,
             bounds,
         };
-        if archive.holds_something() {
-            let there = archive.path.exists();
+        let there = archive.path.exists();
+        if !archive.holds_something() && there {
+            // Whoever was away is back, and the disk has better uses.
+            archive.explained(|archive| Ok(fs::remove_file(&archive.path)?))?;
+        } else if archive.holds_something() {
             archive.explained(|archive| match there {
                 true => archive.open(),
                 false => Err(Fault::Damaged(

@@ -14,7 +14,11 @@ use crate::store::{Bounds, Durable, Identity};
 use crate::types::{ClusterId, Epoch, Index, Payload, ReplicaId, StoreUuid, ViewStart};
 
 /// Writes the first rows of a new file.
-pub(super) fn initialise(database: &Database, cluster: ClusterId, replica: ReplicaId) -> Result<(), Fault> {
+pub(super) fn initialise(
+    database: &Database,
+    cluster: ClusterId,
+    replica: ReplicaId,
+) -> Result<(), Fault> {
     let transaction = database.begin_write()?;
     {
         let mut meta = transaction.open_table(META)?;
@@ -87,7 +91,9 @@ pub(super) fn read_durable(
         PROMISED,
     )?)?;
     let log = transaction.open_table(LOG)?;
-    let last = log.last()?.map_or(bounds.archived, |(index, _)| index.value());
+    let last = log
+        .last()?
+        .map_or(bounds.archived, |(index, _)| index.value());
     let gapless = last.checked_sub(log.len()?) == Some(bounds.archived);
     if !gapless || bounds.archived < bounds.compacted {
         return Err(Fault::Damaged(format!(
@@ -127,7 +133,9 @@ pub(super) fn read_durable(
     }
     let newest = epochs.last().map(|(_, first)| *first);
     if newest != view_starts.last().map(|(index, _)| *index) {
-        return Err(Fault::Damaged("its newest view start is missing".to_owned()));
+        return Err(Fault::Damaged(
+            "its newest view start is missing".to_owned(),
+        ));
     }
     let branches = BranchTable::from_parts(epochs, last)
         .ok_or_else(|| Fault::Damaged("its branch table does not fit its log".to_owned()))?;

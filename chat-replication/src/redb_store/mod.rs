@@ -254,10 +254,11 @@ impl Store for RedbStore {
             let archived = self.bounds.archived;
             let mut more = true;
             if from <= archived {
-                self.archive.values(from..=through.min(archived), |index, value| {
-                    more = take(index, value)?;
-                    Ok(more)
-                })?;
+                self.archive
+                    .values(from..=through.min(archived), |index, value| {
+                        more = take(index, value)?;
+                        Ok(more)
+                    })?;
             }
             let log = database.begin_read()?.open_table(LOG)?;
             let first = from.max(archived + 1);

@@ -51,8 +51,12 @@ pub(super) fn write(
         orphans.remove(&position_bytes(*origin))?;
     }
     drop(log);
-    if batch.reset.is_none() && new.bounds.compacted > old.bounds.compacted {
-        keep_view_starts(transaction, archive, old.bounds, new)?;
+    let gone_before = batch
+        .reset
+        .as_ref()
+        .map_or(old.bounds.compacted, |reset| reset.branches.last_index());
+    if new.bounds.compacted > gone_before {
+        keep_view_starts(transaction, archive, gone_before, new)?;
     }
     if new.bounds != old.bounds {
         // Those in the archive only are dropped there once this is durable.
@@ -136,12 +140,12 @@ fn begin_anew(transaction: &WriteTransaction, reset: &Reset) -> Result<(), Fault
 fn keep_view_starts(
     transaction: &WriteTransaction,
     archive: &Archive,
-    old: Bounds,
+    gone_before: Index,
     new: Shape<'_>,
 ) -> Result<(), Fault> {
     let mut kept = transaction.open_table(VIEW_STARTS)?;
     let log = transaction.open_table(LOG)?;
-    let gone = old.compacted + 1..=new.bounds.compacted;
+    let gone = gone_before + 1..=new.bounds.compacted;
     let firsts = new.branches.epochs().iter().map(|(_, first)| *first);
     for index in firsts.filter(|first| gone.contains(first)) {
         match log.get(index)? {

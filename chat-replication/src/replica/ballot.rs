@@ -40,7 +40,7 @@ impl Replica {
     }
 
     pub(super) fn on_pre_ballot(&mut self, from: ReplicaId, round: u64) {
-        let standing = self.standing();
+        let standing = Box::new(self.standing());
         self.send_after(from, Message::PreBallotAnswer { round, standing });
     }
 

@@ -4,7 +4,6 @@
 //! what it misses when it comes back, and a branch that loses still has all that has to be kept of it. Where a view needs
 //! a majority, and so no branch is lost that mattered, a replica that is away for long is not waited for.
 
-use super::progress::Progress;
 use super::state::{Leading, State};
 use super::{Note, Replica, Settings};
 use crate::store::Reset;
@@ -102,12 +101,19 @@ impl Replica {
         matched.max(not_waited_for).min(served)
     }
 
-    /// The state is lost, and what is left of the log does not rebuild it.
+    /// The state is lost, and what is left of the log does not rebuild it. One that leads ceases to: it has nothing to
+    /// serve, and can take a snapshot only from another leader.
     pub fn state_lost(&mut self) {
         if self.wants_snapshot.is_none() {
             self.note(Note::StateLost);
         }
         self.wants_snapshot = Some(self.log.compacted.index);
+        let why = "its state is lost";
+        match &self.state {
+            State::Leading(leading) if leading.established_at.is_some() => self.seek(why),
+            State::Leading(_) | State::Candidate(_) => self.abandon(why),
+            State::Seeking | State::Following(_) => {}
+        }
     }
 
     /// The leader or candidate whose epoch this replica has promised and follows.
@@ -121,15 +127,20 @@ impl Replica {
     /// Whether a snapshot of this position is of use here.
     pub fn needs_snapshot(&self, position: Position) -> bool {
         let behind = !self.log.branches.holds(position);
-        behind || self.wants_snapshot.is_some_and(|least| position.index >= least)
+        behind
+            || self
+                .wants_snapshot
+                .is_some_and(|least| position.index >= least)
     }
 
-    /// How much a replica that takes a snapshot is known to hold of this leader's log.
-    pub fn held_by(&self, id: ReplicaId) -> Option<Index> {
-        match &self.state {
-            State::Leading(leading) => leading.progress.get(&id).map(Progress::holds),
+    /// Whether a replica needs a snapshot of this leader's state, as far as it has said where it is.
+    pub(crate) fn awaits_snapshot(&self, id: ReplicaId) -> bool {
+        let compacted = self.log.compacted.index;
+        let known = match &self.state {
+            State::Leading(leading) => leading.progress.get(&id),
             State::Seeking | State::Candidate(_) | State::Following(_) => None,
-        }
+        };
+        known.is_none_or(|known| known.is_beyond(compacted) || known.wants_snapshot.is_some())
     }
 
     /// A snapshot for a replica gets on: that is progress of its own kind.
@@ -152,11 +163,15 @@ impl Replica {
     pub fn installed(&mut self, reset: Reset) {
         let position = reset.branches.last();
         self.wants_snapshot = None;
-        let goes_on = self.log.branches.holds(position)
-            && position.index >= self.log.compacted.index;
+        let goes_on =
+            self.log.branches.holds(position) && position.index >= self.log.compacted.index;
         if goes_on {
             self.commit = self.commit.max(position.index);
             return self.note(Note::Installed { position, cut: 0 });
+        }
+        if position.epoch > self.log.promised {
+            // Where the log was lost, and the state was not: what it shows was accepted once.
+            self.log.promise(position.epoch);
         }
         let ancestor = self.log.branches.common_ancestor(&reset.branches).index;
         let lost = self.log.behind(ancestor);

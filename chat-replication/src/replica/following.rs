@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::state::{Following, State};
 use super::{Mutation, Note, Outgoing, Replica};
-use crate::message::{Message, Standing};
+use crate::message::Message;
 use crate::types::{Configuration, Entry, Epoch, Index, Payload, Position, ReplicaId};
 
 impl Replica {
@@ -141,7 +141,7 @@ impl Replica {
     }
 
     fn answer_promise(&mut self, to: ReplicaId, epoch: Epoch) {
-        let standing: Standing = self.standing();
+        let standing = Box::new(self.standing());
         let promise = Message::Promise { epoch, standing };
         if self.is_broken(Mutation::PromiseBeforeSync) {
             self.send(to, Outgoing::Message(promise));

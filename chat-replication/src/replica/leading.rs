@@ -250,8 +250,7 @@ impl Replica {
             let progress = leading.progress.get(&id);
             progress.is_some_and(|progress| progress.wants_snapshot.is_some())
         };
-        let well =
-            |id: ReplicaId| !self.suspects(id) && self.ballot.is_none() && !stateless(id);
+        let well = |id: ReplicaId| !self.suspects(id) && self.ballot.is_none() && !stateless(id);
         let near =
             |id: ReplicaId| verified(id).is_some_and(|verified| verified + CAUGHT_UP >= last);
         match &leading.handing_over {

@@ -193,7 +193,7 @@ impl Replica {
         match message {
             // Somebody looks for a leader.
             Message::PreBallot { round } => self.on_pre_ballot(from, round),
-            Message::PreBallotAnswer { round, standing } => self.on_answer(from, round, standing),
+            Message::PreBallotAnswer { round, standing } => self.on_answer(from, round, *standing),
 
             // Somebody starts a view.
             Message::Prepare {
@@ -204,7 +204,7 @@ impl Replica {
             } => {
                 self.on_prepare(from, epoch, members, ticket, seen);
             }
-            Message::Promise { epoch, standing } => self.on_promise(from, epoch, standing),
+            Message::Promise { epoch, standing } => self.on_promise(from, epoch, *standing),
             Message::Fetch { epoch, after } => self.on_fetch(from, epoch, after),
             Message::Fetched {
                 epoch,

@@ -21,7 +21,10 @@ impl Replica {
             State::Candidate(_) => Role::Candidate,
             State::Leading(leading) if leading.established_at.is_none() => Role::Candidate,
             State::Leading(_) => Role::Leader,
-            State::Following(_) if self.in_view.is_some() => Role::Follower,
+            // One without a state has nothing to serve, though its log counts.
+            State::Following(_) if self.in_view.is_some() && self.wants_snapshot.is_none() => {
+                Role::Follower
+            }
             State::Following(_) => Role::Learner,
         }
     }
@@ -106,6 +109,7 @@ impl Replica {
             forced: self.log.newest().is_some_and(|(_, start)| start.forced),
             epochs: self.log.branches.epochs().into(),
             last: self.log.last(),
+            compacted: self.log.compacted.index,
             durable: self.log.durable,
             commit: self.commit,
             applied: self.applied.0,

@@ -1,5 +1,6 @@
 //! Three replicas in this process, whatever they are made of.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -42,8 +43,9 @@ pub(crate) struct Up {
 
 pub(crate) struct Cluster {
     made: Made,
+    change: fn(&mut Settings),
     seeds: Vec<Seed>,
-    checkpoints: Vec<Arc<Mutex<State>>>,
+    pub(crate) checkpoints: Vec<Arc<Mutex<State>>>,
     pub(crate) replicas: Vec<Option<Up>>,
     pub(crate) casts: Arc<Mutex<Vec<(ReplicaId, Bytes)>>>,
 }
@@ -73,6 +75,11 @@ pub(crate) fn seeds_at(addresses: &[String]) -> Vec<Seed> {
 
 impl Cluster {
     pub(crate) fn start(made: Made) -> Cluster {
+        Cluster::start_with(made, |_| {})
+    }
+
+    /// With other settings.
+    pub(crate) fn start_with(made: Made, change: fn(&mut Settings)) -> Cluster {
         let addresses: Vec<String> = (0..3)
             .map(|_| {
                 let free = GrpcTransport::bind("127.0.0.1:0").unwrap();
@@ -81,6 +88,7 @@ impl Cluster {
             .collect();
         let mut cluster = Cluster {
             made,
+            change,
             seeds: seeds_at(&addresses),
             checkpoints: (0..3).map(|_| Arc::default()).collect(),
             replicas: (0..3).map(|_| None).collect(),
@@ -95,7 +103,8 @@ impl Cluster {
     pub(crate) fn start_one(&mut self, id: usize) {
         let me = ReplicaId(u32::try_from(id).unwrap());
         let machine = Kv::open(&self.checkpoints[id]);
-        let options = options(self.seeds.clone());
+        let mut options = options(self.seeds.clone());
+        (self.change)(&mut options.settings);
         let casts = Arc::clone(&self.casts);
         let on_cast = move |from, bytes| casts.lock().unwrap().push((from, bytes));
         let started = match &self.made {
@@ -128,6 +137,20 @@ impl Cluster {
         };
         let (handle, running) = started.unwrap();
         self.replicas[id] = Some(Up { handle, running });
+    }
+
+    /// Where a replica on redb keeps its files.
+    pub(crate) fn folder(&self, id: usize) -> PathBuf {
+        match &self.made {
+            Made::Real(folder) => folder.path().join(id.to_string()),
+            Made::Memory(_) => panic!("there are no files"),
+        }
+    }
+
+    /// The files of a replica that is down are lost.
+    pub(crate) fn wipe(&self, id: usize) {
+        std::fs::remove_dir_all(self.folder(id)).unwrap();
+        *self.checkpoints[id].lock().unwrap() = State::default();
     }
 
     /// Ends a replica as a crash would.

@@ -1,12 +1,18 @@
 //! A map of strings. A command is `id key value`; one that was proposed twice takes effect once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use chat_replication::state_machine::StateMachine;
+use chat_replication::state_machine::{InstallError, SnapshotReader, StateMachine};
+use chat_replication::store::Reset;
 use chat_replication::types::{Entry, Payload, Position};
 use thiserror::Error;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// Entries between two checkpoints.
+const CHECKPOINT: u64 = 500;
 
 /// What the map holds at one position.
 #[derive(Clone, Default, Debug)]
@@ -14,6 +20,11 @@ pub(crate) struct State {
     pub(crate) applied: Position,
     pub(crate) map: BTreeMap<String, String>,
     pub(crate) ids: BTreeSet<String>,
+    hash: u128,
+    /// It came as a snapshot, and the log may not know yet.
+    pub(crate) unsettled: Option<Reset>,
+    /// Snapshots that it came from, one after the other.
+    pub(crate) installs: u32,
 }
 
 /// The machine. Its checkpoint survives it in `checkpoint`, as a file would.
@@ -21,18 +32,49 @@ pub(crate) struct State {
 pub(crate) struct Kv {
     pub(crate) state: State,
     pub(crate) checkpoint: Arc<Mutex<State>>,
+    installing: Option<(Reset, Vec<u8>)>,
 }
 
 #[derive(Debug, Error)]
 #[error("the map is full")]
 pub(crate) struct Full;
 
+/// A checkpoint as bytes.
+struct Pieces {
+    position: Position,
+    bytes: Bytes,
+}
+
+impl SnapshotReader for Pieces {
+    fn position(&self) -> Position {
+        self.position
+    }
+
+    fn next_chunk(&mut self, max: usize) -> Result<Option<Bytes>, Box<dyn Error + Send + Sync>> {
+        let piece = self.bytes.split_to(max.min(self.bytes.len()));
+        Ok((!piece.is_empty()).then_some(piece))
+    }
+}
+
 impl Kv {
     pub(crate) fn open(checkpoint: &Arc<Mutex<State>>) -> Kv {
         Kv {
             state: checkpoint.lock().unwrap().clone(),
             checkpoint: Arc::clone(checkpoint),
+            installing: None,
         }
+    }
+}
+
+impl State {
+    fn put(&mut self, key: String, value: String) -> Option<String> {
+        let row = |value: &str| xxh3_128(format!("{key} {value}").as_bytes());
+        self.hash = self.hash.wrapping_add(row(&value));
+        let before = self.map.insert(key.clone(), value);
+        if let Some(before) = &before {
+            self.hash = self.hash.wrapping_sub(row(before));
+        }
+        before
     }
 }
 
@@ -69,7 +111,7 @@ impl StateMachine for Kv {
             }
             assert_ne!(key, "panic", "as asked");
             let before = match state.ids.insert(id) {
-                true => state.map.insert(key, value),
+                true => state.put(key, value),
                 false => None,
             };
             responses.push(Some(before));
@@ -78,7 +120,10 @@ impl StateMachine for Kv {
     }
 
     fn maintain(&mut self) -> Result<(), Full> {
-        Ok(())
+        match self.state.applied.index >= self.durable().index + CHECKPOINT {
+            true => self.checkpoint(),
+            false => Ok(()),
+        }
     }
 
     fn roll_back(&mut self, keep: &dyn Fn(Position) -> bool) -> Result<(), Full> {
@@ -91,18 +136,63 @@ impl StateMachine for Kv {
     }
 
     fn state_hash(&self) -> u128 {
-        self.state
-            .map
-            .iter()
-            .flat_map(|(key, value)| [key, value])
-            .flat_map(|text| text.bytes())
-            .fold(0, |hash: u128, byte| {
-                hash.wrapping_mul(0x0100_0193).wrapping_add(byte.into())
-            })
+        self.state.hash
     }
 
     fn checkpoint(&mut self) -> Result<(), Full> {
         *self.checkpoint.lock().unwrap() = self.state.clone();
+        Ok(())
+    }
+
+    fn durable(&self) -> Position {
+        self.checkpoint.lock().unwrap().applied
+    }
+
+    fn snapshot(&self) -> Result<Option<Box<dyn SnapshotReader>>, Full> {
+        let state = self.checkpoint.lock().unwrap().clone();
+        if state.applied.index == 0 {
+            return Ok(None);
+        }
+        let bytes = postcard::to_stdvec(&(state.map, state.ids)).unwrap().into();
+        let position = state.applied;
+        Ok(Some(Box::new(Pieces { position, bytes })))
+    }
+
+    fn begin_install(&mut self, reset: &Reset) -> Result<(), Full> {
+        self.installing = Some((reset.clone(), Vec::new()));
+        Ok(())
+    }
+
+    fn install_chunk(&mut self, chunk: &[u8]) -> Result<(), InstallError<Full>> {
+        let (_, bytes) = self.installing.as_mut().expect("one was begun");
+        bytes.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    fn finish_install(&mut self) -> Result<(), InstallError<Full>> {
+        let (reset, bytes) = self.installing.take().expect("one was begun");
+        let (map, ids): (BTreeMap<String, String>, _) = postcard::from_bytes(&bytes)
+            .map_err(|error| InstallError::Unreadable(error.to_string()))?;
+        self.state = State {
+            applied: reset.branches.last(),
+            ids,
+            unsettled: Some(reset),
+            installs: self.state.installs + 1,
+            ..State::default()
+        };
+        for (key, value) in map {
+            self.state.put(key, value);
+        }
+        self.checkpoint().map_err(InstallError::Failed)
+    }
+
+    fn unsettled(&self) -> Option<Reset> {
+        self.state.unsettled.clone()
+    }
+
+    fn settle_install(&mut self) -> Result<(), Full> {
+        self.state.unsettled = None;
+        self.checkpoint.lock().unwrap().unsettled = None;
         Ok(())
     }
 }

@@ -5,3 +5,4 @@ mod cluster;
 mod errors;
 mod kv;
 mod networks;
+mod snapshots;

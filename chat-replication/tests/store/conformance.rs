@@ -323,10 +323,7 @@ fn a_snapshot_takes_the_place_of_the_log() {
         assert_eq!(durable.branches.epochs(), [(a, 1), (c, 3), (d, 7)]);
         let newest: Vec<_> = durable.view_starts.iter().map(|(at, _)| *at).collect();
         assert_eq!(newest, [7]);
-        assert_eq!(
-            store.entries(10, 10, 99).unwrap(),
-            [command(10, d, "ten")]
-        );
+        assert_eq!(store.entries(10, 10, 99).unwrap(), [command(10, d, "ten")]);
         assert!(store.entries(9, 10, 99).is_err());
         // An older promise is not brought back, nor is an orphan lost, by another snapshot.
         let e = epoch(5, 1);
@@ -356,7 +353,8 @@ fn a_cut_below_what_is_compacted_is_a_broken_invariant() {
             truncate: Some(3),
             ..Persist::default()
         };
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| store.persist(&cut)));
+        let outcome =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| store.persist(&cut)));
         assert!(outcome.is_err());
         assert_eq!(store.load().unwrap().branches.last_index(), 6);
     });

@@ -196,7 +196,11 @@ impl Step {
     pub(crate) fn batch(&self, content: &Content) -> Persist {
         let mut branches = content.durable.branches.clone();
         let mut compacted = content.durable.compacted.index;
-        let least = if self.snapshot.is_some() { 0 } else { compacted };
+        let least = if self.snapshot.is_some() {
+            0
+        } else {
+            compacted
+        };
         let truncate = self
             .cut
             .map(|cut| branches.last_index().saturating_sub(cut).max(least));

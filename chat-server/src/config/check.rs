@@ -16,7 +16,7 @@ use toml::value::Value;
 use uuid::Uuid;
 
 use super::error::Lines;
-use super::{ClusterConfig, ConfigError, Limits, ReplicaConfig, Timing, duration, raw};
+use super::{ClusterConfig, ConfigError, Limits, LogLength, ReplicaConfig, Timing, duration, raw};
 
 pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigError> {
     let lines = Lines { text, path };
@@ -27,6 +27,7 @@ pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigErro
     let id = cluster_id(&lines, &file.cluster.id)?;
     let timing = timing(&lines, &file.cluster)?;
     let limits = limits(&lines, &file.limits)?;
+    let log = log_length(&lines, &file.cluster)?;
     if file.replica.is_empty() {
         return Err(lines.mistake(
             None,
@@ -43,6 +44,7 @@ pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigErro
         id,
         timing,
         limits,
+        log,
         replicas,
     })
 }
@@ -95,6 +97,24 @@ fn timing(lines: &Lines<'_>, raw: &raw::Cluster) -> Result<Timing, ConfigError> 
         suspect_after,
         recovery_grace,
     })
+}
+
+fn log_length(lines: &Lines<'_>, raw: &raw::Cluster) -> Result<LogLength, ConfigError> {
+    let default = LogLength::default();
+    let entries = |key, value: &Option<Spanned<i64>>| {
+        let entries = number(lines, key, value, 1..=1_000_000_000)?;
+        Ok(entries.and_then(|entries| u64::try_from(entries).ok()))
+    };
+    let keep = entries("log_keep", &raw.log_keep)?.unwrap_or(default.keep);
+    let cap = entries("log_cap", &raw.log_cap)?.unwrap_or(default.cap.max(keep));
+    if cap < keep {
+        let place = raw.log_cap.as_ref().or(raw.log_keep.as_ref());
+        return Err(lines.mistake(
+            place.map(Spanned::span),
+            "log_cap is less than log_keep, so that nobody could be away even for a moment; raise it",
+        ));
+    }
+    Ok(LogLength { keep, cap })
 }
 
 fn limits(lines: &Lines<'_>, raw: &raw::Limits) -> Result<Limits, ConfigError> {

@@ -42,6 +42,8 @@ pub struct ClusterConfig {
     pub timing: Timing,
     /// What clients may ask for.
     pub limits: Limits,
+    /// How long logs grow.
+    pub log: LogLength,
     /// The replicas in id order; at least one.
     pub replicas: Vec<ReplicaConfig>,
 }
@@ -56,6 +58,17 @@ pub struct Timing {
     /// How long a replica without a leader waits for members of the last view before it goes on without them; 10 s by
     /// default.
     pub recovery_grace: Duration,
+}
+
+/// How many entries the logs hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogLength {
+    /// Entries that are kept although every replica has them, so that one that was away for a moment need not take a
+    /// snapshot; 10,000 by default.
+    pub keep: u64,
+    /// Entries beyond which a replica that is away is no longer waited for, where a view needs a majority; where it needs
+    /// one replica, what it misses moves to an archive. 200,000 by default.
+    pub cap: u64,
 }
 
 /// Limits of what clients may ask for.
@@ -123,6 +136,15 @@ impl Default for Timing {
             heartbeat_interval: Duration::from_millis(50),
             suspect_after: Duration::from_secs(1),
             recovery_grace: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for LogLength {
+    fn default() -> LogLength {
+        LogLength {
+            keep: 10_000,
+            cap: 200_000,
         }
     }
 }

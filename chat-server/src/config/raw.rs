@@ -21,6 +21,8 @@ pub(super) struct Cluster {
     pub(super) heartbeat_interval: Option<Spanned<String>>,
     pub(super) suspect_after: Option<Spanned<String>>,
     pub(super) recovery_grace: Option<Spanned<String>>,
+    pub(super) log_keep: Option<Spanned<i64>>,
+    pub(super) log_cap: Option<Spanned<i64>>,
 }
 
 #[derive(Default, Deserialize)]

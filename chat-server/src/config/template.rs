@@ -57,6 +57,8 @@ pub fn template(cluster: ClusterId, layout: Layout) -> String {
          # heartbeat_interval = \"50ms\"\n\
          # suspect_after = \"1s\"\n\
          # recovery_grace = \"10s\"\n\
+         # log_keep = 10000\n\
+         # log_cap = 200000\n\
          \n\
          # [limits]\n\
          # body_bytes = 65536\n\

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::kept::Kept;
 pub(crate) use self::stream::{Begin, Stream};
-use crate::state::AppliedBatch;
+use crate::state::{AppliedBatch, Continuity};
 use crate::wire::ResumePoint;
 
 /// Events that wait for one slow reader. Who lags further is disconnected.
@@ -83,6 +83,9 @@ impl Hub {
     pub(crate) fn publish(&self, batch: AppliedBatch) {
         {
             let mut inner = self.inner();
+            if batch.continuity == Continuity::Skipped {
+                inner.begin_anew(ResumePoint::behind(batch.applied));
+            }
             let mut point = ResumePoint::default();
             for (position, event) in batch.events {
                 let number = if position == point.position {
@@ -148,6 +151,14 @@ impl Hub {
 }
 
 impl Inner {
+    /// Nobody was told what happened before this point: streams end, and those who resume from before it learn that they
+    /// have missed something.
+    fn begin_anew(&mut self, from: ResumePoint) {
+        self.kept = Kept::new(from);
+        self.subscribers.clear();
+        self.last = from;
+    }
+
     fn tell(&mut self, told: Arc<Told>) {
         let account = told.event.account;
         self.kept.push(Arc::clone(&told));

@@ -32,6 +32,7 @@ fn batch(applied: Position, accounts: &[u128]) -> AppliedBatch {
             .iter()
             .map(|number| (applied, event(number)))
             .collect(),
+        continuity: Continuity::Unbroken,
     }
 }
 
@@ -152,4 +153,28 @@ fn memory_is_bounded_and_places_are_given_back() {
     assert_eq!(kept.missed.as_ref().map(Vec::len), Some(131_072));
     let older = ResumePoint::behind(at(1, 140_000 - 131_073));
     assert!(hub.subscribe(account(1), Some(older)).missed.is_none());
+}
+
+/// A snapshot took the place of entries that nobody was told of: whoever listens begins anew, and does not miss them
+/// silently.
+#[test]
+fn a_snapshot_ends_streams_and_makes_older_tokens_too_old() {
+    let hub = Arc::new(Hub::new(Position::default()));
+    hub.publish(batch(at(1, 3), &[1]));
+    let seen = hub.last();
+    let mut listener = hub.subscribe(account(1), None);
+    hub.publish(AppliedBatch {
+        continuity: Continuity::Skipped,
+        ..batch(at(1, 90), &[])
+    });
+    assert!(
+        listener
+            .disconnected
+            .try_recv()
+            .is_err_and(|error| error == tokio::sync::oneshot::error::TryRecvError::Closed)
+    );
+    assert!(hub.subscribe(account(1), Some(seen)).missed.is_none());
+    let begun = ResumePoint::behind(at(1, 90));
+    assert!(hub.subscribe(account(1), Some(begun)).missed.is_some());
+    assert_eq!(*hub.applied().borrow(), at(1, 90));
 }

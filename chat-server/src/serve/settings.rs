@@ -19,6 +19,8 @@ pub(super) fn options(cluster: &ClusterConfig) -> Options {
         suspect,
         view_timeout: 2 * suspect,
         recovery_grace: ticks(cluster.timing.recovery_grace),
+        log_keep: cluster.log.keep,
+        log_cap: cluster.log.cap,
         ..Settings::default()
     };
     options

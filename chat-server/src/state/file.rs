@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `meta` | name | format version, owner, checkpoint |
 //! | `rows` | chat-core's | a checksum, then chat-core's |
+//! | `incoming` | the same | the same, of a snapshot that is coming in |
 //!
 //! redb verifies its pages only when it repairs a file, and every checkpoint is written so that it need not. So each row
 //! has a checksum of its own.
@@ -30,13 +31,15 @@ use super::overlay::{Checkpoint, Frozen};
 /// Name of the file within the data folder.
 pub const STATE_FILE: &str = "state.redb";
 
-const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
+pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+pub(super) const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 
 /// Rows of [`META`]. Newer formats must keep the first two.
 const FORMAT: &str = "format";
 const OWNER: &str = "owner";
-const CHECKPOINT: &str = "checkpoint";
+pub(super) const CHECKPOINT: &str = "checkpoint";
+/// Only where the rows came as a snapshot that the log may not know of.
+pub(super) const UNSETTLED: &str = "unsettled";
 
 /// The format that this version writes, and the newest that it reads.
 const FORMAT_VERSION: u32 = 1;
@@ -150,6 +153,15 @@ impl StateFile {
         self.run(|database| Ok(database.begin_read()?.open_table(ROWS)?))
     }
 
+    /// The rows as they are now, and what they stand for.
+    pub(super) fn checkpoint_and_base(&self) -> Result<(Checkpoint, Base), StateError> {
+        self.run(|database| {
+            let transaction = database.begin_read()?;
+            let checkpoint = read_meta(&transaction.open_table(META)?, CHECKPOINT)?;
+            Ok((checkpoint, transaction.open_table(ROWS)?))
+        })
+    }
+
     /// A row of a base.
     pub(super) fn read(&self, base: &Base, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         self.run(|_| {
@@ -213,13 +225,14 @@ impl StateFile {
             transaction.delete_table(ROWS)?;
             transaction.open_table(ROWS)?;
             put_meta(&transaction, CHECKPOINT, &Checkpoint::default())?;
+            transaction.open_table(META)?.remove(UNSETTLED)?;
             Ok(transaction.commit()?)
         })
     }
 }
 
 /// Every commit saves what a repair would have to find out by walking the file.
-fn begin(database: &Database) -> Result<WriteTransaction, Fault> {
+pub(super) fn begin(database: &Database) -> Result<WriteTransaction, Fault> {
     let mut transaction = database.begin_write()?;
     transaction.set_quick_repair(true);
     Ok(transaction)
@@ -234,7 +247,7 @@ fn initialise(database: &Database, owner: (ClusterId, ReplicaId)) -> Result<(), 
     Ok(transaction.commit()?)
 }
 
-fn put_meta(
+pub(super) fn put_meta(
     transaction: &WriteTransaction,
     name: &str,
     value: &impl Serialize,
@@ -249,7 +262,7 @@ fn put_meta(
     Ok(())
 }
 
-fn read_meta<T: DeserializeOwned>(
+pub(super) fn read_meta<T: DeserializeOwned>(
     table: &impl ReadableTable<&'static str, &'static [u8]>,
     name: &str,
 ) -> Result<T, Fault> {
@@ -266,7 +279,7 @@ fn checksum(key: &[u8], value: &[u8]) -> [u8; CHECKSUM] {
     (xxh3_64_with_seed(value, xxh3_64_with_seed(key, 0)) as u32).to_le_bytes()
 }
 
-fn seal(key: &[u8], value: &[u8], sealed: &mut Vec<u8>) {
+pub(super) fn seal(key: &[u8], value: &[u8], sealed: &mut Vec<u8>) {
     sealed.clear();
     sealed.extend_from_slice(&checksum(key, value));
     sealed.extend_from_slice(value);

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 use chat_core::{APPLY_VERSION, AccountManager, Applied, Command, Event, OpenError};
-use chat_replication::state_machine::StateMachine;
+use chat_replication::state_machine::{InstallError, SnapshotReader, StateMachine};
+use chat_replication::store::Reset;
 use chat_replication::types::{ClusterId, Entry, Payload, Position, ReplicaId};
 use redb::StorageBackend;
 use tracing::{error, warn};
@@ -14,8 +15,10 @@ use tracing::{error, warn};
 use super::error::StateError;
 use super::file::StateFile;
 use super::flusher::Flusher;
+use super::incoming::{Incoming, Unreadable};
 use super::overlay::Checkpoint;
 use super::reader::{Shared, StateReader, read, write};
+use super::snapshot::Snapshot;
 use super::store::StateStore;
 
 /// Entries that are applied under one lock: what a query may have to wait for.
@@ -63,6 +66,17 @@ pub struct AppliedBatch {
     pub applied: Position,
     /// What happened, in order, each with the entry that made it happen.
     pub events: Vec<(Position, Event)>,
+    /// How the batch goes on from the one before.
+    pub continuity: Continuity,
+}
+
+/// How a batch of entries goes on from the one before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Continuity {
+    /// Right behind it, or over again.
+    Unbroken,
+    /// A snapshot took the place of entries in between: nobody was told what they did.
+    Skipped,
 }
 
 /// Is told of each batch, on the thread that applies. Must not block.
@@ -75,6 +89,10 @@ pub struct ChatStateMachine {
     flusher: Flusher,
     pub(super) settings: StateSettings,
     publish: Publisher,
+    /// What the file stands for.
+    durable: Position,
+    incoming: Option<Incoming>,
+    unsettled: Option<Reset>,
 }
 
 impl ChatStateMachine {
@@ -110,6 +128,9 @@ impl ChatStateMachine {
         publish: Publisher,
     ) -> Result<ChatStateMachine, StateError> {
         let file = Arc::new(file);
+        // What is left of one that the last process did not finish taking in.
+        file.discard_incoming()?;
+        let unsettled = file.unsettled()?;
         let (manager, applied) = at_checkpoint(&file)?;
         let flusher = Flusher::start(Arc::clone(&file)).map_err(|error| StateError::Io {
             path: file.path().to_owned(),
@@ -126,6 +147,9 @@ impl ChatStateMachine {
             flusher,
             settings,
             publish,
+            durable: applied,
+            incoming: None,
+            unsettled,
         })
     }
 
@@ -155,6 +179,7 @@ impl ChatStateMachine {
 
     fn end_checkpoint(&mut self, written: Result<(), StateError>) -> Result<(), StateError> {
         written?;
+        self.durable = self.file.checkpoint()?.applied;
         let thawed = write(&self.shared).manager_mut()?.store_mut().thaw()?;
         if let Some(frozen) = thawed {
             self.flusher.free(frozen);
@@ -171,6 +196,68 @@ impl ChatStateMachine {
 
     pub(super) fn overlay_bytes(&self) -> Result<usize, StateError> {
         Ok(read(&self.shared).manager()?.store().overlay_bytes())
+    }
+
+    /// The state is another from now on, that of the file.
+    fn replace(&mut self, manager: AccountManager<StateStore>, applied: Position) {
+        let mut shared = write(&self.shared);
+        let old = shared.manager.replace(manager);
+        shared.applied = applied;
+        drop(shared);
+        // Outside of the lock, since it may be large.
+        drop(old);
+        self.durable = applied;
+    }
+
+    fn take_rows(&mut self, piece: &[u8]) -> Result<(), InstallError<StateError>> {
+        let incoming = self.incoming.as_mut().ok_or_else(not_begun)?;
+        incoming.take(piece).map_err(unreadable)?;
+        if let Some(rows) = incoming.batch() {
+            self.file.write_incoming(&rows)?;
+        }
+        Ok(())
+    }
+
+    fn adopt_incoming(&mut self) -> Result<(), InstallError<StateError>> {
+        let mut incoming = self.incoming.take().ok_or_else(not_begun)?;
+        self.file.write_incoming(&incoming.rest())?;
+        let (checkpoint, reset) = incoming.finish().map_err(unreadable)?;
+        let store = StateStore::over(Arc::clone(&self.file), self.file.incoming()?);
+        let manager = AccountManager::open(store).map_err(|error| match error {
+            OpenError::Store(error) => InstallError::Failed(error),
+            error @ OpenError::UnknownFormat { .. } => InstallError::Unreadable(error.to_string()),
+        })?;
+        if manager.state_hash().as_u128() != checkpoint.state_hash {
+            return Err(unreadable(Unreadable("its hash is not that of its rows")));
+        }
+        drop(manager);
+        // A checkpoint of the old state must not be written over the new one.
+        self.finish_checkpoint()?;
+        self.file.adopt_incoming(&checkpoint, &reset)?;
+        let (manager, applied) = at_checkpoint(&self.file)?;
+        self.unsettled = Some(reset);
+        self.replace(manager, applied);
+        (self.publish)(AppliedBatch {
+            applied,
+            events: Vec::new(),
+            continuity: Continuity::Skipped,
+        });
+        Ok(())
+    }
+
+    /// A snapshot that makes no sense is no failure of this replica's own.
+    fn stop_on_failure(
+        &mut self,
+        result: Result<(), InstallError<StateError>>,
+    ) -> Result<(), InstallError<StateError>> {
+        match result {
+            Err(InstallError::Failed(error)) => self.stop_on_error(Err(error)).map_err(Into::into),
+            Err(error) => {
+                self.incoming = None;
+                Err(error)
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     /// After an error nothing is served any more: what was being applied may be there in part.
@@ -220,7 +307,11 @@ impl StateMachine for ChatStateMachine {
             }
             let applied = shared.applied;
             drop(shared);
-            (self.publish)(AppliedBatch { applied, events });
+            (self.publish)(AppliedBatch {
+                applied,
+                events,
+                continuity: Continuity::Unbroken,
+            });
         }
         Ok(responses)
     }
@@ -253,12 +344,8 @@ impl StateMachine for ChatStateMachine {
             at_checkpoint(&self.file)
         });
         let (manager, applied) = self.stop_on_error(result)?;
-        let mut shared = write(&self.shared);
-        let old = shared.manager.replace(manager);
-        shared.applied = applied;
-        drop(shared);
-        // Outside of the lock, since it may be large.
-        drop(old);
+        self.unsettled = self.unsettled.take().filter(|_| applied.index > 0);
+        self.replace(manager, applied);
         Ok(())
     }
 
@@ -279,6 +366,53 @@ impl StateMachine for ChatStateMachine {
         });
         self.stop_on_error(result)
     }
+
+    fn durable(&self) -> Position {
+        self.durable
+    }
+
+    fn snapshot(&self) -> Result<Option<Box<dyn SnapshotReader>>, StateError> {
+        let snapshot = Snapshot::of(&self.file)?;
+        Ok(snapshot.map(|snapshot| -> Box<dyn SnapshotReader> { Box::new(snapshot) }))
+    }
+
+    fn begin_install(&mut self, reset: &Reset) -> Result<(), StateError> {
+        self.incoming = Some(Incoming::new(reset.clone()));
+        let result = self.file.discard_incoming();
+        self.stop_on_error(result)
+    }
+
+    fn install_chunk(&mut self, chunk: &[u8]) -> Result<(), InstallError<StateError>> {
+        let result = self.take_rows(chunk);
+        self.stop_on_failure(result)
+    }
+
+    fn finish_install(&mut self) -> Result<(), InstallError<StateError>> {
+        let result = self.adopt_incoming();
+        self.stop_on_failure(result)
+    }
+
+    fn unsettled(&self) -> Option<Reset> {
+        self.unsettled.clone()
+    }
+
+    fn settle_install(&mut self) -> Result<(), StateError> {
+        if self.unsettled.is_none() {
+            return Ok(());
+        }
+        let result = self.file.settle();
+        self.stop_on_error(result)?;
+        self.unsettled = None;
+        Ok(())
+    }
+}
+
+fn unreadable(reason: Unreadable) -> InstallError<StateError> {
+    InstallError::Unreadable(reason.0.to_owned())
+}
+
+fn not_begun() -> InstallError<StateError> {
+    unreadable(Unreadable("its beginning is missing"))
 }
 
 /// The state that the file holds.

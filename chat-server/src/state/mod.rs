@@ -14,14 +14,18 @@
 mod error;
 mod file;
 mod flusher;
+mod incoming;
 mod machine;
 mod overlay;
 mod reader;
+mod snapshot;
 mod store;
 
 pub use self::error::StateError;
 pub use self::file::STATE_FILE;
-pub use self::machine::{AppliedBatch, ChatStateMachine, Publisher, Response, StateSettings};
+pub use self::machine::{
+    AppliedBatch, ChatStateMachine, Continuity, Publisher, Response, StateSettings,
+};
 pub use self::reader::StateReader;
 pub use self::store::StateStore;
 

@@ -24,12 +24,17 @@ pub struct StateStore {
 impl StateStore {
     pub(super) fn new(file: Arc<StateFile>) -> Result<StateStore, StateError> {
         let base = file.base()?;
-        Ok(StateStore {
+        Ok(StateStore::over(file, base))
+    }
+
+    /// Over rows of the file that are not the state's yet.
+    pub(super) fn over(file: Arc<StateFile>, base: Base) -> StateStore {
+        StateStore {
             file,
             overlay: Overlay::default(),
             frozen: None,
             base,
-        })
+        }
     }
 
     /// Memory that the rows which no checkpoint holds take, roughly, in bytes.

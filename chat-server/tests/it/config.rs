@@ -180,6 +180,18 @@ fn each_mistake_is_told_with_its_line_and_what_to_do() {
             "raise it",
         ),
         (
+            "[[replica]]\nid = 0",
+            "log_cap = 999\n[[replica]]\nid = 0",
+            4,
+            "log_cap is less than log_keep",
+        ),
+        (
+            "[[replica]]\nid = 0",
+            "log_keep = 0\n[[replica]]\nid = 0",
+            4,
+            "log_keep 0 is not between",
+        ),
+        (
             "\n[[replica]]\nid = 0",
             "recovery_grace = \"1ms\"\n[[replica]]\nid = 0",
             3,

@@ -159,7 +159,10 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
             return;
         };
         let position = reset.branches.last();
-        info!("sending a snapshot of {position} to replica {}", transfer.to);
+        info!(
+            "sending a snapshot of {position} to replica {}",
+            transfer.to
+        );
         serving.pin = position.index;
         serving.reset = Some(reset);
         serving.source = Source::Ready(reader);
@@ -229,12 +232,12 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
         let Some(serving) = self.servings.find(transfer) else {
             return;
         };
-        if received < serving.acknowledged {
+        if received == 0 && serving.acknowledged > 0 {
             // It knows nothing of it any more: begun anew once it is asked for again.
             self.servings.all.remove(&from);
             return;
         }
-        if received == serving.acknowledged {
+        if received <= serving.acknowledged {
             return;
         }
         serving.acknowledged = received;
@@ -248,7 +251,10 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
         }
         let exhausted = matches!(serving.source, Source::Exhausted);
         if exhausted && serving.flight.is_empty() {
-            info!("replica {from} has taken the snapshot, {} bytes", serving.read);
+            info!(
+                "replica {from} has taken the snapshot, {} bytes",
+                serving.read
+            );
             serving.source = Source::Done;
         }
         self.replica.snapshot_moved(from);
@@ -263,13 +269,9 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
         self.servings.all.retain(|to, serving| {
             let position = serving.position();
             let on_branch = position.is_none_or(|position| replica.branches().holds(position));
-            let arrived = matches!(serving.source, Source::Done)
-                && position.is_some_and(|position| {
-                    replica.held_by(*to).is_some_and(|held| held >= position.index)
-                });
             // Reading and installing may take a while.
             let alive = now - serving.moved_at <= 20 * suspect;
-            leads && on_branch && !arrived && alive
+            leads && on_branch && replica.awaits_snapshot(*to) && alive
         });
         let silent: Vec<ReplicaId> = self
             .servings

@@ -118,7 +118,9 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
         if let Err(reason) = result {
             warn!("a snapshot cannot be used: {reason}");
             self.swapping = false;
-            self.taking = None;
+            if let Some(taking) = self.taking.take() {
+                self.acknowledge_chunk(taking.from, taking.id, 0);
+            }
             return;
         }
         match step {
@@ -148,9 +150,11 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
             return self.acknowledge_chunk(from, id, written);
         }
         let position = taking.position();
-        let wanted = self.replica.followed().is_some_and(|epoch| {
-            epoch.replica == from && position.epoch <= epoch
-        }) && self.replica.needs_snapshot(position);
+        let wanted = self
+            .replica
+            .followed()
+            .is_some_and(|epoch| epoch.replica == from && position.epoch <= epoch)
+            && self.replica.needs_snapshot(position);
         if wanted {
             self.swapping = true;
             self.applier.hand(Work::Install(Install::Finish));

@@ -7,7 +7,8 @@ use uuid::Uuid;
 use crate::branch::BranchTable;
 use crate::grpc::proto::PeerMessage;
 use crate::grpc::wire::{pack, unpack};
-use crate::message::{AppliedReport, Message, Standing};
+use crate::message::{AppliedReport, Message, SnapshotChunk, Standing};
+use crate::store::Reset;
 use crate::types::{
     Configuration, Entry, Epoch, Member, Mode, Orphan, Payload, Position, ReplicaId, StoreUuid,
     ViewStart,
@@ -96,7 +97,7 @@ fn message() -> impl Strategy<Value = Message> {
         (epoch(), table(), prop::option::of(view_start())).prop_map(|(epoch, branches, newest)| {
             Message::Promise {
                 epoch,
-                standing: Standing {
+                standing: Box::new(Standing {
                     store: epoch.store,
                     promised: epoch,
                     branches,
@@ -105,7 +106,7 @@ fn message() -> impl Strategy<Value = Message> {
                     in_view: Some(epoch),
                     leader: None,
                     apply_version: 1,
-                },
+                }),
             }
         }),
         (epoch(), entries(), any::<u64>()).prop_map(|(epoch, (previous, entries), commit)| {
@@ -159,12 +160,15 @@ fn message() -> impl Strategy<Value = Message> {
                     id: 5,
                     reset: (offset == 0).then(|| Reset {
                         branches: BranchTable::from_parts(vec![(epoch, 1)], 7).unwrap(),
-                        newest: (1, ViewStart {
-                            members: Vec::new(),
-                            configuration: Configuration::default(),
-                            forced: false,
-                            apply_version: 1,
-                        }),
+                        newest: (
+                            1,
+                            ViewStart {
+                                members: Vec::new(),
+                                configuration: Configuration::default(),
+                                forced: false,
+                                apply_version: 1,
+                            },
+                        ),
                     }),
                     offset: offset.into(),
                     bytes,

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use super::support::*;
 use crate::state::ChatStateMachine;
 
-fn crash(disk: &CrashDisk, random: &mut ChaCha8Rng) {
+pub(super) fn crash(disk: &CrashDisk, random: &mut ChaCha8Rng) {
     let lost = if random.random_bool(0.3) {
         0.0
     } else {
@@ -24,7 +24,7 @@ fn crash(disk: &CrashDisk, random: &mut ChaCha8Rng) {
 }
 
 /// Opens the state, and lets the power fail meanwhile now and then.
-fn reopen(disk: &CrashDisk, random: &mut ChaCha8Rng) -> ChatStateMachine {
+pub(super) fn reopen(disk: &CrashDisk, random: &mut ChaCha8Rng) -> ChatStateMachine {
     loop {
         let fails = random.random_bool(0.3);
         if fails {

@@ -5,5 +5,6 @@ mod crash;
 mod faults;
 mod machine;
 mod million;
+mod snapshot;
 mod store;
 mod support;

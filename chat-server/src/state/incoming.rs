@@ -1,0 +1,181 @@
+//! A snapshot that comes in, as the [snapshot module](super::snapshot) lays it out.
+
+use chat_replication::store::Reset;
+use redb::{ReadableDatabase, TableDefinition};
+
+use super::error::StateError;
+use super::file::{
+    Base, CHECKPOINT, META, ROWS, StateFile, UNSETTLED, begin, put_meta, read_meta, seal,
+};
+use super::overlay::Checkpoint;
+use super::snapshot::FORMAT;
+
+/// Rows of a snapshot that is coming in.
+const INCOMING: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("incoming");
+
+/// Bytes of rows that are written in one transaction.
+const BATCH: usize = 4 << 20;
+
+/// A row of a snapshot.
+pub(super) type Row = (Vec<u8>, Vec<u8>);
+
+/// A snapshot that is coming in.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    reset: Reset,
+    state_hash: Option<u128>,
+    /// Rows that are not in the file yet, in key order.
+    rows: Vec<Row>,
+    bytes: usize,
+    last: Vec<u8>,
+}
+
+/// What came is no snapshot of this version.
+#[derive(Debug)]
+pub(super) struct Unreadable(pub(super) &'static str);
+
+impl Incoming {
+    pub(super) fn new(reset: Reset) -> Incoming {
+        Incoming {
+            reset,
+            state_hash: None,
+            rows: Vec::new(),
+            bytes: 0,
+            last: Vec::new(),
+        }
+    }
+
+    /// Takes the next piece apart.
+    pub(super) fn take(&mut self, mut piece: &[u8]) -> Result<(), Unreadable> {
+        if self.state_hash.is_none() {
+            let format = number(&mut piece)?;
+            if format != FORMAT {
+                return Err(Unreadable(
+                    "it has another format; install the same version on all replicas",
+                ));
+            }
+            let (hash, rest) = piece.split_first_chunk().ok_or(CUT_OFF)?;
+            self.state_hash = Some(u128::from_le_bytes(*hash));
+            piece = rest;
+        }
+        while !piece.is_empty() {
+            let (key, value) = (number(&mut piece)?, number(&mut piece)?);
+            let key = bytes(&mut piece, key)?.to_vec();
+            let value = bytes(&mut piece, value)?.to_vec();
+            if !self.last.is_empty() && key <= self.last {
+                return Err(Unreadable("its rows are not in order"));
+            }
+            self.bytes += key.len() + value.len();
+            self.last.clone_from(&key);
+            self.rows.push((key, value));
+        }
+        Ok(())
+    }
+
+    /// Rows to be written, once there are enough of them.
+    pub(super) fn batch(&mut self) -> Option<Vec<Row>> {
+        (self.bytes >= BATCH).then(|| self.rest())
+    }
+
+    /// The rows that are not written yet.
+    pub(super) fn rest(&mut self) -> Vec<Row> {
+        self.bytes = 0;
+        std::mem::take(&mut self.rows)
+    }
+
+    /// What the rows stand for, and what the log is with them.
+    pub(super) fn finish(self) -> Result<(Checkpoint, Reset), Unreadable> {
+        let checkpoint = Checkpoint {
+            applied: self.reset.branches.last(),
+            state_hash: self.state_hash.ok_or(CUT_OFF)?,
+        };
+        Ok((checkpoint, self.reset))
+    }
+}
+
+const CUT_OFF: Unreadable = Unreadable("it ends too early");
+
+fn number(piece: &mut &[u8]) -> Result<u32, Unreadable> {
+    let (number, rest) = piece.split_first_chunk().ok_or(CUT_OFF)?;
+    *piece = rest;
+    Ok(u32::from_le_bytes(*number))
+}
+
+fn bytes<'a>(piece: &mut &'a [u8], len: u32) -> Result<&'a [u8], Unreadable> {
+    let len = usize::try_from(len).map_err(|_| CUT_OFF)?;
+    let (bytes, rest) = piece.split_at_checked(len).ok_or(CUT_OFF)?;
+    *piece = rest;
+    Ok(bytes)
+}
+
+impl StateFile {
+    /// Makes room for a snapshot, and drops what is left of an earlier one.
+    pub(super) fn discard_incoming(&self) -> Result<(), StateError> {
+        self.run(|database| {
+            let transaction = begin(database)?;
+            if transaction.delete_table(INCOMING)? {
+                transaction.commit()?;
+            } else {
+                transaction.abort()?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes rows of the snapshot beside the state's, durably, so that the last transaction has little to do.
+    pub(super) fn write_incoming(&self, rows: &[Row]) -> Result<(), StateError> {
+        self.run(|database| {
+            let transaction = begin(database)?;
+            {
+                let mut table = transaction.open_table(INCOMING)?;
+                let mut sealed = Vec::new();
+                for (key, value) in rows {
+                    seal(key, value, &mut sealed);
+                    table.insert(key.as_slice(), sealed.as_slice())?;
+                }
+            }
+            Ok(transaction.commit()?)
+        })
+    }
+
+    /// The rows that have come in.
+    pub(super) fn incoming(&self) -> Result<Base, StateError> {
+        self.run(|database| Ok(database.begin_read()?.open_table(INCOMING)?))
+    }
+
+    /// The rows that have come in are the state's from now on, durably.
+    pub(super) fn adopt_incoming(
+        &self,
+        checkpoint: &Checkpoint,
+        reset: &Reset,
+    ) -> Result<(), StateError> {
+        self.run(|database| {
+            let transaction = begin(database)?;
+            transaction.delete_table(ROWS)?;
+            transaction.rename_table(INCOMING, ROWS)?;
+            put_meta(&transaction, CHECKPOINT, checkpoint)?;
+            put_meta(&transaction, UNSETTLED, reset)?;
+            Ok(transaction.commit()?)
+        })
+    }
+
+    /// What the log is to be, where the rows came as a snapshot and the log may not know.
+    pub(super) fn unsettled(&self) -> Result<Option<Reset>, StateError> {
+        self.run(|database| {
+            let meta = database.begin_read()?.open_table(META)?;
+            match meta.get(UNSETTLED)? {
+                Some(_) => read_meta(&meta, UNSETTLED).map(Some),
+                None => Ok(None),
+            }
+        })
+    }
+
+    /// The log knows.
+    pub(super) fn settle(&self) -> Result<(), StateError> {
+        self.run(|database| {
+            let transaction = begin(database)?;
+            transaction.open_table(META)?.remove(UNSETTLED)?;
+            Ok(transaction.commit()?)
+        })
+    }
+}
