@@ -9,7 +9,7 @@ use crate::branch::BranchTable;
 use crate::store::{
     Bounds, Durable, Identity, Persist, Persisted, Store, StoreError, branches_after,
 };
-use crate::types::{Entry, Epoch, Index, Orphan, Payload, Position, ViewStart};
+use crate::types::{Entry, Epoch, Index, Orphan, Payload, Position, StoreUuid, ViewStart};
 
 /// A [`Store`] whose disk is memory. A clone is a second disk with the same content.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -36,6 +36,16 @@ impl MemoryStore {
             view_starts: BTreeMap::new(),
             orphans: BTreeMap::new(),
         }
+    }
+
+    /// Whose store it is.
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Gives the disk another name.
+    pub(crate) fn rename(&mut self, store: StoreUuid) {
+        self.identity.store = store;
     }
 
     /// The highest epoch promised or accepted.

@@ -1,5 +1,6 @@
 //! The nouns of the protocol: who, when, and where in the log.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use bytes::Bytes;
@@ -167,11 +168,18 @@ impl Configuration {
 
     /// Whether these are more than half of the members.
     pub fn is_majority(&self, ids: impl IntoIterator<Item = ReplicaId>) -> bool {
-        let among: std::collections::BTreeSet<ReplicaId> = ids
-            .into_iter()
-            .filter(|id| self.member(*id).is_some())
-            .collect();
-        among.len() * 2 > self.members.len()
+        self.count(ids) * 2 > self.members.len()
+    }
+
+    /// Whether these are at least half of the members.
+    pub fn is_half(&self, ids: impl IntoIterator<Item = ReplicaId>) -> bool {
+        self.count(ids) * 2 >= self.members.len()
+    }
+
+    fn count(&self, ids: impl IntoIterator<Item = ReplicaId>) -> usize {
+        let known = |id: &ReplicaId| self.member(*id).is_some();
+        let among: BTreeSet<ReplicaId> = ids.into_iter().filter(known).collect();
+        among.len()
     }
 
     /// Whether this disk of this replica has a vote.

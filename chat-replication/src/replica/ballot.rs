@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::judge::{Case, Verdict, Waiting, judge};
+use super::judge::{Case, Plan, Verdict, Waiting, judge};
 use super::membership::Change;
 use super::state::State;
 use super::{Mutation, Replica};
@@ -14,7 +14,7 @@ use crate::types::{Epoch, ReplicaId};
 pub(super) struct Ballot {
     round: u64,
     pub(super) standings: BTreeMap<ReplicaId, Standing>,
-    since: u64,
+    pub(super) since: u64,
     ask_again: u64,
     /// The epoch of the leader that wants this replica to lead.
     pub(super) ticket: Option<Epoch>,
@@ -127,7 +127,19 @@ impl Replica {
             return;
         }
         ballot.change = self.ripe_change();
-        match self.judge(&ballot.standings, None, ballot.change.as_ref(), self.force) {
+        let since = Some(ballot.since);
+        let judged = |change| self.judge(&ballot.standings, None, change, self.force, since);
+        let mut verdict = judged(ballot.change.as_ref());
+        // A change that cannot be made now is not in the way of a view that is needed.
+        if matches!(verdict, Verdict::Wait(_))
+            && ballot.change.is_some()
+            && let Verdict::Go(plan) = judged(None)
+            && !self.gains_nothing(&plan)
+        {
+            ballot.change = None;
+            verdict = Verdict::Go(plan);
+        }
+        match verdict {
             // Forks met, and this leader's is not the one that stays, and too far from it to go on from there at once.
             Verdict::Wait(Waiting::Behind) if matches!(self.state, State::Leading(_)) => {
                 self.seek("another has newer entries, too many to catch up with in a moment");
@@ -137,8 +149,16 @@ impl Replica {
                 self.waiting = Some(waiting);
                 self.ballot = Some(ballot);
             }
+            // It would be the same view again, for the price of a pause.
+            Verdict::Go(plan) if self.gains_nothing(&plan) => self.ballot = Some(ballot),
             Verdict::Go(plan) => self.stand(ballot, plan),
         }
+    }
+
+    fn gains_nothing(&self, plan: &Plan) -> bool {
+        matches!(&self.state, State::Leading(leading)
+            if leading.members == plan.members && !leading.outpromised && !plan.forced)
+            && self.log.configuration() == Some(&plan.configuration)
     }
 
     /// A live leader or candidate that somebody else knows of, and whether there is evidence here that it is gone.
@@ -168,9 +188,14 @@ impl Replica {
         named: Option<&[ReplicaId]>,
         change: Option<&Change>,
         forced: bool,
+        since: Option<u64>,
     ) -> Verdict {
-        let grace_over = self
-            .leaderless_since
+        // A leader has met another branch, and waits as long as if it led nobody.
+        let waits_since = match self.state {
+            State::Leading(_) => since,
+            _ => self.leaderless_since.or(since),
+        };
+        let grace_over = waits_since
             .is_some_and(|since| self.now - since > self.settings.recovery_grace)
             || self.is_broken(Mutation::NeverWaits);
         judge(&Case {

@@ -32,6 +32,8 @@ pub(super) struct Candidate {
     hold: u64,
     change: Option<Change>,
     forced: bool,
+    /// When the ballot began.
+    balloted: u64,
     promises: BTreeMap<ReplicaId, Standing>,
     /// When it began, or got another piece of the log.
     since: u64,
@@ -111,6 +113,7 @@ impl Replica {
             hold: ballot.hold,
             change: ballot.change,
             forced,
+            balloted: ballot.since,
             promises: BTreeMap::new(),
             since: self.now,
             ask_again: self.now + self.settings.ballot,
@@ -192,7 +195,8 @@ impl Replica {
         standings.insert(me, own);
         let members = candidate.members.clone();
         let (change, forced) = (candidate.change.clone(), candidate.forced);
-        let plan = match self.judge(&standings, Some(&members), change.as_ref(), forced) {
+        let since = Some(candidate.balloted);
+        let plan = match self.judge(&standings, Some(&members), change.as_ref(), forced, since) {
             Verdict::Go(plan) => plan,
             Verdict::Wait(_) => return self.abandon("what was promised does not allow it"),
         };

@@ -180,7 +180,11 @@ impl Replica {
         }
         let ancestor = self.log.branches.common_ancestor(&reset.branches).index;
         let lost = self.log.behind(ancestor);
+        let before = self.log.configuration().cloned();
         self.log.reset(ancestor, reset);
+        if !lost.is_empty() {
+            self.note_lost_changes(before.as_ref());
+        }
         let dropped = lost.iter().filter(|(_, kept)| !kept);
         self.log
             .pending

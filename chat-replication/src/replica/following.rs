@@ -1,9 +1,11 @@
 //! Promises given, entries taken, leaders gained and lost.
 
+use std::collections::BTreeSet;
+
 use super::state::{Following, State};
 use super::{Mutation, Note, Outgoing, Replica};
 use crate::message::Message;
-use crate::types::{Entry, Epoch, Index, Payload, Position, ReplicaId};
+use crate::types::{Configuration, Entry, Epoch, Index, Payload, Position, ReplicaId};
 
 impl Replica {
     /// The leader or candidate, itself included, that this replica holds to.
@@ -253,7 +255,12 @@ impl Replica {
     pub(super) fn take_all(&mut self, entries: Vec<Entry>) {
         for entry in entries {
             let begins_view = matches!(entry.payload, Payload::ViewStart(_));
+            let before = match self.log.holds_another(&entry) {
+                true => self.log.configuration().cloned(),
+                false => None,
+            };
             if let Some(cut) = self.log.take(entry) {
+                self.note_lost_changes(before.as_ref());
                 let lost_all = self.is_broken(Mutation::DropsOrphans);
                 let ancestor = cut.ancestor;
                 self.note(Note::Reconciled {
@@ -279,6 +286,21 @@ impl Replica {
             if begins_view {
                 self.meet_peers();
             }
+        }
+    }
+
+    /// An operator's work that was on the losing branch is lost with it.
+    pub(super) fn note_lost_changes(&mut self, before: Option<&Configuration>) {
+        let (Some(before), Some(after)) = (before, self.log.configuration()) else {
+            return;
+        };
+        let ids = before.members.iter().chain(&after.members);
+        let changed = |id: &ReplicaId| before.member(*id) != after.member(*id);
+        let replicas: BTreeSet<ReplicaId> =
+            ids.map(|member| member.id).filter(changed).collect();
+        if !replicas.is_empty() {
+            let replicas = replicas.into_iter().collect();
+            self.note(Note::ChangesLost { replicas });
         }
     }
 

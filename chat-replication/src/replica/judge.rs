@@ -282,7 +282,8 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
 
 /// Any two majorities share a replica. So among those who promised there is one that has whatever was committed, and the
 /// greatest log among them holds it; and whoever led before no longer has a majority that acknowledges. Of two
-/// configurations that follow each other, both must agree.
+/// configurations that follow each other, both must agree. Of the one before, half is enough to acknowledge, as every
+/// majority that might promise to somebody else shares a replica with it: so one of two can be removed.
 fn judge_by_majority(
     case: &Case<'_>,
     voters: &BTreeMap<ReplicaId, &Standing>,
@@ -293,7 +294,7 @@ fn judge_by_majority(
 ) -> Verdict {
     let promised = || case.standings.iter();
     let old = configuration.is_majority(voters.keys().copied())
-        && configuration.is_majority(members.iter().copied().filter(|id| voters.contains_key(id)));
+        && configuration.is_half(members.iter().copied().filter(|id| voters.contains_key(id)));
     let new = target.is_majority(
         promised()
             .filter(|(id, standing)| target.votes(**id, standing.store))

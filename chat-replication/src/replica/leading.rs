@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::progress::Progress;
-use super::state::{HandingOver, Leading, State};
+use super::state::{HandingOver, State};
 use super::{Note, Outgoing, Replica};
 use crate::message::Message;
 use crate::types::{Entry, Epoch, Mode, Orphan, Payload, Position, ReplicaId};
@@ -154,12 +153,14 @@ impl Replica {
                 progress.caught_up_since = None;
             }
             let member = leading.members.contains(id);
+            if member && now - progress.moved_at > self.settings.suspect {
+                peer.lagging = true;
+            }
             let kept_up = progress
                 .caught_up_since
                 .is_some_and(|since| now - since >= self.settings.rejoin);
-            if member && now - progress.moved_at > self.settings.suspect {
-                peer.lagging = true;
-            } else if kept_up {
+            // A member that lags is kept where there is no majority without it.
+            if kept_up {
                 peer.lagging = false;
             }
         }
@@ -183,7 +184,7 @@ impl Replica {
         }
         let lagging = self.lagging();
         let slow = leading.members.iter().any(|id| lagging.contains(id))
-            && self.can_spare(leading, &lagging);
+            && self.can_do_without(&leading.members, &lagging);
         let joins = leading.progress.iter().any(|(id, progress)| {
             !leading.members.contains(id)
                 && self
@@ -203,23 +204,13 @@ impl Replica {
         }
     }
 
-    /// Whether a new view could do without those who lag. Where a majority needs them it would take them in again, and so
-    /// would the next.
-    fn can_spare(&self, leading: &Leading, lagging: &BTreeSet<ReplicaId>) -> bool {
-        let Some(configuration) = self.log.configuration() else {
-            return false;
-        };
-        let keeps_up = |id: ReplicaId| {
-            leading.members.contains(&id)
-                || leading
-                    .progress
-                    .get(&id)
-                    .is_some_and(Progress::has_caught_up)
-        };
-        let others = configuration.members.iter().map(|member| member.id);
-        let rest =
-            others.filter(|id| keeps_up(*id) && !lagging.contains(id) && !self.suspects(*id));
-        configuration.mode == Mode::Available || configuration.is_majority(rest)
+    /// Whether a view of these members is still one without some of them. Where it needs a majority, slow ones are better
+    /// than none.
+    fn can_do_without(&self, members: &[ReplicaId], some: &BTreeSet<ReplicaId>) -> bool {
+        self.log.configuration().is_none_or(|known| {
+            let rest = members.iter().copied().filter(|id| !some.contains(id));
+            known.mode == Mode::Available || known.is_majority(rest)
+        })
     }
 
     /// An operator wants another member to lead. Returns whether it will be tried.
@@ -330,23 +321,29 @@ impl Replica {
                 .is_some_and(|over| over.to == to && over.ticket_sent)
     }
 
-    /// Commands that lost their place come back: each is appended once in a reign.
+    /// Commands that lost their place come back: each is appended once in a reign. But if somebody is beyond that place
+    /// and still has the command among its orphans, a snapshot took it there: then it needs to see the command once more.
     pub(super) fn on_orphans(&mut self, from: ReplicaId, epoch: Epoch, orphans: Vec<Orphan>) {
-        let known: BTreeSet<Position> = match &self.state {
-            State::Leading(leading) if leading.epoch == epoch && leading.takes_proposals() => {
-                leading.reproposed.clone()
-            }
-            _ => return,
+        let applied = match self.peers.get(&from) {
+            Some(peer) => peer.report.applied,
+            None => self.applied.0,
         };
-        debug_assert!(from == self.me() || self.peers.contains_key(&from));
         for Orphan { origin, command } in orphans {
+            let State::Leading(leading) = &self.state else {
+                return;
+            };
+            if leading.epoch != epoch || !leading.takes_proposals() {
+                return;
+            }
+            let stands = leading.reproposed.get(&origin);
+            let under_way = stands.is_some_and(|index| *index > applied);
             let uncommitted = self.log.last().index - self.commit;
-            if known.contains(&origin) || uncommitted >= self.settings.max_uncommitted {
+            if under_way || uncommitted >= self.settings.max_uncommitted {
                 continue;
             }
-            self.append_own(Payload::Reproposed { origin, command });
+            let position = self.append_own(Payload::Reproposed { origin, command });
             if let State::Leading(leading) = &mut self.state {
-                leading.reproposed.insert(origin);
+                leading.reproposed.insert(origin, position.index);
             }
         }
     }

@@ -136,7 +136,8 @@ impl Replica {
         }
     }
 
-    /// Whether this is the disk that is to join. The first that answers is.
+    /// Whether this is the disk that is to join: the last that answers is. One that answered before is gone, and what it
+    /// acknowledged with it.
     pub(super) fn is_joining(&mut self, id: ReplicaId, disk: StoreUuid) -> bool {
         let removed = self
             .log
@@ -149,7 +150,15 @@ impl Replica {
         else {
             return false;
         };
-        seed.id == id && !removed && *store.get_or_insert(disk) == disk
+        if seed.id != id || removed {
+            return false;
+        }
+        if store.replace(disk) != Some(disk)
+            && let State::Leading(leading) = &mut self.state
+        {
+            leading.progress.remove(&id);
+        }
+        true
     }
 
     /// A replica that is to join answers with another disk than at first: then it is this one that is to join.
@@ -197,7 +206,7 @@ impl Replica {
         let Some(member) = configuration.member(id).filter(|_| self.leads().is_some()) else {
             return;
         };
-        if self.change.is_some() || member.store == disk || configuration.has_removed(disk) {
+        if member.store == disk || configuration.has_removed(disk) {
             return;
         }
         let seed = Seed {
@@ -205,16 +214,19 @@ impl Replica {
             peer_address: member.peer_address.clone(),
             client_address: member.client_address.clone(),
         };
-        self.note(Note::NewDisk { replica: id });
-        let what = What::Join {
-            seed,
-            store: Some(disk),
-        };
-        self.change = Some(PendingChange {
-            id: None,
-            what,
-            since: self.now,
-        });
+        // One change at a time.
+        if self.change.is_none() {
+            self.note(Note::NewDisk { replica: id });
+            let what = What::Join {
+                seed,
+                store: Some(disk),
+            };
+            self.change = Some(PendingChange {
+                id: None,
+                what,
+                since: self.now,
+            });
+        }
         if let State::Leading(leading) = &mut self.state {
             leading.progress.remove(&id);
         }

@@ -138,6 +138,11 @@ impl Outline {
         self.pending.reset = Some(reset);
     }
 
+    /// Whether another entry stands where this one is to stand.
+    pub(super) fn holds_another(&self, entry: &Entry) -> bool {
+        entry.position.index <= self.branches.last_index() && !self.branches.holds(entry.position)
+    }
+
     /// Takes an entry of somebody else's log, that stands right behind `previous`, which this log holds. Returns what was
     /// cut, if it held another entry there.
     pub(super) fn take(&mut self, entry: Entry) -> Option<Cut> {

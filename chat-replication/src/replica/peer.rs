@@ -68,8 +68,17 @@ impl Replica {
         ids
     }
 
-    /// Everybody who is listened to: those who were removed are told so.
+    /// Everybody who is listened to. Those of the configuration file too, whatever the log says: one that catches up
+    /// passes through configurations that do not know its leader yet.
     fn others(&self) -> BTreeSet<ReplicaId> {
+        let mut ids = self.concerned();
+        ids.extend(self.seeds.iter().map(|seed| seed.id));
+        ids.remove(&self.me());
+        ids
+    }
+
+    /// Everybody of the cluster, as far as is known here: those who were removed are told so.
+    pub(super) fn concerned(&self) -> BTreeSet<ReplicaId> {
         let mut ids = self.electors();
         if let Some(configuration) = self.log.configuration() {
             ids.extend(configuration.removed.iter().map(|member| member.id));
@@ -207,6 +216,12 @@ impl Replica {
         let mut known = configuration.members.clone();
         known.extend(self.joining_member());
         known.extend(configuration.removed.iter().rev().cloned());
+        known.extend(self.seeds.iter().map(|seed| Member {
+            id: seed.id,
+            store: StoreUuid::default(),
+            peer_address: seed.peer_address.clone(),
+            client_address: seed.client_address.clone(),
+        }));
         // Of those with the same id, the first.
         let mut ids = BTreeSet::from([me]);
         known.retain(|member| ids.insert(member.id));

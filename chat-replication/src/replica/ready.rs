@@ -158,6 +158,11 @@ pub enum Note {
         /// How many entries were cut.
         cut: u64,
     },
+    /// The losing branch knew other replicas: changes of membership are lost with it, or are to come again.
+    ChangesLost {
+        /// Which replicas it knew otherwise.
+        replicas: Vec<ReplicaId>,
+    },
     /// The state is lost, and the log does not go back to the beginning: it takes a snapshot.
     StateLost,
     /// A snapshot of the leader's state has taken the place of this replica's.
@@ -216,6 +221,12 @@ impl fmt::Display for Note {
             Note::Reconciled { ancestor, cut } => {
                 write!(f, "cut {cut} entries of a losing branch behind {ancestor}")
             }
+            Note::ChangesLost { replicas } => write!(
+                f,
+                "the losing branch knew replicas {} otherwise; look at the list of replicas, and add or remove again \
+                 what is missing",
+                List(replicas)
+            ),
             Note::StateLost => write!(
                 f,
                 "the state is lost and the log does not hold all of it; waiting for a snapshot from another replica"

@@ -121,7 +121,11 @@ impl Replica {
                 (State::Leading(_), Some(waiting)) if self.ballot.is_some() => waiting.to_string(),
                 _ => String::new(),
             },
-            peers: self.peers.keys().map(|id| self.peer_status(*id)).collect(),
+            peers: self
+                .concerned()
+                .into_iter()
+                .map(|id| self.peer_status(id))
+                .collect(),
         }
     }
 

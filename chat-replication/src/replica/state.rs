@@ -41,8 +41,8 @@ pub(super) struct Leading {
     pub(super) handing_over: Option<HandingOver>,
     /// Not before then is leadership handed over.
     pub(super) next_hand_over: u64,
-    /// Origins that were proposed again in this reign.
-    pub(super) reproposed: BTreeSet<Position>,
+    /// Origins that were proposed again in this reign, and where they stand now.
+    pub(super) reproposed: BTreeMap<Position, Index>,
     /// Somebody promised a higher epoch than this one.
     pub(super) outpromised: bool,
     /// Counts what the members are asked to confirm.

@@ -1,5 +1,6 @@
 //! What a simulated process shows of itself to the simulation while it turns.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::describe::{Kind, kind};
@@ -21,6 +22,8 @@ struct State {
     /// What is on the disk, as far as promises and acknowledgements can speak of it.
     promised: Epoch,
     branches: BranchTable,
+    /// Whom it connects to, and whose connections it takes; everybody until it was told.
+    peers: Option<BTreeSet<ReplicaId>>,
     turned: Turned,
 }
 
@@ -30,6 +33,12 @@ pub(super) enum CrashPoint {
     Before,
     Amid,
     After,
+    /// The write fails and says so.
+    Fsync,
+    /// A read fails and says so.
+    Read,
+    /// Amid the next one that cuts the log, or puts a snapshot in its place.
+    Cut,
 }
 
 /// Trouble that begins right after a message of some kind was sent.
@@ -68,6 +77,12 @@ impl Board {
         self.state().dead
     }
 
+    /// Whether there are connections to a peer.
+    pub(super) fn knows(&self, peer: ReplicaId) -> bool {
+        let state = self.state();
+        state.peers.as_ref().is_none_or(|known| known.contains(&peer))
+    }
+
     /// From now on nothing is written or sent.
     pub(super) fn kill(&self) {
         self.state().dead = true;
@@ -79,6 +94,11 @@ impl Board {
 
     pub(super) fn take_crash_point(&self) -> Option<CrashPoint> {
         self.state().crash_point.take()
+    }
+
+    pub(super) fn fails_to_read(&self) -> bool {
+        let planned = &mut self.state().crash_point;
+        planned.take_if(|point| *point == CrashPoint::Read).is_some()
     }
 
     pub(super) fn set_trap(&self, trap: Trap) {
@@ -130,7 +150,9 @@ impl Transport for SimTransport {
         state.turned.sent.push((writes, to, message));
     }
 
-    fn peers_changed(&mut self, _peers: &[Member]) {}
+    fn peers_changed(&mut self, peers: &[Member]) {
+        self.0.state().peers = Some(peers.iter().map(|peer| peer.id).collect());
+    }
 }
 
 impl State {

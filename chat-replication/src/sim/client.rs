@@ -4,8 +4,9 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::oneshot;
 
+use super::check::Glance;
 use super::ledger::CommandId;
-use crate::handle::{Committed, ProposeError};
+use crate::handle::{Committed, OrderError, ProposeError};
 use crate::types::ReplicaId;
 
 /// Names a client.
@@ -28,6 +29,29 @@ pub(super) struct Owed {
     pub(super) attempt: u64,
     pub(super) command: CommandId,
     pub(super) answer: oneshot::Receiver<Result<Committed<u64>, ProposeError>>,
+}
+
+/// A read that a replica owes an answer to.
+#[derive(Debug)]
+pub(super) struct OwedRead {
+    /// What it must see.
+    pub(super) glance: Glance,
+    pub(super) answer: oneshot::Receiver<Result<(), ProposeError>>,
+}
+
+/// An order that a replica owes an answer to.
+#[derive(Debug)]
+pub(super) struct OwedOrder {
+    /// The replica that was to be added or removed.
+    pub(super) about: Option<(Wanted, ReplicaId)>,
+    pub(super) answer: oneshot::Receiver<Result<(), OrderError>>,
+}
+
+/// What is to become of a replica.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wanted {
+    Member,
+    NoMember,
 }
 
 impl Owed {

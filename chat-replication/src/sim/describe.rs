@@ -20,6 +20,8 @@ pub(super) enum Kind {
     HandOver,
     Orphans,
     Heartbeat,
+    Mismatch,
+    Snapshot,
     Other,
 }
 
@@ -39,6 +41,8 @@ pub(super) fn kind(message: &Message) -> Kind {
         Message::HandOver { .. } => Kind::HandOver,
         Message::Orphans { .. } => Kind::Orphans,
         Message::Heartbeat { .. } => Kind::Heartbeat,
+        Message::Mismatch { .. } => Kind::Mismatch,
+        Message::SnapshotChunk(_) => Kind::Snapshot,
         _ => Kind::Other,
     }
 }

@@ -1,5 +1,6 @@
 //! Disks that lose power.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,6 +8,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::board::{Board, CrashPoint};
+use super::ledger::{CommandId, command_id, payload_id};
 use super::options;
 use crate::memory_store::MemoryStore;
 use crate::redb_store::{CrashDisk, Fate, RedbStore};
@@ -21,6 +23,12 @@ pub(super) struct Disk(Arc<Mutex<Content>>);
 struct Content {
     /// What the disk holds, as far as is known.
     known: MemoryStore,
+    /// The commands in the state's last checkpoint, whose entries the log may hold no more.
+    state: BTreeSet<CommandId>,
+    /// Nothing more fits on it.
+    full: bool,
+    /// What is on it cannot be read.
+    rotten: bool,
     /// What a crash left undecided: redb has it wholly or not at all.
     undecided: Option<Persist>,
     /// Those of the log and of its archive.
@@ -50,6 +58,9 @@ impl Disk {
         });
         Disk(Arc::new(Mutex::new(Content {
             known: MemoryStore::new(identity),
+            state: BTreeSet::new(),
+            full: false,
+            rotten: false,
             undecided: None,
             redb,
             random,
@@ -65,15 +76,99 @@ impl Disk {
         look(&self.content().known)
     }
 
-    /// Opens the disk for a process.
+    /// A disk with what this one holds, under a name of its own: what is left of a copy once it was put in place.
+    pub(super) fn copy(&self, seed: u64) -> Disk {
+        let content = self.content();
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut known = content.known.clone();
+        known.rename(StoreUuid(uuid::Uuid::from_u128(random.random())));
+        Disk(Arc::new(Mutex::new(Content {
+            known,
+            state: content.state.clone(),
+            full: false,
+            rotten: false,
+            undecided: None,
+            redb: None,
+            random,
+        })))
+    }
+
+    /// Whether it can be copied: not while nobody knows what is on it.
+    pub(super) fn is_plain(&self) -> bool {
+        let content = self.content();
+        content.redb.is_none() && content.undecided.is_none() && !content.rotten
+    }
+
+    /// The name of the disk.
+    pub(super) fn store(&self) -> StoreUuid {
+        self.content().known.identity().store
+    }
+
+    /// Whether its log holds a position.
+    pub(super) fn holds(&self, position: Position) -> bool {
+        self.content().known.branches().holds(position)
+    }
+
+    /// Whether it holds a command: in the log, among the orphans, or in the state.
+    pub(super) fn has_command(&self, id: CommandId) -> bool {
+        let content = self.content();
+        let mut log = content.known.payloads();
+        let mut orphans = content.known.orphaned();
+        content.state.contains(&id)
+            || log.any(|payload| payload_id(payload) == Some(id))
+            || orphans.any(|command| command_id(command) == Some(id))
+    }
+
+    /// Everything that `has_command` is true for.
+    pub(super) fn commands(&self) -> BTreeSet<CommandId> {
+        let content = self.content();
+        let log = content.known.payloads().filter_map(payload_id);
+        let orphans = content.known.orphaned().filter_map(|it| command_id(it));
+        log.chain(orphans).chain(content.state.iter().copied()).collect()
+    }
+
+    /// The state has a new checkpoint.
+    pub(super) fn keep_state(&self, commands: &[CommandId]) {
+        self.content().state = commands.iter().copied().collect();
+    }
+
+    /// From now on every write fails for want of room; or there is room again.
+    pub(super) fn fill(&self, full: bool) {
+        self.content().full = full;
+    }
+
+    /// From now on nothing on it can be read.
+    pub(super) fn rot(&self) {
+        self.content().rotten = true;
+    }
+
+    /// Opens the disk for a process of a replica.
     ///
     /// # Panics
     ///
     /// Where it does not hold what was written to it.
-    pub(super) fn open(&self, board: Board) -> SimStore {
+    pub(super) fn open(&self, board: Board, replica: ReplicaId) -> Result<SimStore, StoreError> {
         let mut content = self.content();
+        let identity = content.known.identity();
+        if content.rotten {
+            return Err(unreadable());
+        }
+        if identity.replica != replica {
+            let foreign = Identity {
+                replica,
+                ..identity
+            };
+            let opened = content.redb.as_ref().map(|disk| open(disk, foreign));
+            assert!(
+                !matches!(opened, Some(Ok(_))),
+                "a replica takes the disk of another for its own"
+            );
+            return Err(StoreError::Foreign {
+                path: PathBuf::from("simulated disk"),
+                reason: "belongs to another replica".to_owned(),
+            });
+        }
         let redb = content.redb.clone().map(|disk| {
-            let identity = content.known.load().expect("memory does not fail").identity;
             let mut store = open(&disk, identity).expect("the log opens after a crash");
             let found = everything(&mut store);
             let undecided = content.undecided.take();
@@ -91,11 +186,11 @@ impl Disk {
         let durable = content.known.load().expect("memory does not fail");
         board.durable(durable.promised, &durable.branches);
         drop(content);
-        SimStore {
+        Ok(SimStore {
             disk: self.clone(),
             redb,
             board,
-        }
+        })
     }
 
     /// The process that had the disk open dies.
@@ -110,6 +205,13 @@ impl Disk {
                 _ => Fate::Kept,
             });
         }
+    }
+}
+
+fn unreadable() -> StoreError {
+    StoreError::Damaged {
+        path: PathBuf::from("simulated disk"),
+        reason: "its checksums do not fit".to_owned(),
     }
 }
 
@@ -193,11 +295,34 @@ impl Store for SimStore {
         if self.board.is_dead() {
             return Err(SimStore::power_is_gone());
         }
+        if self.disk.content().full {
+            self.board.kill();
+            return Err(StoreError::Io {
+                path: PathBuf::from("simulated disk"),
+                reason: "no space is left".to_owned(),
+            });
+        }
         match self.board.take_crash_point() {
             Some(CrashPoint::Before) => {}
             Some(CrashPoint::Amid) => self.fail_amid(batch),
             Some(CrashPoint::After) => {
                 self.write(batch)?;
+            }
+            // What a failed fsync leaves on the disk is anybody's guess, and nobody asks twice.
+            Some(CrashPoint::Fsync) => {
+                self.fail_amid(batch);
+                self.board.kill();
+                return Err(StoreError::Io {
+                    path: PathBuf::from("simulated disk"),
+                    reason: "the flush failed".to_owned(),
+                });
+            }
+            Some(CrashPoint::Cut) if batch.truncate.is_some() || batch.reset.is_some() => {
+                self.fail_amid(batch);
+            }
+            Some(point @ (CrashPoint::Cut | CrashPoint::Read)) => {
+                self.board.plan_crash(point);
+                return self.write(batch);
             }
             None => return self.write(batch),
         }
@@ -211,6 +336,10 @@ impl Store for SimStore {
         through: Index,
         max_bytes: usize,
     ) -> Result<Vec<Entry>, StoreError> {
+        if self.disk.content().rotten || self.board.fails_to_read() {
+            self.board.kill();
+            return Err(unreadable());
+        }
         match &self.redb {
             Some(store) => store.entries(from, through, max_bytes),
             None => self.disk.content().known.entries(from, through, max_bytes),

@@ -8,7 +8,7 @@ use super::describe::Kind;
 use super::network::Link;
 use super::node::Time;
 use super::options::Profile;
-use crate::types::ReplicaId;
+use crate::types::{Mode, ReplicaId};
 
 /// Trouble for one or more replicas.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,6 +33,30 @@ pub(super) enum Fault {
     SlowDisk(Who, u64),
     /// One write takes very long.
     Stall(Who, Time),
+    /// A clock is set forward.
+    ClockJump(Who, Time),
+    /// A disk takes no writes for a while.
+    DiskFull(Who, Time),
+    /// A disk is lost: its machine comes back with an empty one.
+    Wipe(Who),
+    /// A disk cannot be read any more, which is noticed at the next start; its machine gets an empty one.
+    Rot(Who),
+    /// Somebody copies a disk.
+    Backup(Who),
+    /// A disk is lost, and an old copy takes its place.
+    Restore(Who),
+    /// Two machines get each other's disk.
+    Swap(Who),
+    /// An operator adds a replica, or one that was removed once.
+    Add,
+    /// An operator removes a replica that runs.
+    Remove(Who),
+    /// An operator removes one that is dead.
+    RemoveDead(Who),
+    /// An operator wants another to lead.
+    Transfer(Who),
+    /// An operator lets a view start with whoever is there.
+    Force(Who),
 }
 
 /// Whom a fault meets.
@@ -56,6 +80,9 @@ impl Fault {
             Fault::CrashAtWrite(_, CrashPoint::Before) => "crash before a write",
             Fault::CrashAtWrite(_, CrashPoint::Amid) => "crash amid a write",
             Fault::CrashAtWrite(_, CrashPoint::After) => "crash after a write",
+            Fault::CrashAtWrite(_, CrashPoint::Fsync) => "failed flush",
+            Fault::CrashAtWrite(_, CrashPoint::Cut) => "crash amid a cut of the log",
+            Fault::CrashAtWrite(_, CrashPoint::Read) => "failed read",
             Fault::Trap(_, trap) => match trap.trouble {
                 Trouble::Crash => "crash after a send",
                 Trouble::Isolation => "cut after a send",
@@ -68,6 +95,18 @@ impl Fault {
             Fault::Pause(_, _, Notices::No) => "unnoticed pause",
             Fault::SlowDisk(..) => "slow disk",
             Fault::Stall(..) => "stalled write",
+            Fault::ClockJump(..) => "clock jump",
+            Fault::DiskFull(..) => "full disk",
+            Fault::Wipe(_) => "lost disk",
+            Fault::Rot(_) => "rotten disk",
+            Fault::Backup(_) => "copied disk",
+            Fault::Restore(_) => "restored disk",
+            Fault::Swap(_) => "swapped disks",
+            Fault::Add => "replica added",
+            Fault::Remove(_) => "replica removed",
+            Fault::RemoveDead(_) => "dead replica removed",
+            Fault::Transfer(_) => "leadership transferred",
+            Fault::Force(_) => "forced view",
         }
     }
 }
@@ -75,6 +114,7 @@ impl Fault {
 /// Draws trouble that the profile allows.
 pub(super) fn draw(
     profile: Profile,
+    mode: Mode,
     replicas: u32,
     suspect: Time,
     random: &mut ChaCha8Rng,
@@ -83,14 +123,32 @@ pub(super) fn draw(
     let fault = match profile {
         Profile::Calm => return None,
         Profile::Crashes => crash(roll, replicas, random),
+        Profile::Members if roll < 55 => operate(random.random_range(0..96), replicas, random),
+        Profile::Members => crash(random.random_range(0..100), replicas, random),
         Profile::Outages if roll < 45 => Fault::Outage,
         Profile::Outages => crash(random.random_range(0..100), replicas, random),
-        Profile::Partitions => cut(roll, replicas, random),
+        Profile::Partitions if roll < 10 => {
+            let who = who(replicas, random);
+            match random.random_bool(0.3) && mode == Mode::Available {
+                true => Fault::Force(who),
+                false => Fault::Transfer(who),
+            }
+        }
+        Profile::Partitions => cut(random.random_range(0..100), replicas, random),
         Profile::Everything => match roll {
-            0..40 => crash(random.random_range(0..100), replicas, random),
-            40..70 => cut(random.random_range(0..100), replicas, random),
-            70..75 => Fault::Outage,
-            75..85 => {
+            0..30 => crash(random.random_range(0..100), replicas, random),
+            30..53 => cut(random.random_range(0..100), replicas, random),
+            // An override of the rules is an override of what consistency promises.
+            53..73 => match (random.random_range(0..100), mode) {
+                (96.., Mode::Consistent) => Fault::Outage,
+                (roll, _) => operate(roll, replicas, random),
+            },
+            73..76 => Fault::Outage,
+            76..79 => Fault::ClockJump(
+                who(replicas, random),
+                random.random_range(suspect / 8..suspect * 4),
+            ),
+            79..85 => {
                 let notices = match random.random_bool(0.6) {
                     true => Notices::Yes,
                     false => Notices::No,
@@ -132,7 +190,11 @@ fn crash(roll: u32, replicas: u32, random: &mut ChaCha8Rng) -> Fault {
         25..35 => Fault::CrashAtWrite(who, CrashPoint::Before),
         35..50 => Fault::CrashAtWrite(who, CrashPoint::Amid),
         50..60 => Fault::CrashAtWrite(who, CrashPoint::After),
-        60..85 => Fault::Trap(
+        60..63 => Fault::CrashAtWrite(who, CrashPoint::Fsync),
+        63..65 => Fault::CrashAtWrite(who, CrashPoint::Read),
+        65..68 => Fault::CrashAtWrite(who, CrashPoint::Cut),
+        68..71 => Fault::DiskFull(who, random.random_range(20_000..600_000)),
+        71..88 => Fault::Trap(
             who,
             Trap {
                 after: after(random),
@@ -143,8 +205,24 @@ fn crash(roll: u32, replicas: u32, random: &mut ChaCha8Rng) -> Fault {
     }
 }
 
+fn operate(roll: u32, replicas: u32, random: &mut ChaCha8Rng) -> Fault {
+    let who = who(replicas, random);
+    match roll {
+        0..18 => Fault::Add,
+        18..30 => Fault::Remove(who),
+        30..38 => Fault::RemoveDead(who),
+        38..50 => Fault::Transfer(who),
+        50..66 => Fault::Wipe(who),
+        66..74 => Fault::Rot(who),
+        74..82 => Fault::Backup(who),
+        82..90 => Fault::Restore(who),
+        90..96 => Fault::Swap(who),
+        _ => Fault::Force(who),
+    }
+}
+
 fn after(random: &mut ChaCha8Rng) -> Kind {
-    const KINDS: [Kind; 11] = [
+    const KINDS: [Kind; 13] = [
         Kind::PreBallotAnswer,
         Kind::Prepare,
         Kind::Promise,
@@ -156,6 +234,8 @@ fn after(random: &mut ChaCha8Rng) -> Kind {
         Kind::HandOver,
         Kind::Orphans,
         Kind::Heartbeat,
+        Kind::Mismatch,
+        Kind::Snapshot,
     ];
     KINDS[random.random_range(0..KINDS.len())]
 }

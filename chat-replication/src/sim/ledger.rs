@@ -115,6 +115,11 @@ impl Ledger {
         &self.now.order
     }
 
+    /// Those of them that a crash leaves.
+    pub(super) fn checkpointed(&self) -> &[CommandId] {
+        &self.checkpoint.order
+    }
+
     /// When a command took effect: how many did before.
     pub(super) fn place(&self, id: CommandId) -> Option<u64> {
         self.now.place.get(&id).copied()

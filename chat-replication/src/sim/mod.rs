@@ -62,6 +62,7 @@ pub fn run_traced(seed: u64, options: &SimOptions) -> Result<Report, Box<Failure
             seed,
             options: options.clone(),
             profile: world.profile(),
+            mode: world.mode(),
             violation,
             trace: world.trace(),
         })

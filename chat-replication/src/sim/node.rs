@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::client::Owed;
+use super::client::{Owed, OwedOrder, OwedRead};
 use super::disk::Disk;
 use super::ledger::{CommandId, Ledger};
 use super::process::Process;
-use crate::driver::Clock;
+use crate::driver::{Clock, Order, OrderAnswer, ReadAnswer};
 use crate::message::Message;
 use crate::types::ReplicaId;
 
@@ -27,10 +27,16 @@ pub(super) struct Node {
     pub(super) runs: u32,
     /// When each finished run died.
     pub(super) deaths: Vec<Time>,
+    /// An operator has it not started again for now.
+    pub(super) held_down: bool,
+    /// A copy of its disk and its state that somebody made.
+    pub(super) backup: Option<(Disk, Ledger)>,
     /// The machine itself is dead: nobody refuses connections for it.
     pub(super) silent: bool,
     /// How its clock runs, in thousandths of real time.
     pub(super) pace: u64,
+    /// How far it was set forward.
+    pub(super) ahead: Time,
     /// How much slower its disk is than usual.
     pub(super) slowness: u64,
     /// Its next write takes so much longer.
@@ -52,6 +58,10 @@ pub(super) struct Run {
     /// Its state machine is to be given time.
     pub(super) applying: bool,
     pub(super) owed: Vec<Owed>,
+    /// Reads that wait for an answer.
+    pub(super) reads: Vec<OwedRead>,
+    /// What operators wait for.
+    pub(super) orders: Vec<OwedOrder>,
     pub(super) ticks: u64,
 }
 
@@ -65,6 +75,8 @@ pub(super) enum Arrived {
         bytes: usize,
         owed: Owing,
     },
+    Read(ReadAnswer),
+    Order(Order, OrderAnswer),
 }
 
 /// The far end of an attempt.
@@ -79,13 +91,13 @@ impl Node {
 
     /// The time that this machine's clock shows.
     pub(super) fn local(&self, time: Time) -> Duration {
-        Duration::from_micros(time * self.pace / 1000)
+        Duration::from_micros(time * self.pace / 1000 + self.ahead)
     }
 
     /// When the machine's clock will show a time; never too early.
     pub(super) fn global(&self, local: Duration) -> Time {
         let micros = u64::try_from(local.as_micros()).unwrap_or(u64::MAX / 1000);
-        (micros * 1000).div_ceil(self.pace)
+        (micros.saturating_sub(self.ahead) * 1000).div_ceil(self.pace)
     }
 
     /// Whether a message that was to leave at a time did, given that the run may have died before.

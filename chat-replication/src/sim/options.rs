@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::replica::Mutation;
+use crate::types::Mode;
 
 /// Which faults a schedule has.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -14,6 +15,9 @@ pub enum Profile {
     Crashes,
     /// All replicas die at once, and come back in any order; otherwise as [`Profile::Crashes`].
     Outages,
+    /// Replicas are added and removed, leadership is transferred, disks are lost and replaced; otherwise as
+    /// [`Profile::Crashes`].
+    Members,
     /// Links are cut, in both directions or one, between some or all.
     Partitions,
     /// All of these, and processes that are paused, disks that stall, and replicas that are suspected falsely.
@@ -22,10 +26,11 @@ pub enum Profile {
 
 impl Profile {
     /// All profiles.
-    pub const ALL: [Profile; 5] = [
+    pub const ALL: [Profile; 6] = [
         Profile::Calm,
         Profile::Crashes,
         Profile::Outages,
+        Profile::Members,
         Profile::Partitions,
         Profile::Everything,
     ];
@@ -39,7 +44,7 @@ impl Profile {
     pub(super) fn crashes(self) -> bool {
         matches!(
             self,
-            Profile::Crashes | Profile::Outages | Profile::Everything
+            Profile::Crashes | Profile::Outages | Profile::Members | Profile::Everything
         )
     }
 }
@@ -50,6 +55,7 @@ impl fmt::Display for Profile {
             Profile::Calm => "calm",
             Profile::Crashes => "crashes",
             Profile::Outages => "outages",
+            Profile::Members => "members",
             Profile::Partitions => "partitions",
             Profile::Everything => "everything",
         })
@@ -74,6 +80,8 @@ pub struct SimOptions {
     pub replicas: Option<u32>,
     /// What their disks are.
     pub disk: Option<Disk>,
+    /// What a view needs.
+    pub mode: Option<Mode>,
     /// How many faults are injected, 12 by default.
     pub steps: u32,
     /// A rule that all replicas break.
@@ -88,6 +96,7 @@ impl Default for SimOptions {
             profile: None,
             replicas: None,
             disk: None,
+            mode: None,
             steps: 12,
             mutation: None,
             trace_lines: 2000,

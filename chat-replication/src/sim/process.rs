@@ -10,11 +10,11 @@ use crate::driver::{Applier, Driver, Limits, Reading, Report, Work, perform};
 use crate::replica::{Mutation, Note, Replica, Seed, Settings};
 use crate::state_machine::StateMachine;
 use crate::store::{Store, StoreError};
+use crate::types::ReplicaId;
 
 /// What all replicas of a cluster are started with.
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
-    pub(super) seeds: Vec<Seed>,
     pub(super) settings: Settings,
     pub(super) limits: Limits,
     pub(super) mutation: Option<Mutation>,
@@ -45,14 +45,20 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts from what a disk and a state machine kept.
-    pub(super) fn start(disk: &Disk, ledger: Ledger, setup: &Setup) -> Process {
+    /// Starts a replica from what a disk and a state machine kept, unless the disk cannot be used.
+    pub(super) fn start(
+        id: ReplicaId,
+        disk: &Disk,
+        ledger: Ledger,
+        seeds: Vec<Seed>,
+        setup: &Setup,
+    ) -> Result<Process, StoreError> {
         let board = Board::default();
-        let mut store = disk.open(board.clone());
-        let durable = store.load().expect("a disk that was opened can be read");
+        let mut store = disk.open(board.clone(), id)?;
+        let durable = store.load()?;
         let mut replica = Replica::new(
             durable,
-            setup.seeds.clone(),
+            seeds,
             ledger.apply_version(),
             setup.settings.clone(),
         );
@@ -67,11 +73,11 @@ impl Process {
         if let Some(reset) = unsettled {
             driver.complete_install(reset);
         }
-        Process {
+        Ok(Process {
             driver,
             board,
             ledger,
-        }
+        })
     }
 
     pub(super) fn replica(&self) -> &Replica {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::options::{Disk, Profile, SimOptions};
+use crate::types::Mode;
 
 /// What happened in a schedule that went well.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -12,6 +13,8 @@ pub struct Report {
     pub seed: u64,
     /// Which faults it had.
     pub profile: Profile,
+    /// What a view needed.
+    pub mode: Mode,
     /// How many replicas.
     pub replicas: u32,
     /// Their disks.
@@ -33,6 +36,8 @@ pub struct Failure {
     pub options: SimOptions,
     /// Which faults it had.
     pub profile: Profile,
+    /// What a view needed.
+    pub mode: Mode,
     /// What was broken.
     pub violation: String,
     /// The last lines of the trace.
@@ -47,21 +52,28 @@ impl fmt::Display for Failure {
         writeln!(f)?;
         writeln!(
             f,
-            "seed {} ({}): {}",
-            self.seed, self.profile, self.violation
+            "seed {} ({}, {:?}): {}",
+            self.seed, self.profile, self.mode, self.violation
         )?;
         writeln!(f, "to repeat it:")?;
-        write!(f, "  CHAT_SIM_SEED={}", self.seed)?;
+        write!(
+            f,
+            "  cargo run --release --example simulate -- --seed {}",
+            self.seed
+        )?;
         if let Some(profile) = self.options.profile {
-            write!(f, " CHAT_SIM_PROFILE={profile}")?;
+            write!(f, " --profile {profile}")?;
+        }
+        if let Some(mode) = self.options.mode {
+            write!(f, " --mode {}", format!("{mode:?}").to_lowercase())?;
         }
         if let Some(mutation) = self.options.mutation {
-            write!(f, " CHAT_SIM_MUTATION={mutation:?}")?;
+            write!(f, " --mutation {mutation:?}")?;
         }
-        writeln!(
-            f,
-            " cargo test -p chat-replication --test sim one_seed -- --nocapture"
-        )
+        if self.options.steps != SimOptions::default().steps {
+            write!(f, " --steps {}", self.options.steps)?;
+        }
+        writeln!(f)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Random schedules.
 
 use chat_replication::sim::{Disk, Profile, SimOptions, run_traced};
+use chat_replication::types::Mode;
 
 use crate::support::{Total, run_all, variable};
 
@@ -15,9 +16,19 @@ fn passes(count: u64, options: &SimOptions) -> Total {
     }
 }
 
+fn mode() -> Option<Mode> {
+    let name: Option<String> = variable("CHAT_SIM_MODE");
+    name.map(|name| match name.as_str() {
+        "available" => Mode::Available,
+        "consistent" => Mode::Consistent,
+        other => panic!("CHAT_SIM_MODE={other} is neither available nor consistent"),
+    })
+}
+
 fn profile(profile: Profile) -> SimOptions {
     SimOptions {
         profile: Some(profile),
+        mode: mode(),
         ..SimOptions::default()
     }
 }
@@ -41,6 +52,13 @@ fn seeds_with_crashes() {
 fn seeds_with_outages() {
     let total = passes(150, &profile(Profile::Outages));
     assert!(total.of("outage") > total.seeds);
+}
+
+#[test]
+fn seeds_with_members_that_come_and_go() {
+    let total = passes(200, &profile(Profile::Members));
+    assert!(total.of("changes of membership done") > total.seeds);
+    assert!(total.of("lost disk") > 0 && total.of("restored disk") > 0);
 }
 
 #[test]
@@ -95,6 +113,7 @@ fn one_seed() {
                 .find(|profile| profile.to_string() == name);
             known.unwrap_or_else(|| panic!("CHAT_SIM_PROFILE={name} is none of {:?}", Profile::ALL))
         }),
+        mode: mode(),
         mutation: mutation.map(|name| crate::mutations::named(&name)),
         trace_lines: variable("CHAT_SIM_LINES").unwrap_or(2000),
         ..SimOptions::default()

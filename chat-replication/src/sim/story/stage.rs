@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use crate::driver::{Answer, Limits};
 use crate::handle::{Committed, ProposeError};
 use crate::message::Message;
-use crate::replica::Replica;
+use crate::replica::{Replica, Seed};
 use crate::sim::describe::Brief;
 use crate::sim::disk::Disk;
 use crate::sim::ledger::{Ledger, command};
@@ -30,6 +30,7 @@ pub(super) struct Theatre {
     ticks: u64,
     random: ChaCha8Rng,
     setup: Setup,
+    seeds: Vec<Seed>,
     actors: Vec<Actor>,
     on_the_way: VecDeque<(ReplicaId, ReplicaId, Message)>,
     held: bool,
@@ -53,11 +54,11 @@ impl Theatre {
             ticks: 0,
             random: ChaCha8Rng::seed_from_u64(0),
             setup: Setup {
-                seeds: Vec::new(),
                 settings: brisk(),
                 limits: Limits::default(),
                 mutation: None,
             },
+            seeds: Vec::new(),
             actors: Vec::new(),
             on_the_way: VecDeque::new(),
             held: false,
@@ -137,7 +138,7 @@ impl Theatre {
     fn cast(&mut self, count: u64) {
         let cluster = ClusterId::default();
         for id in 0..u32::try_from(count).unwrap_or(u32::MAX) {
-            self.setup.seeds.push(seed_of(id));
+            self.seeds.push(seed_of(id));
             let disk = Disk::new(options::Disk::Memory, cluster, ReplicaId(id), u64::from(id));
             self.actors.push(Actor {
                 disk,
@@ -186,7 +187,8 @@ impl Theatre {
             return Err(format!("replica {id} is up already"));
         }
         let actor = &self.actors[id.0 as usize];
-        let process = Process::start(&actor.disk, actor.ledger.clone(), &self.setup);
+        let process = Process::start(id, &actor.disk, actor.ledger.clone(), self.seeds.clone(), &self.setup)
+            .map_err(|error| error.to_string())?;
         self.actor(id).process = Some(process);
         for peer in self.up() {
             if peer == id || self.cut.contains(&(id, peer)) {

@@ -2,12 +2,13 @@
 
 use rand::RngExt;
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 
 use super::stages::Stage;
 use super::{Event, World};
 use crate::handle::{Committed, ProposeError};
 use crate::sim::check::Checked;
-use crate::sim::client::{ClientId, Owed, patience, think};
+use crate::sim::client::{ClientId, Owed, OwedRead, patience, think};
 use crate::sim::node::Arrived;
 use crate::types::ReplicaId;
 
@@ -92,6 +93,8 @@ impl World {
             None => true,
         });
         run.owed = owed;
+        self.poll_reads(id)?;
+        self.poll_orders(id)?;
         for ((client, attempt, command), outcome) in answered {
             self.outcome(id, client, attempt, command, outcome)?;
         }
@@ -105,6 +108,45 @@ impl World {
         outcome: Result<Committed<u64>, ProposeError>,
     ) -> Checked {
         self.outcome(id, owed.client, owed.attempt, owed.command, outcome)
+    }
+
+    /// Somebody reads at any replica what was done until now, for certain.
+    pub(super) fn read(&mut self) {
+        let pause = self.random.random_range(2_000..150_000);
+        self.schedule(pause, Event::Read);
+        let id = ReplicaId(self.random.random_range(0..self.replicas()));
+        // The leader alone can tell.
+        let leader = self.random.random_bool(0.7).then(|| self.leaders().max()).flatten();
+        let id = leader.map_or(id, |epoch| epoch.replica);
+        let glance = self.check.glance();
+        let (sender, answer) = oneshot::channel();
+        if let Some(run) = &mut self.node_mut(id).run {
+            run.reads.push(OwedRead { glance, answer });
+            self.arrive(id, Arrived::Read(sender));
+        }
+    }
+
+    fn poll_reads(&mut self, id: ReplicaId) -> Checked {
+        let node = &mut self.nodes[id.0 as usize];
+        let Some(run) = &mut node.run else {
+            return Ok(());
+        };
+        let mut reads = std::mem::take(&mut run.reads);
+        let mut seen = Vec::new();
+        reads.retain_mut(|read| match read.answer.try_recv() {
+            Ok(Ok(())) => {
+                seen.push(read.glance);
+                false
+            }
+            Ok(Err(_)) | Err(TryRecvError::Closed) => false,
+            Err(TryRecvError::Empty) => true,
+        });
+        run.reads = reads;
+        for glance in &seen {
+            self.check.has_read(id, *glance, &run.process.ledger)?;
+        }
+        self.count("reads", seen.len() as u64);
+        Ok(())
     }
 
     fn outcome(

@@ -1,6 +1,7 @@
 //! A cluster in virtual time: one queue of events, one seed.
 
 mod clients;
+mod operator;
 mod replicas;
 mod stages;
 mod trouble;
@@ -12,6 +13,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use uuid::Uuid;
 
+use self::operator::Operator;
 use self::stages::Stage;
 use super::check::{Check, Checked};
 use super::client::{Client, ClientId};
@@ -26,7 +28,7 @@ use super::trace::Trace;
 use crate::driver::Limits;
 use crate::message::Message;
 use crate::replica::{Seed, Settings};
-use crate::types::{ClusterId, ReplicaId};
+use crate::types::{ClusterId, Epoch, Mode, ReplicaId};
 
 /// What is to happen at some time.
 enum Event {
@@ -53,7 +55,13 @@ enum Event {
     Attempt(ClientId, u64),
     /// A client gives up on an attempt.
     GiveUp(ClientId, u64),
+    /// Somebody reads.
+    Read,
     Fault,
+    /// There is room on a disk again.
+    Room(ReplicaId),
+    /// An operator puts a disk into a replica's machine, and starts it.
+    Replace(ReplicaId, Replacement),
     Crash(ReplicaId, u32),
     Restart(ReplicaId),
     Mend(Vec<Link>),
@@ -64,6 +72,17 @@ enum Event {
     Retry,
     /// Is everything well yet?
     Look,
+}
+
+/// What takes the place of a disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Replacement {
+    /// An empty one.
+    Empty,
+    /// A copy of what was there once.
+    Backup,
+    /// Its own, while that of another was in the machine.
+    Own,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,6 +100,8 @@ pub(super) struct World {
     scheduled: u64,
     setup: Setup,
     profile: Profile,
+    mode: Mode,
+    cluster: ClusterId,
     disk: options::Disk,
     nodes: Vec<Node>,
     disks: BTreeMap<ReplicaId, Disk>,
@@ -89,6 +110,7 @@ pub(super) struct World {
     last_evidence: BTreeMap<Link, Time>,
     clients: Vec<Client>,
     next_command: u64,
+    operator: Operator,
     stage: Stage,
     faults_left: u32,
     check: Check,
@@ -102,9 +124,10 @@ impl World {
         // Everything is drawn, whether it is used or not, so that an option changes nothing else.
         let drawn = match random.random_range(0..20) {
             0 => Profile::Calm,
-            1..6 => Profile::Crashes,
-            6..9 => Profile::Outages,
-            9..14 => Profile::Partitions,
+            1..5 => Profile::Crashes,
+            5..7 => Profile::Outages,
+            7..11 => Profile::Members,
+            11..14 => Profile::Partitions,
             _ => Profile::Everything,
         };
         let profile = options.profile.unwrap_or(drawn);
@@ -120,10 +143,17 @@ impl World {
             _ => options::Disk::Memory,
         };
         let disk = options.disk.unwrap_or(drawn);
+        let drawn = match random.random_bool(0.5) {
+            true => Mode::Available,
+            false => Mode::Consistent,
+        };
+        let mode = options.mode.unwrap_or(drawn);
         let cluster = ClusterId(Uuid::from_u128(random.random()));
         let setup = Setup {
-            seeds: (0..replicas).map(seed_of).collect(),
-            settings: settings(&mut random),
+            settings: Settings {
+                mode,
+                ..settings(&mut random)
+            },
             limits: limits(&mut random),
             mutation: options.mutation,
         };
@@ -150,6 +180,8 @@ impl World {
             queue: BTreeMap::new(),
             scheduled: 0,
             profile,
+            mode,
+            cluster,
             disk,
             disks: nodes
                 .iter()
@@ -161,9 +193,10 @@ impl World {
             last_evidence: BTreeMap::new(),
             clients: (0..random.random_range(1..5)).map(client).collect(),
             next_command: 1,
+            operator: Operator::default(),
             stage: Stage::Faults,
             faults_left: options.steps,
-            check: Check::new(!profile.suspects_falsely()),
+            check: Check::new(mode, profile.suspects_falsely()),
             trace: Trace::new(trace_lines),
             counts: BTreeMap::new(),
             random,
@@ -186,6 +219,7 @@ impl World {
         Ok(Report {
             seed: self.seed,
             profile: self.profile,
+            mode: self.mode,
             replicas: self.replicas(),
             disk: self.disk,
             counts: std::mem::take(&mut self.counts),
@@ -202,6 +236,16 @@ impl World {
         self.profile
     }
 
+    pub(super) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Who leads, as they believe.
+    fn leaders(&self) -> impl Iterator<Item = Epoch> {
+        let running = self.nodes.iter().filter_map(|node| node.run.as_ref());
+        running.filter_map(|run| run.process.replica().leads())
+    }
+
     fn begin(&mut self) {
         for id in 0..self.replicas() {
             let at = self.random.random_range(0..60_000);
@@ -213,6 +257,7 @@ impl World {
         }
         let first = self.random.random_range(0..800_000);
         self.schedule(first, Event::Fault);
+        self.schedule(0, Event::Read);
         self.schedule(0, Event::Retry);
         self.schedule(0, Event::Look);
     }
@@ -245,7 +290,16 @@ impl World {
                 self.give_up(client, attempt);
                 Ok(())
             }
+            Event::Read => {
+                self.read();
+                Ok(())
+            }
             Event::Fault => self.next_fault(),
+            Event::Room(id) => {
+                self.node(id).disk.fill(false);
+                Ok(())
+            }
+            Event::Replace(id, replacement) => self.replace(id, replacement),
             Event::Crash(id, run) => match self.node(id).is_up() && self.node(id).runs == run {
                 true => self.crash(id),
                 false => Ok(()),
@@ -318,7 +372,10 @@ fn node(id: ReplicaId, disk: options::Disk, cluster: ClusterId, random: &mut Cha
         run: None,
         runs: 0,
         deaths: Vec::new(),
+        held_down: false,
+        backup: None,
         silent: true,
+        ahead: 0,
         pace: random.random_range(970..1030),
         slowness: 1,
         stall: 0,
@@ -337,6 +394,8 @@ pub(in crate::sim) fn brisk() -> Settings {
         rejoin: 40,
         hand_back: 40,
         hand_over: 10,
+        hold: 80,
+        change: 100,
         ..Settings::default()
     }
 }
@@ -351,6 +410,8 @@ fn settings(random: &mut ChaCha8Rng) -> Settings {
         catch_up_limit: pick(8, 4096),
         window: pick(4, 1024),
         max_uncommitted: pick(8, 1024),
+        log_keep: pick(4, 10_000),
+        log_cap: pick(20, 200_000),
         ..brisk()
     }
 }

@@ -2,12 +2,12 @@
 
 use rand::RngExt;
 
-use super::{Event, Evidence, World};
+use super::{Event, Evidence, World, seed_of};
 use crate::driver::{Answer, Clock, Due};
 use crate::message::Message;
 use crate::replica::Note;
 use crate::sim::board::Turned;
-use crate::sim::check::Checked;
+use crate::sim::check::{Checked, Written};
 use crate::sim::describe::Brief;
 use crate::sim::ledger::command;
 use crate::sim::node::{Arrived, Run, TICK, Time};
@@ -72,6 +72,8 @@ impl World {
                     bytes,
                     owed,
                 } => driver.propose(command(id, bytes), Answer::new(owed, None)),
+                Arrived::Read(answer) => driver.read(answer),
+                Arrived::Order(order, answer) => driver.order(order, answer),
             }
         }
         let excused = std::time::Duration::from_micros(std::mem::take(&mut run.wrote_for));
@@ -100,11 +102,12 @@ impl World {
             return Ok(());
         };
         let (turned, outcome) = run.process.turn();
+        let state = run.process.ledger.durable();
         let (ticks, grace) = (run.ticks, self.setup.settings.recovery_grace);
         if let Ok(notes) = &outcome {
             for note in notes {
                 if let Note::Leading { epoch, .. } = note {
-                    self.check.leads(id, *epoch);
+                    self.check.leads(id, *epoch)?;
                 }
                 self.tell_trace(format_args!("replica {id}: {note}"));
             }
@@ -115,9 +118,25 @@ impl World {
         }
         for batch in &turned.written {
             self.trace_write(id, batch);
-            self.check.wrote(id, batch, ticks, grace)?;
-            if batch.truncate.is_some() {
-                self.count("logs cut", 1);
+            let written = Written {
+                id,
+                batch,
+                ticks,
+                grace,
+                state,
+            };
+            let disks = &self.disks;
+            self.check.wrote(&written, |member, known, position| {
+                let disk = disks.get(&member)?;
+                known.votes(member, disk.store()).then(|| disk.holds(position))
+            })?;
+            for (happened, what) in [
+                (batch.truncate.is_some(), "logs cut"),
+                (batch.compact.is_some(), "logs compacted"),
+                (batch.archive.is_some(), "logs archived"),
+                (batch.reset.is_some(), "snapshots installed"),
+            ] {
+                self.count(what, u64::from(happened));
             }
         }
         for (_, _, message) in &turned.sent {
@@ -143,11 +162,7 @@ impl World {
         let node = &self.nodes[id.0 as usize];
         let run = node.run.as_ref().ok_or("a replica that turned is up")?;
         self.check.turned(id, number, &run.process, &self.disks)?;
-        let leading: Vec<_> = self
-            .nodes
-            .iter()
-            .filter_map(|node| node.run.as_ref()?.process.replica().leads())
-            .collect();
+        let leading: Vec<_> = self.leaders().collect();
         self.check.leaders(&leading)?;
         self.poll_answers(id)?;
         let pace = self.random.random_range(20..2000);
@@ -214,7 +229,12 @@ impl World {
         message: Box<Message>,
     ) -> Checked {
         // A run that died while it was writing has not sent what was to follow.
-        if self.node(from).lived(run, left) && self.network.passes((from, to)) {
+        let knows = |at: ReplicaId, peer: ReplicaId| {
+            let run = self.node(at).run.as_ref();
+            run.is_none_or(|run| run.process.board.knows(peer))
+        };
+        let connected = knows(from, to) && knows(to, from);
+        if connected && self.node(from).lived(run, left) && self.network.passes((from, to)) {
             self.arrive(to, Arrived::Message(from, message));
         }
         Ok(())
@@ -279,9 +299,13 @@ impl World {
         }
         let process = &mut run.process;
         let from = process.ledger.applied();
+        let durable = process.ledger.durable();
         let report = process.apply();
         if checkpoint {
             let Ok(()) = process.ledger.checkpoint();
+        }
+        if process.ledger.durable() != durable {
+            node.disk.keep_state(process.ledger.checkpointed());
         }
         run.applying = process.has_work();
         if let Some(report) = report {
@@ -341,12 +365,22 @@ impl World {
     }
 
     pub(super) fn restart(&mut self, id: ReplicaId) -> Checked {
-        if self.node(id).is_up() {
+        if self.node(id).is_up() || self.node(id).held_down {
             return Ok(());
         }
         let time = self.time;
         let ledger = self.node(id).ledger.clone();
-        let process = Process::start(&self.node(id).disk, ledger, &self.setup);
+        // Whoever starts it has written down all that there are.
+        let seeds = (0..self.replicas()).map(seed_of).collect();
+        let disk = &self.node(id).disk;
+        let process = match Process::start(id, disk, ledger, seeds, &self.setup) {
+            Ok(process) => process,
+            Err(error) => {
+                self.tell_trace(format_args!("replica {id} does not start: {error}"));
+                self.count("starts refused by the disk", 1);
+                return Ok(());
+            }
+        };
         self.tell_trace(format_args!(
             "replica {id} starts, at {}",
             process.replica().branches().last()
@@ -371,6 +405,8 @@ impl World {
             wake_at: None,
             applying: false,
             owed: Vec::new(),
+            reads: Vec::new(),
+            orders: Vec::new(),
             ticks: 0,
         });
         self.wake_soon(id);
@@ -399,12 +435,21 @@ impl World {
             [only] => format!(" {}", only.position),
             [first, .., last] => format!(" {}..{}", first.position, last.position),
         };
+        let reset = batch
+            .reset
+            .as_ref()
+            .map(|reset| format!(" takes a snapshot of {}", reset.branches.last()))
+            .unwrap_or_default();
+        let compact = batch
+            .compact
+            .map(|last| format!(" drops up to {last}"))
+            .unwrap_or_default();
         let forget = match batch.forget.len() {
             0 => String::new(),
             orphans => format!(" forgets {orphans} orphans"),
         };
         self.tell_trace(format_args!(
-            "   {id} writes{promised}{cut}{append}{forget}"
+            "   {id} writes{promised}{cut}{reset}{append}{forget}{compact}"
         ));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Event, World};
 use crate::sim::check::Checked;
-use crate::sim::node::{TICK, Time};
+use crate::sim::node::{Node, Run, TICK, Time};
 use crate::store::Store;
 use crate::types::{Epoch, ReplicaId};
 
@@ -53,6 +53,9 @@ impl World {
 
     pub(super) fn look(&mut self) -> Checked {
         self.schedule(2 * TICK, Event::Look);
+        if let Stage::Healing { .. } = self.stage {
+            self.add_lost();
+        }
         let late = |until: Time| self.time > until;
         let well = || self.is_well();
         match self.stage {
@@ -68,7 +71,8 @@ impl World {
                     }
                 }
                 Err(why) if late(until) => {
-                    return Err(format!("does not become well again: {why}"));
+                    let all = self.standings();
+                    return Err(format!("does not become well again: {why}{all}"));
                 }
                 Err(_) => {}
             },
@@ -93,7 +97,8 @@ impl World {
                     ));
                 }
                 if late(until) {
-                    for id in self.ids() {
+                    let known = self.check.configuration().cloned().unwrap_or_default();
+                    for id in known.members.iter().map(|member| member.id) {
                         let run = self.node(id).run.as_ref();
                         let ledger = &run.ok_or("a replica is down at the end")?.process.ledger;
                         self.check.at_the_end(id, ledger)?;
@@ -111,14 +116,19 @@ impl World {
     /// One leader, the preferred one, in a view of all, who stand at the same place with the same state; and nobody waits
     /// for anything. Otherwise, what is missing.
     fn is_well(&self) -> Result<Epoch, String> {
-        let all: Vec<ReplicaId> = self.ids().collect();
+        let known = self.check.configuration().ok_or("there was no view yet")?;
+        let all: Vec<ReplicaId> = known.members.iter().map(|member| member.id).collect();
         let preferred = self.replica(all[0])?;
         let Some(epoch) = preferred.leads() else {
-            return Err(format!(
-                "replica 0 does not lead; it is {:?}",
-                preferred.status()
-            ));
+            return Err(format!("replica {} does not lead", all[0]));
         };
+        if let Some(other) = self.leaders().find(|other| *other != epoch) {
+            return Err(format!("{other} leads besides {epoch}"));
+        }
+        let configured = preferred.configuration();
+        if configured != Some(known) {
+            return Err(format!("the leader knows of {configured:?}, not of {known:?}"));
+        }
         let members = preferred.view_start(epoch).map(|start| &start.members);
         if members != Some(&all) {
             return Err(format!("the view {epoch} has members {members:?}"));
@@ -135,9 +145,7 @@ impl World {
                 && status.state_hash == hash
                 && status.serves();
             if !well {
-                return Err(format!(
-                    "the leader's log ends at {last}, and replica {id} is at {status:?}"
-                ));
+                return Err(format!("replica {id} is not at the leader's {last}"));
             }
             let orphans = self.disks[id].look(|store| store.orphans(None, 1));
             if orphans.map_err(|error| error.to_string())?.is_empty() == (status.orphans > 0) {
@@ -150,10 +158,44 @@ impl World {
                 return Err(format!("replica {id} has {} orphans", status.orphans));
             }
         }
+        for id in self.ids().filter(|id| known.member(*id).is_none()) {
+            let status = self.replica(id)?.status();
+            let removed = known.has_removed(self.disks[&id].store());
+            if status.orphans > 0 || status.last.index > 0 && !removed {
+                return Err(format!("replica {id}, that is no member, is not drained"));
+            }
+        }
+        let orders = |run: &Run| !run.orders.is_empty();
+        if self.nodes.iter().any(|node| node.run.as_ref().is_some_and(orders)) {
+            return Err("an operator still waits".to_owned());
+        }
         match self.is_quiet() {
             true => Ok(epoch),
             false => Err(format!("clients still wait: {:?}", self.clients)),
         }
+    }
+
+    /// Where everybody is, a line for each.
+    fn standings(&self) -> String {
+        let line = |node: &Node| {
+            let Some(run) = &node.run else {
+                return format!("\n  replica {} is down", node.id);
+            };
+            let replica = run.process.replica();
+            let status = replica.status();
+            format!(
+                "\n  replica {} is {:?} in {} at {}, commit {}, applied {}, {} orphans, waiting: {:?}",
+                node.id,
+                status.role,
+                status.epoch,
+                status.last,
+                status.commit,
+                status.applied,
+                status.orphans,
+                replica.waiting(),
+            )
+        };
+        self.nodes.iter().map(line).collect()
     }
 
     fn replica(&self, id: ReplicaId) -> Result<&crate::replica::Replica, String> {

@@ -19,8 +19,7 @@ impl World {
         self.faults_left -= 1;
         let suspect = self.setup.settings.suspect * TICK;
         let replicas = self.replicas();
-        if let Some(fault) = draw(self.profile, replicas, suspect, &mut self.random) {
-            self.count(fault.name(), 1);
+        if let Some(fault) = draw(self.profile, self.mode, replicas, suspect, &mut self.random) {
             self.inject(fault)?;
         }
         let pause = match self.random.random_bool(0.6) {
@@ -34,6 +33,28 @@ impl World {
 
     fn inject(&mut self, fault: Fault) -> Checked {
         self.tell_trace(format_args!("fault: {fault:?}"));
+        let name = fault.name();
+        let happens = match fault {
+            Fault::Wipe(who) | Fault::Rot(who) | Fault::Restore(who) | Fault::Backup(who) => {
+                self.change_disk(&fault, who)?
+            }
+            Fault::Swap(who) => self.swap(who)?,
+            Fault::Add => self.add_replica()?,
+            Fault::Remove(who) | Fault::RemoveDead(who) => self.remove_replica(&fault, who)?,
+            Fault::Transfer(who) => self.transfer(who),
+            Fault::Force(who) => self.force(who),
+            _ => {
+                self.disturb(fault)?;
+                true
+            }
+        };
+        if happens {
+            self.count(name, 1);
+        }
+        Ok(())
+    }
+
+    fn disturb(&mut self, fault: Fault) -> Checked {
         match fault {
             Fault::Crash(who) => {
                 let id = self.meant(who);
@@ -95,12 +116,33 @@ impl World {
                 let id = self.meant(who);
                 self.node_mut(id).stall = time;
             }
+            Fault::ClockJump(who, time) => {
+                let id = self.meant(who);
+                self.node_mut(id).ahead += time;
+                self.wake_soon(id);
+            }
+            Fault::DiskFull(who, time) => {
+                let id = self.meant(who);
+                self.node(id).disk.fill(true);
+                self.schedule(time, Event::Room(id));
+                self.restart_later(id);
+            }
+            Fault::Wipe(_)
+            | Fault::Rot(_)
+            | Fault::Restore(_)
+            | Fault::Backup(_)
+            | Fault::Swap(_)
+            | Fault::Add
+            | Fault::Remove(_)
+            | Fault::RemoveDead(_)
+            | Fault::Transfer(_)
+            | Fault::Force(_) => {}
         }
         Ok(())
     }
 
     /// The one that a fault is meant for; somebody who is up where that is possible.
-    fn meant(&self, who: Who) -> ReplicaId {
+    pub(super) fn meant(&self, who: Who) -> ReplicaId {
         let leads = |id: &ReplicaId| {
             let run = self.node(*id).run.as_ref();
             run.is_some_and(|run| run.process.replica().leads().is_some())
@@ -190,6 +232,11 @@ impl World {
             let node = self.node_mut(id);
             node.slowness = 1;
             node.stall = 0;
+            node.disk.fill(false);
+            if !self.operator.works_on(id) {
+                self.node_mut(id).held_down = false;
+            }
+            let node = self.node(id);
             match &node.run {
                 Some(run) => {
                     run.process.board.disarm();

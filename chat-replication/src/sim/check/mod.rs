@@ -1,26 +1,33 @@
 //! The rules that hold in every schedule, checked after every step.
 
+mod clients;
+mod writes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+pub(super) use self::clients::Glance;
+pub(super) use self::writes::Written;
 use super::disk::Disk;
-use super::ledger::{CommandId, Ledger, command_id, payload_id};
+use super::ledger::{CommandId, payload_id};
 use super::process::Process;
 use crate::branch::BranchTable;
-use crate::driver::Report;
-use crate::handle::Committed;
-use crate::memory_store::MemoryStore;
 use crate::message::Message;
-use crate::store::Persist;
-use crate::types::{Epoch, Index, Payload, Position, ReplicaId, ViewStart};
+use crate::state_machine::StateMachine;
+use crate::types::{
+    Configuration, Epoch, Mode, Payload, Position, ReplicaId, ViewStart,
+};
 
 /// What was seen so far, of all replicas.
 #[derive(Debug)]
 pub(super) struct Check {
-    /// Nobody is suspected without cause, so histories never part.
-    strict: bool,
+    mode: Mode,
+    /// Somebody may be suspected without cause.
+    suspects_falsely: bool,
     /// A view was started without replicas that the rules wait for: histories may part.
     pub(super) forced: bool,
+    /// An operator has said that views may start so.
+    pub(super) overridden: bool,
     /// For each entry ever written, the one before it, and a digest of what it says.
     entries: BTreeMap<Position, (Position, u64)>,
     /// Each view ever written, and where it starts.
@@ -38,9 +45,17 @@ pub(super) struct Check {
     hashes: BTreeMap<Position, u128>,
     /// The logs on the disks.
     logs: BTreeMap<ReplicaId, BranchTable>,
-    sent: BTreeSet<CommandId>,
+    /// What clients have sent, and the greatest place that any of them had been told by then.
+    sent: BTreeMap<CommandId, Option<u64>>,
     /// What clients were told, with the place that they were told.
     acknowledged: BTreeMap<CommandId, u64>,
+    /// The same in the order in which they were told.
+    told: Vec<CommandId>,
+    greatest_place: Option<u64>,
+    /// How much of the history some reader has seen.
+    seen: usize,
+    /// How far each log was compacted.
+    compacted: BTreeMap<ReplicaId, Position>,
 }
 
 /// A broken rule, in words.
@@ -60,10 +75,12 @@ fn digest(payload: &Payload) -> u64 {
 }
 
 impl Check {
-    pub(super) fn new(strict: bool) -> Check {
+    pub(super) fn new(mode: Mode, suspects_falsely: bool) -> Check {
         Check {
-            strict,
+            mode,
+            suspects_falsely,
             forced: false,
+            overridden: false,
             entries: BTreeMap::new(),
             views: BTreeMap::new(),
             leaders: BTreeMap::new(),
@@ -73,22 +90,18 @@ impl Check {
             commands: BTreeMap::new(),
             hashes: BTreeMap::new(),
             logs: BTreeMap::new(),
-            sent: BTreeSet::new(),
+            sent: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
+            told: Vec::new(),
+            greatest_place: None,
+            seen: 0,
+            compacted: BTreeMap::new(),
         }
     }
 
     /// Whether histories must not part.
-    fn one_history(&self) -> bool {
-        self.strict && !self.forced
-    }
-
-    pub(super) fn sent(&mut self, id: CommandId) {
-        self.sent.insert(id);
-    }
-
-    pub(super) fn acknowledgements(&self) -> usize {
-        self.acknowledged.len()
+    pub(super) fn one_history(&self) -> bool {
+        (self.mode == Mode::Consistent || !self.suspects_falsely) && !self.forced
     }
 
     pub(super) fn views(&self) -> usize {
@@ -105,7 +118,9 @@ impl Check {
                 replica.promised()
             )
         })?;
-        ensure(*replica.branches() == branches, || {
+        // Unless a snapshot came that far before.
+        let installs = process.ledger.unsettled().is_some();
+        ensure(installs || *replica.branches() == branches, || {
             format!("replica {id} starts with another log than its disk holds")
         })?;
         ensure(
@@ -121,14 +136,18 @@ impl Check {
     /// A write that a crash cut short may be there all the same: what nobody has seen yet is noted now.
     fn found(&mut self, log: &BranchTable, disk: &Disk) -> Checked {
         let mut before = Position::default();
-        let positions = (1..=log.last_index()).filter_map(|index| log.position_at(index));
-        let positions: Vec<Position> = positions.collect();
-        let payloads: Vec<Payload> = match positions.iter().all(|at| self.entries.contains_key(at))
-        {
-            true => return Ok(()),
-            false => disk.look(|store| store.payloads().cloned().collect()),
-        };
-        for (position, payload) in positions.into_iter().zip(payloads) {
+        let all = || (1..=log.last_index()).filter_map(|index| log.position_at(index));
+        if all().all(|at| self.entries.contains_key(&at)) {
+            return Ok(());
+        }
+        let (compacted, payloads) = disk.look(|store| {
+            let payloads: Vec<Payload> = store.payloads().cloned().collect();
+            (log.last_index() - payloads.len() as u64, payloads)
+        });
+        if compacted > 0 {
+            before = log.position_at(compacted).unwrap_or_default();
+        }
+        for (position, payload) in all().skip(compacted as usize).zip(payloads) {
             if let Payload::ViewStart(start) = &payload {
                 self.forced |= start.forced;
                 self.views
@@ -146,79 +165,6 @@ impl Check {
             before = position;
         }
         Ok(())
-    }
-
-    /// A replica has written to its disk.
-    pub(super) fn wrote(
-        &mut self,
-        id: ReplicaId,
-        batch: &Persist,
-        ticks: u64,
-        grace: u64,
-    ) -> Checked {
-        let mut log = self.logs.remove(&id).unwrap_or_default();
-        if let Some(keep) = batch.truncate
-            && self.one_history()
-        {
-            let lost = (keep + 1..=log.last_index())
-                .filter_map(|index| log.position_at(index))
-                .find(|position| self.committed.contains_key(position));
-            ensure(lost.is_none(), || {
-                format!(
-                    "replica {id} cuts {}, which was committed: a needless fork",
-                    lost.unwrap_or_default()
-                )
-            })?;
-        }
-        log.truncate(batch.truncate.unwrap_or(Index::MAX));
-        for entry in &batch.append {
-            let before = log.last();
-            let known = *self
-                .entries
-                .entry(entry.position)
-                .or_insert_with(|| (before, digest(&entry.payload)));
-            ensure(known == (before, digest(&entry.payload)), || {
-                format!(
-                    "replica {id} has another entry at {} than others had",
-                    entry.position
-                )
-            })?;
-            if let Payload::ViewStart(start) = &entry.payload {
-                self.view_start(id, entry.position, start, ticks, grace)?;
-            }
-            if let Some(command) = payload_id(&entry.payload) {
-                self.commands.insert(entry.position, command);
-            }
-            log.append(entry.position);
-        }
-        self.logs.insert(id, log);
-        Ok(())
-    }
-
-    fn view_start(
-        &mut self,
-        id: ReplicaId,
-        position: Position,
-        start: &ViewStart,
-        ticks: u64,
-        grace: u64,
-    ) -> Checked {
-        let epoch = position.epoch;
-        if epoch.replica == id && start.forced {
-            ensure(ticks >= grace, || {
-                format!(
-                    "replica {id} goes on without others after {ticks} ticks, before the grace of {grace} is over"
-                )
-            })?;
-        }
-        self.forced |= start.forced;
-        let known = self
-            .views
-            .entry(epoch)
-            .or_insert_with(|| (position, start.clone()));
-        ensure(*known == (position, start.clone()), || {
-            format!("epoch {epoch} starts twice")
-        })
     }
 
     /// A replica has sent a message.
@@ -246,8 +192,40 @@ impl Check {
     }
 
     /// A replica says that it leads, though maybe not for the whole turn.
-    pub(super) fn leads(&mut self, id: ReplicaId, epoch: Epoch) {
+    pub(super) fn leads(&mut self, id: ReplicaId, epoch: Epoch) -> Checked {
         self.led.insert(id, epoch);
+        let before = self.newest_committed_before(epoch);
+        let removed = before.is_some_and(|known| known.has_removed(epoch.store));
+        ensure(!removed || !self.one_history(), || {
+            format!("replica {id} leads {epoch} with a disk that was removed")
+        })
+    }
+
+    /// A replica goes on with another disk, or none.
+    pub(super) fn lost_disk(&mut self, id: ReplicaId) {
+        self.logs.remove(&id);
+        self.led.remove(&id);
+        self.compacted.remove(&id);
+    }
+
+    /// The newest configuration that has been committed, as far as the view of its leader says.
+    pub(super) fn configuration(&self) -> Option<&Configuration> {
+        let started = |(_, (at, _)): &(&Epoch, &(Position, ViewStart))| self.committed.contains_key(at);
+        let (_, (_, start)) = self.views.iter().rev().find(started)?;
+        Some(&start.configuration)
+    }
+
+    fn newest_committed_before(&self, epoch: Epoch) -> Option<&Configuration> {
+        let mut earlier = self.views.range(..epoch).rev();
+        let (_, (_, start)) = earlier.find(|(_, (at, _))| self.committed.contains_key(at))?;
+        Some(&start.configuration)
+    }
+
+    /// The commands that somebody may rely on.
+    pub(super) fn relied_upon(&self) -> BTreeSet<CommandId> {
+        let committed = self.committed.keys().filter_map(|at| self.commands.get(at));
+        let acknowledged = self.acknowledged.keys();
+        committed.chain(acknowledged).copied().collect()
     }
 
     /// A replica has turned.
@@ -265,7 +243,13 @@ impl Check {
                 format!("replica {id} is in view {epoch} without its start on disk")
             })?;
         }
-        self.led(id, run, process, disks)
+        self.led(id, run, process, disks)?;
+        match self.compacted.get(&id) {
+            Some(last) => ensure(self.committed.contains_key(last), || {
+                format!("replica {id} has dropped entries up to {last}, which is not committed")
+            }),
+            None => Ok(()),
+        }
     }
 
     /// A replica has turned, or has died while it did: what it had committed until then it may have told others.
@@ -315,8 +299,13 @@ impl Check {
                 ));
             }
         };
+        let configuration = self.views[&epoch].1.configuration.clone();
         for member in members {
-            disks[&member].look(|store| self.is_durable(store, member, commit, &fresh))?;
+            let disk = &disks[&member];
+            // Whoever lost its disk since it acknowledged has nothing left.
+            if configuration.votes(member, disk.store()) {
+                self.is_durable(disk, member, commit, &fresh)?;
+            }
         }
         self.committed
             .extend(fresh.into_iter().map(|position| (position, epoch)));
@@ -326,12 +315,12 @@ impl Check {
     /// A member of the view has these entries, the newest first, on its disk.
     fn is_durable(
         &self,
-        store: &MemoryStore,
+        disk: &Disk,
         member: ReplicaId,
         commit: Position,
         fresh: &[Position],
     ) -> Checked {
-        if store.branches().holds(commit) {
+        if disk.holds(commit) {
             return Ok(());
         }
         let broken = || {
@@ -344,138 +333,21 @@ impl Check {
         // committed again.
         let lost = fresh
             .iter()
-            .filter(|position| !store.branches().holds(**position))
+            .filter(|position| !disk.holds(**position))
             .filter_map(|position| self.commands.get(position))
-            .any(|id| !has_command(store, *id));
+            .any(|id| !disk.has_command(*id));
         ensure(!lost, broken)
-    }
-
-    /// A client was told that its command is done.
-    pub(super) fn acknowledge(
-        &mut self,
-        id: CommandId,
-        told: &Committed<u64>,
-        disks: &BTreeMap<ReplicaId, Disk>,
-    ) -> Checked {
-        let Some(view) = self.committed.get(&told.position) else {
-            return Err(format!(
-                "command {id} is acknowledged at {}, which is not committed",
-                told.position
-            ));
-        };
-        let has = |disk: &Disk| {
-            disk.look(|store| {
-                store.branches().holds(told.position)
-                    || !self.one_history() && has_command(store, id)
-            })
-        };
-        for member in &self.views[view].1.members {
-            ensure(has(&disks[member]), || {
-                format!(
-                    "command {id} is acknowledged at {}, and replica {member} does not have it on disk",
-                    told.position
-                )
-            })?;
-        }
-        let copies = disks.values().filter(|disk| has(disk)).count();
-        ensure(told.durable_on as usize <= copies, || {
-            format!(
-                "command {id} is said to be durable on {}, and is on {copies} disks",
-                told.durable_on
-            )
-        })?;
-        let place = *self.acknowledged.entry(id).or_insert(told.response);
-        ensure(!self.one_history() || place == told.response, || {
-            format!(
-                "command {id} took effect as number {place}, and again as number {}",
-                told.response
-            )
-        })
-    }
-
-    /// A state machine has done a piece of work that began behind `from`.
-    pub(super) fn applied(
-        &mut self,
-        id: ReplicaId,
-        from: Position,
-        report: Report,
-        ledger: &Ledger,
-        log: &BranchTable,
-    ) -> Checked {
-        let hash = *self
-            .hashes
-            .entry(report.applied)
-            .or_insert(report.state_hash);
-        ensure(hash == report.state_hash, || {
-            format!(
-                "replica {id} has another state at {} than others had",
-                report.applied
-            )
-        })?;
-        if let Some(unknown) = ledger
-            .order()
-            .iter()
-            .rev()
-            .take(64)
-            .find(|id| !self.sent.contains(id))
-        {
-            return Err(format!(
-                "replica {id} applied command {unknown}, which nobody sent"
-            ));
-        }
-        if report.rolled_back || !log.holds(report.applied) {
-            return Ok(());
-        }
-        let early = (from.index + 1..=report.applied.index)
-            .filter_map(|index| log.position_at(index))
-            .find(|position| !self.committed.contains_key(position));
-        ensure(early.is_none(), || {
-            format!(
-                "replica {id} applied {}, which is not committed",
-                early.unwrap_or_default()
-            )
-        })
-    }
-
-    /// Everything is calm again, and all replicas stand at the same place.
-    pub(super) fn at_the_end(&self, id: ReplicaId, ledger: &Ledger) -> Checked {
-        for (command, told) in &self.acknowledged {
-            let place = ledger.place(*command);
-            ensure(place.is_some(), || {
-                format!("command {command} was acknowledged, and never took effect on replica {id}")
-            })?;
-            ensure(!self.one_history() || place == Some(*told), || {
-                format!(
-                    "command {command} took effect as number {told}, and is number {place:?} on replica {id}"
-                )
-            })?;
-        }
-        let once: BTreeSet<&CommandId> = ledger.order().iter().collect();
-        ensure(once.len() == ledger.order().len(), || {
-            format!("a command took effect twice on replica {id}")
-        })?;
-        ensure(
-            once.iter().all(|command| self.sent.contains(command)),
-            || format!("replica {id} applied a command that nobody sent"),
-        )
     }
 
     /// At most one of these leads at a time, unless somebody was suspected falsely.
     pub(super) fn leaders(&self, leading: &[Epoch]) -> Checked {
-        ensure(!self.one_history() || leading.len() <= 1, || {
+        // One whose members are gone may not know yet that a majority has gone on without it.
+        let alone = !self.suspects_falsely && !self.forced;
+        ensure(!alone || leading.len() <= 1, || {
             format!(
                 "{} and {} lead at the same time: a needless fork",
                 leading[0], leading[1]
             )
         })
     }
-}
-
-fn has_command(store: &MemoryStore, id: CommandId) -> bool {
-    store
-        .payloads()
-        .any(|payload| payload_id(payload) == Some(id))
-        || store
-            .orphaned()
-            .any(|command| command_id(command) == Some(id))
 }

@@ -1,0 +1,204 @@
+//! What is written to disks.
+
+use super::{Check, Checked, digest, ensure};
+use crate::branch::BranchTable;
+use crate::sim::ledger::payload_id;
+use crate::store::Persist;
+use crate::types::{
+    Configuration, Entry, Epoch, Index, Mode, Payload, Position, ReplicaId, ViewStart,
+};
+
+/// What a replica has written, and what stood around it.
+pub(in crate::sim) struct Written<'a> {
+    pub(in crate::sim) id: ReplicaId,
+    pub(in crate::sim) batch: &'a Persist,
+    /// For how many ticks the process has run, and how many are the grace.
+    pub(in crate::sim) ticks: u64,
+    pub(in crate::sim) grace: u64,
+    /// The last durable checkpoint of its state.
+    pub(in crate::sim) state: Position,
+}
+
+impl Check {
+    /// A replica has written to its disk. `holds` tells whether the disk of another has a position; `None` where that
+    /// one is not the disk that the configuration names.
+    pub(in crate::sim) fn wrote(
+        &mut self,
+        written: &Written<'_>,
+        holds: impl Fn(ReplicaId, &Configuration, Position) -> Option<bool>,
+    ) -> Checked {
+        let Written { id, batch, .. } = written;
+        let before = self.logs.remove(id).unwrap_or_default();
+        let mut log = before.clone();
+        log.truncate(batch.truncate.unwrap_or(Index::MAX));
+        if let Some(reset) = &batch.reset {
+            log.clone_from(&reset.branches);
+        }
+        if batch.truncate.is_some() || batch.reset.is_some() {
+            self.cut(*id, &before, &log)?;
+        }
+        for entry in &batch.append {
+            self.appended(written, &mut log, entry)?;
+        }
+        self.shortened(written, &log, holds)?;
+        self.logs.insert(*id, log);
+        Ok(())
+    }
+
+    fn cut(&self, id: ReplicaId, before: &BranchTable, after: &BranchTable) -> Checked {
+        if !self.one_history() {
+            return Ok(());
+        }
+        let common = before.common_ancestor(after).index;
+        let lost = (common + 1..=before.last_index())
+            .filter_map(|index| before.position_at(index))
+            .find(|position| self.committed.contains_key(position));
+        ensure(lost.is_none(), || {
+            format!(
+                "replica {id} cuts {}, which was committed: a needless fork",
+                lost.unwrap_or_default()
+            )
+        })
+    }
+
+    fn appended(&mut self, written: &Written<'_>, log: &mut BranchTable, entry: &Entry) -> Checked {
+        let before = log.last();
+        let known = *self
+            .entries
+            .entry(entry.position)
+            .or_insert_with(|| (before, digest(&entry.payload)));
+        ensure(known == (before, digest(&entry.payload)), || {
+            format!(
+                "replica {} has another entry at {} than others had",
+                written.id, entry.position
+            )
+        })?;
+        if let Payload::ViewStart(start) = &entry.payload {
+            self.view_start(written, entry.position, before.epoch, start)?;
+        }
+        if let Some(command) = payload_id(&entry.payload) {
+            self.commands.insert(entry.position, command);
+        }
+        log.append(entry.position);
+        Ok(())
+    }
+
+    fn view_start(
+        &mut self,
+        written: &Written<'_>,
+        position: Position,
+        before: Epoch,
+        start: &ViewStart,
+    ) -> Checked {
+        let epoch = position.epoch;
+        if epoch.replica == written.id && start.forced && !self.overridden {
+            ensure(self.mode == Mode::Available, || {
+                format!("epoch {epoch} is forced, though nobody has said so")
+            })?;
+            let (ticks, grace) = (written.ticks, written.grace);
+            ensure(ticks >= grace, || {
+                format!(
+                    "replica {} goes on without others after {ticks} ticks, before the grace of {grace} is over",
+                    written.id
+                )
+            })?;
+        }
+        self.forced |= start.forced;
+        if !self.views.contains_key(&epoch) {
+            let before = self.views.get(&before).map(|(_, start)| start);
+            is_in_order(epoch, before.map(|start| &start.configuration), start)?;
+        }
+        let known = self
+            .views
+            .entry(epoch)
+            .or_insert_with(|| (position, start.clone()));
+        ensure(*known == (position, start.clone()), || {
+            format!("epoch {epoch} starts twice")
+        })
+    }
+
+    /// Entries are dropped only where the state has what they did, and where nobody needs them any more.
+    fn shortened(
+        &mut self,
+        written: &Written<'_>,
+        log: &BranchTable,
+        holds: impl Fn(ReplicaId, &Configuration, Position) -> Option<bool>,
+    ) -> Checked {
+        let (id, batch) = (written.id, written.batch);
+        let reset = batch.reset.as_ref().map(|reset| reset.branches.last());
+        let dropped = batch.compact.and_then(|index| log.position_at(index));
+        let Some(last) = dropped.or(reset) else {
+            return Ok(());
+        };
+        ensure(
+            log.holds(written.state) && written.state.index >= last.index,
+            || {
+                format!(
+                    "replica {id} drops entries up to {last}, and its state on disk is of {}",
+                    written.state
+                )
+            },
+        )?;
+        self.compacted.insert(id, last);
+        let newest = self.views.get(&log.last().epoch);
+        let Some((_, start)) = newest.filter(|_| dropped.is_some()) else {
+            return Ok(());
+        };
+        if self.mode == Mode::Consistent {
+            return Ok(());
+        }
+        let needs = start
+            .configuration
+            .members
+            .iter()
+            .find(|member| holds(member.id, &start.configuration, last) == Some(false));
+        ensure(needs.is_none(), || {
+            format!(
+                "replica {id} drops entries up to {last}, which replica {} does not have",
+                needs.map_or(id, |member| member.id)
+            )
+        })
+    }
+}
+
+/// A view is one of replicas that have a vote, its leader among them; and it changes at most one of them.
+fn is_in_order(epoch: Epoch, before: Option<&Configuration>, start: &ViewStart) -> Checked {
+    let configuration = &start.configuration;
+    let strangers = |id: &&ReplicaId| configuration.member(**id).is_none();
+    ensure(!start.members.iter().any(|id| strangers(&id)), || {
+        format!("the view {epoch} has members that its configuration does not know")
+    })?;
+    ensure(configuration.votes(epoch.replica, epoch.store), || {
+        format!("the view {epoch} is led by a disk that has no vote in it")
+    })?;
+    let majority =
+        |of: &Configuration| start.forced || of.is_majority(start.members.iter().copied());
+    ensure(
+        configuration.mode == Mode::Available || majority(configuration),
+        || format!("the view {epoch} has no majority"),
+    )?;
+    let Some(before) = before else {
+        return Ok(());
+    };
+    let ids = before.members.iter().chain(&configuration.members);
+    let changed: std::collections::BTreeSet<ReplicaId> = ids
+        .map(|member| member.id)
+        .filter(|id| before.member(*id) != configuration.member(*id))
+        .collect();
+    ensure(changed.len() <= 1, || {
+        format!("the view {epoch} changes replicas {changed:?} at once")
+    })?;
+    ensure(
+        configuration.mode == Mode::Available
+            || start.forced
+            || before.is_half(start.members.iter().copied()),
+        || format!("the view {epoch} does not have half of those before it"),
+    )?;
+    let back = configuration
+        .members
+        .iter()
+        .find(|member| before.has_removed(member.store));
+    ensure(back.is_none(), || {
+        format!("the view {epoch} gives a removed disk its vote back")
+    })
+}

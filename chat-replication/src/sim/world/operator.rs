@@ -1,0 +1,298 @@
+//! What operators do: replicas come and go, and so do disks.
+
+use std::collections::BTreeSet;
+
+use rand::RngExt;
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
+
+use super::{Event, Replacement, World, node, seed_of};
+use crate::driver::Order;
+use crate::replica::MembershipChange;
+use crate::sim::check::Checked;
+use crate::sim::client::{OwedOrder, Wanted};
+use crate::sim::disk::Disk;
+use crate::sim::faults::{Fault, Who};
+use crate::sim::ledger::Ledger;
+use crate::sim::node::{Arrived, Node};
+use crate::types::{Configuration, Mode, ReplicaId};
+
+/// Replicas that ever are.
+const MOST: u32 = 7;
+
+/// What is under way.
+#[derive(Debug, Default)]
+pub(super) struct Operator {
+    /// Machines that somebody has opened.
+    works_on: BTreeSet<ReplicaId>,
+    /// Replicas whose disk is gone, and whose new one has no vote yet as far as is known.
+    lost: BTreeSet<ReplicaId>,
+}
+
+impl Operator {
+    pub(super) fn works_on(&self, id: ReplicaId) -> bool {
+        self.works_on.contains(&id)
+    }
+}
+
+impl World {
+    /// Whether a disk may be destroyed: nothing that anybody relies on is on it alone, and no other one is missing.
+    fn may_lose(&mut self, id: ReplicaId) -> bool {
+        let Some(known) = self.check.configuration().cloned() else {
+            return false;
+        };
+        let disks = &self.disks;
+        self.operator
+            .lost
+            .retain(|id| known.member(*id).is_some() && !known.votes(*id, disks[id].store()));
+        let voters = known.members.len();
+        let enough = match self.mode {
+            Mode::Available => voters >= 2,
+            Mode::Consistent => voters >= 3,
+        };
+        if !self.operator.works_on.is_empty() || !self.operator.lost.is_empty() {
+            return false;
+        }
+        if known.member(id).is_some() && !(enough && known.votes(id, disks[&id].store())) {
+            return false;
+        }
+        let mut relied_upon = self.check.relied_upon();
+        for (_, disk) in disks.iter().filter(|(other, _)| **other != id) {
+            let there = disk.commands();
+            relied_upon.retain(|command| !there.contains(command));
+        }
+        let there = disks[&id].commands();
+        relied_upon.is_disjoint(&there)
+    }
+
+    pub(super) fn change_disk(&mut self, fault: &Fault, who: Who) -> Result<bool, String> {
+        let id = self.meant(who);
+        if let Fault::Backup(_) = fault {
+            return Ok(self.back_up(id));
+        }
+        if !self.may_lose(id) {
+            return Ok(false);
+        }
+        let replacement = match fault {
+            Fault::Restore(_) if self.node(id).backup.is_none() => return Ok(false),
+            Fault::Restore(_) => Replacement::Backup,
+            _ => Replacement::Empty,
+        };
+        self.crash(id)?;
+        self.operator.lost.insert(id);
+        self.operator.works_on.insert(id);
+        if let Fault::Rot(_) = fault {
+            self.node(id).disk.rot();
+            let soon = self.random.random_range(1_000..50_000);
+            self.schedule(soon, Event::Restart(id));
+        } else {
+            self.node_mut(id).held_down = true;
+        }
+        let delay = self.random.random_range(50_000..900_000);
+        self.schedule(delay, Event::Replace(id, replacement));
+        Ok(true)
+    }
+
+    fn back_up(&mut self, id: ReplicaId) -> bool {
+        let seed = self.random.random();
+        let node = self.node_mut(id);
+        if !node.disk.is_plain() {
+            return false;
+        }
+        let ledger = match &node.run {
+            Some(run) => run.process.ledger.clone().crashed(),
+            None => node.ledger.clone(),
+        };
+        node.backup = Some((node.disk.copy(seed), ledger));
+        true
+    }
+
+    pub(super) fn swap(&mut self, who: Who) -> Result<bool, String> {
+        let a = self.meant(who);
+        let b = self.meant(Who::Any(ReplicaId(a.0 + 1)));
+        if a == b || !self.operator.works_on.is_empty() {
+            return Ok(false);
+        }
+        for id in [a, b] {
+            self.crash(id)?;
+            self.operator.works_on.insert(id);
+            let soon = self.random.random_range(1_000..50_000);
+            self.schedule(soon, Event::Restart(id));
+            let delay = self.random.random_range(100_000..900_000);
+            self.schedule(delay, Event::Replace(id, Replacement::Own));
+        }
+        self.node_mut(a).disk = self.disks[&b].clone();
+        self.node_mut(b).disk = self.disks[&a].clone();
+        Ok(true)
+    }
+
+    /// Another disk is put into a machine.
+    pub(super) fn replace(&mut self, id: ReplicaId, replacement: Replacement) -> Checked {
+        let seed = self.random.random();
+        let backup = self.node(id).backup.clone();
+        let (disk, ledger) = match (replacement, backup) {
+            (Replacement::Own, _) => (self.disks[&id].clone(), self.node(id).ledger.clone()),
+            (Replacement::Backup, Some((copy, ledger))) => (copy.copy(seed), ledger),
+            _ => (
+                Disk::new(self.disk, self.cluster, id, seed),
+                Ledger::default(),
+            ),
+        };
+        if replacement != Replacement::Own {
+            self.check.lost_disk(id);
+            self.operator.lost.insert(id);
+        }
+        self.tell_trace(format_args!("replica {id} gets another disk: {replacement:?}"));
+        self.disks.insert(id, disk.clone());
+        if replacement == Replacement::Own {
+            // A disk is in one machine at a time.
+            for node in &mut self.nodes {
+                node.disk = self.disks[&node.id].clone();
+            }
+        }
+        let node = self.node_mut(id);
+        node.disk = disk;
+        node.ledger = ledger;
+        node.held_down = false;
+        self.operator.works_on.remove(&id);
+        self.restart(id)
+    }
+
+    fn order(&mut self, order: Order, at: ReplicaId, about: Option<(Wanted, ReplicaId)>) -> bool {
+        self.tell_trace(format_args!("   an operator wants of {at}: {order:?}"));
+        let (sender, answer) = oneshot::channel();
+        let Some(run) = &mut self.node_mut(at).run else {
+            return false;
+        };
+        run.orders.push(OwedOrder { about, answer });
+        self.arrive(at, Arrived::Order(order, sender));
+        true
+    }
+
+    pub(super) fn poll_orders(&mut self, id: ReplicaId) -> Checked {
+        let Some(run) = &mut self.node_mut(id).run else {
+            return Ok(());
+        };
+        let mut orders = std::mem::take(&mut run.orders);
+        let mut done = Vec::new();
+        let mut refused = Vec::new();
+        orders.retain_mut(|order| match order.answer.try_recv() {
+            Ok(Ok(())) => {
+                done.extend(order.about);
+                false
+            }
+            Ok(Err(error)) => {
+                refused.push(error);
+                false
+            }
+            Err(TryRecvError::Closed) => false,
+            Err(TryRecvError::Empty) => true,
+        });
+        run.orders = orders;
+        for error in refused {
+            self.tell_trace(format_args!("   an order is not done: {error}"));
+        }
+        for (wanted, about) in done {
+            self.tell_trace(format_args!("   done: replica {about} is to be {wanted:?}"));
+            self.count("changes of membership done", 1);
+            self.check.changed(wanted, about)?;
+        }
+        Ok(())
+    }
+
+    fn known(&self) -> Option<(Configuration, ReplicaId)> {
+        let leader = self.leaders().max()?.replica;
+        Some((self.check.configuration()?.clone(), leader))
+    }
+
+    pub(super) fn add_replica(&mut self) -> Result<bool, String> {
+        let Some((known, leader)) = self.known() else {
+            return Ok(false);
+        };
+        let removed: Vec<ReplicaId> = self
+            .ids()
+            .filter(|id| known.member(*id).is_none() && !self.operator.works_on(*id))
+            .collect();
+        let returning = removed.first().copied();
+        let id = match returning {
+            // It comes back with an empty disk, once nothing on its old one is needed.
+            Some(id) if self.random.random_bool(0.7) => {
+                if !self.may_lose(id) {
+                    return Ok(false);
+                }
+                self.crash(id)?;
+                self.replace(id, Replacement::Empty)?;
+                id
+            }
+            _ if self.replicas() < MOST => self.found_replica()?,
+            _ => return Ok(false),
+        };
+        let seed = seed_of(id.0);
+        let order = Order::Change(MembershipChange::Add(seed));
+        Ok(self.order(order, leader, Some((Wanted::Member, id))))
+    }
+
+    /// Adds again who was added on a branch that lost: it may hold what nobody else has.
+    pub(super) fn add_lost(&mut self) {
+        let Some((known, leader)) = self.known() else {
+            return;
+        };
+        let waits = |node: &Node| node.run.as_ref().is_some_and(|run| !run.orders.is_empty());
+        if self.nodes.iter().any(waits) {
+            return;
+        }
+        let lost = self.ids().find(|id| {
+            let disk = &self.disks[id];
+            known.member(*id).is_none()
+                && !known.has_removed(disk.store())
+                && disk.look(|store| store.branches().last_index() > 0)
+                && self.node(*id).is_up()
+        });
+        if let Some(id) = lost {
+            let order = Order::Change(MembershipChange::Add(seed_of(id.0)));
+            self.order(order, leader, Some((Wanted::Member, id)));
+        }
+    }
+
+    fn found_replica(&mut self) -> Result<ReplicaId, String> {
+        let id = ReplicaId(self.replicas());
+        let new = node(id, self.disk, self.cluster, &mut self.random);
+        self.disks.insert(id, new.disk.clone());
+        self.nodes.push(new);
+        self.restart(id)?;
+        Ok(id)
+    }
+
+    pub(super) fn remove_replica(&mut self, fault: &Fault, who: Who) -> Result<bool, String> {
+        let Some((known, leader)) = self.known() else {
+            return Ok(false);
+        };
+        let id = match who {
+            Who::Leader => known.members[0].id,
+            Who::Any(id) => known.members[id.0 as usize % known.members.len()].id,
+        };
+        if known.members.len() < 2 || id == leader {
+            return Ok(false);
+        }
+        if let Fault::RemoveDead(_) = fault {
+            self.crash(id)?;
+            self.node_mut(id).held_down = true;
+        }
+        let order = Order::Change(MembershipChange::Remove(id));
+        Ok(self.order(order, leader, Some((Wanted::NoMember, id))))
+    }
+
+    pub(super) fn transfer(&mut self, who: Who) -> bool {
+        let Some((_, leader)) = self.known() else {
+            return false;
+        };
+        let to = self.meant(who);
+        self.order(Order::Transfer(to), leader, None)
+    }
+
+    pub(super) fn force(&mut self, who: Who) -> bool {
+        let at = self.meant(who);
+        self.check.overridden = true;
+        self.order(Order::ForceView, at, None)
+    }
+}
