@@ -273,6 +273,9 @@ pub(super) struct BenchArgs {
     /// How many messages each client has under way; not used with --rate
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) in_flight: u32,
+    /// Send over one stream for each sender instead of call by call
+    #[arg(long)]
+    pub(super) stream: bool,
     /// Open loop: so many messages in a second from all clients together, whether or not answers come
     #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) rate: Option<u32>,

@@ -260,6 +260,7 @@ fn a_bench_measures_and_verifies() {
     let open = [
         "--json",
         "bench",
+        "--stream",
         "--rate",
         "100",
         "--duration",
@@ -269,6 +270,7 @@ fn a_bench_measures_and_verifies() {
         "--keep",
     ];
     let report = json(&nobody.run(&open).expect_code(0));
+    assert_eq!(report["stream"], true);
     assert_eq!(report["acknowledged"], 50);
     assert_eq!(report["verified"]["present"], 50);
     assert_eq!(report["delivery_us"]["count"], 50);

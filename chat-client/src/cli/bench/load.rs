@@ -15,6 +15,7 @@ use crate::cli::args::BenchArgs;
 use crate::cli::progress;
 use crate::client::Client;
 use crate::error::Error;
+use crate::sending::MessageSender;
 use crate::subscription::{Event, SubscribeOptions, Subscription};
 
 /// In the open loop, as many messages may be under way. Beyond that the measurement would be of this machine's memory.
@@ -23,10 +24,17 @@ const MOST_UNDER_WAY: usize = 20_000;
 /// How long the last deliveries are waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// How messages leave.
+#[derive(Clone)]
+enum Way {
+    Call(Client),
+    Stream(MessageSender),
+}
+
 /// A place to send from and to: a client with a pair's session.
 #[derive(Clone)]
 struct Line {
-    client: Client,
+    way: Way,
     pair: usize,
     recipient: String,
 }
@@ -57,7 +65,7 @@ pub(super) async fn run(crowd: &Crowd, args: &BenchArgs) -> Result<Measured, Err
     let clock = tokio::spawn(show_time(bar.clone()));
     match args.rate {
         None => closed_loop(crowd, args, &load, end).await,
-        Some(rate) => open_loop(crowd, &load, rate, end).await,
+        Some(rate) => open_loop(crowd, args, &load, rate, end).await,
     }
     stats.sent_all();
     clock.abort();
@@ -97,7 +105,7 @@ async fn listen(pair: usize, mut events: Subscription, stats: Arc<Stats>) {
 async fn closed_loop(crowd: &Crowd, args: &BenchArgs, load: &Arc<Load>, end: Instant) {
     let mut senders = JoinSet::new();
     for (at, client) in crowd.clients.iter().enumerate() {
-        let lines = lines(crowd, at, client);
+        let lines = lines(crowd, args, at, client);
         for offset in 0..args.in_flight as usize {
             let (load, lines) = (Arc::clone(load), lines.clone());
             senders.spawn(async move {
@@ -115,12 +123,12 @@ async fn closed_loop(crowd: &Crowd, args: &BenchArgs, load: &Arc<Load>, end: Ins
 
 /// Each message has its moment, whether or not those before it were answered: so a stall of the cluster is met by as many
 /// messages as its users would have sent.
-async fn open_loop(crowd: &Crowd, load: &Arc<Load>, rate: u32, end: Instant) {
+async fn open_loop(crowd: &Crowd, args: &BenchArgs, load: &Arc<Load>, rate: u32, end: Instant) {
     let lines: Vec<Line> = crowd
         .clients
         .iter()
         .enumerate()
-        .flat_map(|(at, client)| lines(crowd, at, client))
+        .flat_map(|(at, client)| lines(crowd, args, at, client))
         .collect();
     let room = Arc::new(Semaphore::new(MOST_UNDER_WAY));
     let started = Instant::now();
@@ -146,15 +154,21 @@ async fn open_loop(crowd: &Crowd, load: &Arc<Load>, rate: u32, end: Instant) {
 }
 
 /// What one client sends on: each pair in turn, or its share of them where there are more pairs than clients.
-fn lines(crowd: &Crowd, at: usize, client: &Client) -> Vec<Line> {
+fn lines(crowd: &Crowd, args: &BenchArgs, at: usize, client: &Client) -> Vec<Line> {
     let (clients, pairs) = (crowd.clients.len(), crowd.pairs.len());
     let first = at % pairs;
     (first..pairs)
         .step_by(clients.min(pairs))
-        .map(|pair| Line {
-            client: client.with_session(crowd.pairs[pair].sender.session_token()),
-            pair,
-            recipient: crowd.pairs[pair].recipient_name.clone(),
+        .map(|pair| {
+            let sender = client.with_session(crowd.pairs[pair].sender.session_token());
+            Line {
+                way: match args.stream {
+                    true => Way::Stream(sender.message_sender()),
+                    false => Way::Call(sender),
+                },
+                pair,
+                recipient: crowd.pairs[pair].recipient_name.clone(),
+            }
         })
         .collect()
 }
@@ -165,7 +179,10 @@ impl Load {
         let micros = (due.saturating_duration_since(self.stats.started())).as_micros();
         let head = format!("{number} {micros} ");
         let body = format!("{head}{}", "x".repeat(self.size.saturating_sub(head.len())));
-        let result = line.client.send_message(&line.recipient, &body).await;
+        let result = match &line.way {
+            Way::Call(client) => client.send_message(&line.recipient, &body).await,
+            Way::Stream(sender) => sender.send(&line.recipient, &body).await.await,
+        };
         self.stats
             .answered(line.pair, number, due, result.as_ref().err());
     }

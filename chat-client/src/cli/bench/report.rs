@@ -27,6 +27,10 @@ impl Report<'_> {
                 args.clients, args.in_flight
             ),
         };
+        let how = match args.stream {
+            true => format!("{how}, streamed"),
+            false => how,
+        };
         let mut lines = vec![
             format!(
                 "{how}, pairs {}, bytes {}, recipients offline {} %, {:.1} s",
@@ -82,6 +86,7 @@ impl Report<'_> {
             "clients": args.clients,
             "in_flight": args.rate.is_none().then_some(args.in_flight),
             "rate": args.rate,
+            "stream": args.stream,
             "size": args.size,
             "pairs": args.pairs,
             "offline_percent": args.offline,
