@@ -135,12 +135,17 @@ impl Replica {
 
     /// Whether a replica needs a snapshot of this leader's state, as far as it has said where it is.
     pub(crate) fn awaits_snapshot(&self, id: ReplicaId) -> bool {
-        let compacted = self.log.compacted.index;
-        let known = match &self.state {
-            State::Leading(leading) => leading.progress.get(&id),
-            State::Seeking | State::Candidate(_) | State::Following(_) => None,
+        let State::Leading(leading) = &self.state else {
+            return true;
         };
-        known.is_none_or(|known| known.is_beyond(compacted) || known.wants_snapshot.is_some())
+        let compacted = self.log.compacted.index;
+        match leading.progress.get(&id) {
+            Some(known) => known.is_beyond(compacted) || known.wants_snapshot.is_some(),
+            // After a new view has started it is soon heard of, if it is to be served at all.
+            None => leading
+                .established_at
+                .is_none_or(|at| self.now - at <= self.settings.suspect),
+        }
     }
 
     /// A snapshot for a replica gets on: that is progress of its own kind.

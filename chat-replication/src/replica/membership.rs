@@ -152,6 +152,22 @@ impl Replica {
         seed.id == id && !removed && *store.get_or_insert(disk) == disk
     }
 
+    /// A replica that is to join answers with another disk than at first: then it is this one that is to join.
+    pub(super) fn join_with(&mut self, id: ReplicaId, disk: StoreUuid) {
+        let known = self.log.configuration();
+        if known.is_some_and(|known| known.has_removed(disk) || known.votes(id, disk)) {
+            return;
+        }
+        if let Some(PendingChange {
+            what: What::Join { seed, store },
+            ..
+        }) = &mut self.change
+            && seed.id == id
+        {
+            *store = Some(disk);
+        }
+    }
+
     /// The change that the next view can make.
     pub(super) fn ripe_change(&self) -> Option<Change> {
         let State::Leading(leading) = &self.state else {

@@ -256,6 +256,11 @@ impl Replica {
             return;
         }
         if !self.may_acknowledge(from, store) {
+            // What was known is of a disk that is no more. This one gets nothing until somebody wants it in.
+            if let State::Leading(leading) = &mut self.state {
+                leading.progress.remove(&from);
+            }
+            self.join_with(from, store);
             return self.notice_new_disk(from, store);
         }
         if let Some(peer) = self.peers.get_mut(&from) {
