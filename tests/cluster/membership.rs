@@ -31,6 +31,13 @@ fn a_fourth_replica_is_added_under_load_and_carries_the_chat_alone() {
             .unwrap_err();
         assert!(unreachable.contains("peer_address"), "{unreachable}");
         world.cluster.start(id).unwrap();
+        until("replica 3 says that it cannot add itself", async || {
+            let itself = world.operator(&["replica", "add", "3", "--id", "3"]).await;
+            let refused = itself.unwrap_err().contains("cannot add itself");
+            Ok(refused.then_some(()))
+        })
+        .await
+        .unwrap();
         // Through a follower, which passes the order on.
         let added = world.operator(&["replica", "add", "3", "--id", "2"]).await;
         println!("{}", added.unwrap());

@@ -55,6 +55,7 @@ impl Orders {
         let mut give_up = None;
         loop {
             let status = Arc::clone(&changes.borrow_and_update());
+            check_may_ask(&status, order)?;
             let fate = match status.leader {
                 Some(leader) if leader == status.identity.replica => self.lead(order).await,
                 Some(leader) => self.ask(leader, order).await,
@@ -213,6 +214,19 @@ impl Orders {
         let until = Instant::now() + PATIENCE;
         let shown = timeout_at(until, changes.wait_for(|status| shown(status))).await;
         matches!(shown, Ok(Ok(_)))
+    }
+}
+
+/// One that is to be added does not know the others' leader yet.
+fn check_may_ask(status: &Status, order: &Order) -> Result<(), Refusal> {
+    let me = status.identity.replica;
+    match order {
+        Order::Add { replica, .. } if *replica == me && status.leader.is_none() => {
+            Err(Refusal::Impossible(format!(
+                "replica {me} cannot add itself; give the order to a replica that is part of the cluster, on its machine"
+            )))
+        }
+        _ => Ok(()),
     }
 }
 
