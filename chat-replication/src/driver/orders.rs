@@ -95,6 +95,7 @@ pub(super) fn refused_change(
         ChangeRefusal::Leads => OrderError::Leads,
         ChangeRefusal::Last => OrderError::Last,
         ChangeRefusal::Unreachable => OrderError::Unreachable,
+        ChangeRefusal::TooFew => OrderError::TooFew,
     }
 }
 

@@ -221,11 +221,15 @@ impl Replica {
         self.learn_commit(commit);
     }
 
-    /// Whoever was removed leads nobody any more, whatever it thinks.
+    /// Whoever was removed leads nobody any more, whatever it thinks. But a removal that is not known to be committed
+    /// yields to a view that came after it: that one was started without.
     fn is_removed(&self, epoch: Epoch) -> bool {
-        self.log
-            .configuration()
-            .is_some_and(|known| known.has_removed(epoch.store))
+        let Some((newest, start)) = self.log.newest() else {
+            return false;
+        };
+        let begins = self.log.branches.first_of(newest);
+        let committed = begins.is_some_and(|index| index <= self.commit);
+        start.configuration.has_removed(epoch.store) && (committed || epoch < newest)
     }
 
     fn follows(&self, epoch: Epoch) -> bool {

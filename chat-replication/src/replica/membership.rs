@@ -39,6 +39,8 @@ pub enum ChangeRefusal {
     Last,
     /// The replica to be added was not reached in time.
     Unreachable,
+    /// The view without the replica could not start in time.
+    TooFew,
 }
 
 /// A change whose replica is known with its disk.
@@ -260,7 +262,7 @@ impl Replica {
         }
     }
 
-    /// Gives up on a replica that is to join and is not there.
+    /// Gives up on a replica that is to join and is not there, and on one that is to leave and cannot be done without.
     pub(super) fn tick_change(&mut self) {
         let Some(change) = &self.change else {
             return;
@@ -268,8 +270,11 @@ impl Replica {
         let waited = self.now - change.since > self.settings.change;
         let gone = self.joining().is_some_and(|id| self.suspects(id));
         let asked_for = change.id.is_some();
+        let leaves = matches!(change.what, What::Leave(_));
         if gone && (waited || !asked_for) {
             self.end_change(Err(ChangeRefusal::Unreachable));
+        } else if waited && leaves {
+            self.end_change(Err(ChangeRefusal::TooFew));
         }
     }
 }

@@ -23,7 +23,7 @@ pub struct Settings {
     pub hand_back: u64,
     /// How long leadership that an operator transferred stays there, whoever is preferred.
     pub hold: u64,
-    /// How long a replica that is to be added may be unreachable.
+    /// How long a replica that is to be added may be unreachable, and one that is to be removed indispensable.
     pub change: u64,
     /// How long a leader that handed over waits for the successor to begin.
     pub hand_over: u64,

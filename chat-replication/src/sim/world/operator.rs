@@ -15,6 +15,7 @@ use crate::sim::disk::Disk;
 use crate::sim::faults::{Fault, Who};
 use crate::sim::ledger::Ledger;
 use crate::sim::node::{Arrived, Node};
+use crate::state_machine::StateMachine;
 use crate::types::{Configuration, Mode, ReplicaId};
 
 /// Replicas that ever are.
@@ -56,13 +57,37 @@ impl World {
         if known.member(id).is_some() && !(enough && known.votes(id, disks[&id].store())) {
             return false;
         }
+        let others: Vec<ReplicaId> = known
+            .members
+            .iter()
+            .filter(|member| member.id != id && disks[&member.id].store() == member.store)
+            .map(|member| member.id)
+            .collect();
+        if !others.iter().any(|other| self.is_whole(*other)) {
+            return false;
+        }
         let mut relied_upon = self.check.relied_upon();
-        for (_, disk) in disks.iter().filter(|(other, _)| **other != id) {
-            let there = disk.commands();
+        for other in others {
+            let there = disks[&other].commands();
             relied_upon.retain(|command| !there.contains(command));
         }
         let there = disks[&id].commands();
         relied_upon.is_disjoint(&there)
+    }
+
+    /// Whether a replica can rebuild its state from its own disk.
+    fn is_whole(&self, id: ReplicaId) -> bool {
+        let node = self.node(id);
+        let durable = match &node.run {
+            Some(run) => run.process.ledger.durable(),
+            None => node.ledger.durable(),
+        };
+        let holds = node.disk.holds(durable);
+        let first = node.disk.look(|store| {
+            let kept = store.payloads().count() as u64;
+            store.branches().last_index() - kept
+        });
+        holds && durable.index >= first
     }
 
     pub(super) fn change_disk(&mut self, fault: &Fault, who: Who) -> Result<bool, String> {

@@ -160,8 +160,9 @@ impl World {
         }
         for id in self.ids().filter(|id| known.member(*id).is_none()) {
             let status = self.replica(id)?.status();
-            let removed = known.has_removed(self.disks[&id].store());
-            if status.orphans > 0 || status.last.index > 0 && !removed {
+            let store = self.disks[&id].store();
+            let told = status.configuration.has_removed(store);
+            if status.orphans > 0 || status.last.index > 0 && !told {
                 return Err(format!("replica {id}, that is no member, is not drained"));
             }
         }
