@@ -1,6 +1,7 @@
 //! A replicated map of one's own: three replicas of it in this process, first on disks and sockets, then in memory.
 //!
 //! `cargo run --example replicated_map`
+#![allow(clippy::print_stdout, reason = "it tells what happens")]
 
 use std::collections::BTreeMap;
 use std::error::Error;

@@ -173,6 +173,7 @@ fn gave_up(message: &Queued, asked: &[(Endpoint, String)]) -> Error {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -7,6 +7,7 @@
 mod file;
 mod snapshot;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 use std::io;
