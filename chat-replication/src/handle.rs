@@ -102,7 +102,9 @@ pub enum OrderError {
     #[error("the replica to be added cannot be reached; start it, then try again")]
     Unreachable,
     /// The replica to be removed cannot be done without.
-    #[error("without that replica too few are left that can be reached; start or replace the others first")]
+    #[error(
+        "without that replica too few are left that can be reached; start or replace the others first"
+    )]
     TooFew,
     /// The replica that is to lead is not in the view.
     #[error("that replica is not in the view")]

@@ -12,6 +12,55 @@
 //! [`transport::Transport`] ([`grpc::GrpcTransport`]) and the application's [`state_machine::StateMachine`], and gives a
 //! [`handle::Handle`] to propose commands with.
 //!
+//! A state that fits into memory needs no more than one function, [`whole_state::Application::apply`], and [`embed`] starts
+//! a replica of it in one call:
+//!
+//! ```
+//! use bytes::Bytes;
+//! use chat_replication::driver::Options;
+//! use chat_replication::embed::in_memory;
+//! use chat_replication::memory_transport::MemoryNetwork;
+//! use chat_replication::replica::Seed;
+//! use chat_replication::types::{ClusterId, ReplicaId};
+//! use chat_replication::whole_state::{Application, WholeState};
+//! use serde::{Deserialize, Serialize};
+//! use uuid::Uuid;
+//!
+//! #[derive(Serialize, Deserialize, Default)]
+//! struct Counter(u64);
+//!
+//! impl Application for Counter {
+//!     type Response = u64;
+//!
+//!     fn apply(&mut self, _command: &[u8]) -> u64 {
+//!         self.0 += 1;
+//!         self.0
+//!     }
+//! }
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let me = Seed {
+//!     id: ReplicaId(0),
+//!     peer_address: "in this process".into(),
+//!     client_address: String::new(),
+//! };
+//! let (network, cluster) = (MemoryNetwork::new(), ClusterId(Uuid::new_v4()));
+//! let counter = WholeState::<Counter>::in_memory();
+//! let (handle, running) = in_memory(&network, cluster, me.id, Options::new(vec![me]), counter)?;
+//! let counted = loop {
+//!     match handle.propose(Bytes::new()).await {
+//!         Ok(done) => break done,
+//!         // Nobody leads yet.
+//!         Err(_) => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+//!     }
+//! };
+//! assert_eq!((counted.response, counted.durable_on), (Ok(1), 1));
+//! running.stop().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # The protocol, for those who know Raft
 //!
 //! A log of entries `(epoch, index, payload)`, one leader per epoch, followers that take its entries: that much is the
@@ -133,6 +182,9 @@
 //!
 //! * [`replica`]: the protocol, without clock, disk or network. Deterministic.
 //! * [`driver`]: the only place where protocol, disk and network meet, and the order of the three.
+//! * [`redb_store`] and [`grpc`]: the disk and the network. [`memory_store`] and [`memory_transport`] in their place, for tests.
+//! * [`state_machine`]: what the application implements, and [`whole_state`], which does it for a state that fits into
+//!   memory.
 //! * [`sim`]: replicas on simulated disks, network and time, where one seed decides everything, and what must hold is checked
 //!   after every step.
 //!
