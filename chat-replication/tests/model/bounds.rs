@@ -17,7 +17,6 @@ pub(crate) enum Begin {
 /// Everything that is explored.
 #[derive(Clone, Debug)]
 pub(crate) struct Bounds {
-    pub(crate) name: &'static str,
     pub(crate) replicas: usize,
     pub(crate) mode: Mode,
     pub(crate) begin: Begin,
@@ -41,9 +40,8 @@ pub(crate) struct Bounds {
 
 impl Bounds {
     /// Nothing goes wrong but what is added.
-    pub(crate) const fn new(name: &'static str, replicas: usize, mode: Mode) -> Bounds {
+    pub(crate) const fn new(replicas: usize, mode: Mode) -> Bounds {
         Bounds {
-            name,
             replicas,
             mode,
             begin: Begin::Bootstrapped,

@@ -130,7 +130,9 @@ impl fmt::Debug for Action {
         match self {
             Action::Deliver(from, to, _) => write!(f, "{} -> {}", name(*from), name(*to))?,
             Action::Time(at, _) => write!(f, "time passes at {}", name(*at))?,
-            Action::Gone(at, peer, _) => write!(f, "{} learns: {} is gone", name(*at), name(*peer))?,
+            Action::Gone(at, peer, _) => {
+                write!(f, "{} learns: {} is gone", name(*at), name(*peer))?
+            }
             Action::Propose(at, _) => write!(f, "a command for {}", name(*at))?,
             Action::Crash(at) => write!(f, "{} crashes", name(*at))?,
             Action::CrashMute(at) => write!(f, "{} crashes, its messages lost", name(*at))?,
@@ -230,7 +232,10 @@ impl Checked {
             self.apply(&mut cluster, Action::Restart(0));
         }
         let Bounds {
-            crashes, restarts, ticks, ..
+            crashes,
+            restarts,
+            ticks,
+            ..
         } = self.bounds;
         let left = &mut cluster.left;
         (left.crashes, left.restarts, left.ticks) = (crashes, restarts, ticks);
@@ -312,13 +317,7 @@ impl Checked {
         true
     }
 
-    fn input(
-        &self,
-        cluster: &mut Cluster,
-        at: usize,
-        input: Input,
-        death: Option<Death>,
-    ) -> bool {
+    fn input(&self, cluster: &mut Cluster, at: usize, input: Input, death: Option<Death>) -> bool {
         let Some(before) = cluster.nodes[at].process.clone() else {
             return false;
         };
@@ -349,7 +348,13 @@ impl Checked {
             died,
             ..
         } = outcome;
-        rules::said(cluster, at, promised, sent.iter().map(|(_, message)| message), died);
+        rules::said(
+            cluster,
+            at,
+            promised,
+            sent.iter().map(|(_, message)| message),
+            died,
+        );
         for (to, message) in sent {
             cluster.send(at, to, message);
         }

@@ -1,55 +1,38 @@
-//! The protocol in small bounds, exhaustively.
+//! Real replicas in a model checker: every schedule within small bounds.
+//!
+//! A replica is a value: it is cloned for each thing that may happen next, and what it wants done is done to a disk that is
+//! a value too. Nothing of the protocol is written down a second time here.
+//!
+//! What may happen, in any order:
+//!
+//! * the oldest message between two replicas arrives (a connection keeps order, loses nothing, and repeats nothing);
+//! * a timer fires: the clock of one replica goes on until it has something to do;
+//! * a replica learns that another is gone, while it is down or cut off, and only then;
+//! * a leader is given a command;
+//! * a process dies, at rest, or before or after any of the first two writes of what it is doing, and what it had sent
+//!   arrives or is lost; it starts again from its disk;
+//! * a replica is cut off from all others, with the loss of what was on its way, and the cut heals.
+//!
+//! The bounds are in [`bounds::Bounds`]: how often each of these may happen. What is simplified:
+//!
+//! * Timers fire in any order between replicas, but, unless the bounds say otherwise, only when no message is on its way.
+//!   Silence does not add up to suspicion: that somebody is gone comes as news, as from a refused connection. So no
+//!   replica is suspected falsely without a cut, no slow one is left out, and the recovery grace never ends.
+//! * Jitter is always the least there is.
+//! * A write is done wholly or not at all, and nothing is lost that was written. Disks are not wiped, logs not compacted,
+//!   members not changed, reads not confirmed: the simulator does all that.
+//! * A reconnection is noticed with the first message, and a new process hears nothing of what was sent to the one before.
+//! * States that differ in nothing but clocks are one state ([`canon`]). That is exact as far as fields are compared by how
+//!   far away they are; whatever is compared with endless timeouts alone is left out.
+//!
+//! `CHAT_MODEL_LARGE=1` widens the bounds, for a release build and minutes. `CHAT_MODEL="replicas=2 crashes=3"` explores
+//! bounds of one's own, with `--nocapture bounds_from`; see `scenarios` for the words.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod bounds;
 mod canon;
 mod cluster;
+mod mutations;
 mod node;
 mod rules;
-
-use std::time::Instant;
-
-use chat_replication::types::Mode;
-use stateright::{Checker, Model};
-
-use crate::bounds::{Begin, Bounds};
-use crate::cluster::Checked;
-
-fn check(bounds: Bounds) {
-    let begun = Instant::now();
-    let name = bounds.name;
-    let checker = Checked::new(bounds).checker().threads(2).timeout(std::time::Duration::from_secs(60)).spawn_bfs().join();
-    println!(
-        "{name}: {} states of {} seen, depth {}, {:.1} s, done {}",
-        checker.unique_state_count(),
-        checker.state_count(),
-        checker.max_depth(),
-        begun.elapsed().as_secs_f64(),
-        checker.is_done(),
-    );
-    for (property, path) in checker.discoveries() {
-        println!("  {property}: {} steps", path.clone().into_actions().len());
-        if std::env::var("TRACE").is_ok() {
-            for (state, action) in path.into_vec() {
-                println!("   {state}\n    {action:?}");
-            }
-        }
-    }
-}
-
-#[test]
-fn probe() {
-    for mode in [Mode::Available, Mode::Consistent] {
-        for crashes in 0..3 {
-            for ticks in 0..3 {
-                let mut bounds = Bounds::new("probe", 3, mode);
-                bounds.crashes = crashes;
-                bounds.restarts = crashes.min(1);
-                bounds.ticks = ticks;
-                println!("{mode} {crashes} {ticks}");
-                check(bounds);
-            }
-        }
-    }
-    let _ = Begin::Empty;
-}
+mod scenarios;

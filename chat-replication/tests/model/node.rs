@@ -47,7 +47,9 @@ impl Disk {
         let log = store
             .entries(1, durable.branches.last_index(), usize::MAX)
             .expect("nothing is compacted");
-        let orphans = store.orphans(None, usize::MAX).expect("memory does not fail");
+        let orphans = store
+            .orphans(None, usize::MAX)
+            .expect("memory does not fail");
         let orphans = orphans.into_iter().map(|orphan| orphan.command).collect();
         Disk {
             digest: canon::digest(&store, Clock::default()),
@@ -298,9 +300,8 @@ impl Process {
             let newest = branches.epoch_at(through).unwrap_or_default();
             (held && newest <= epoch).then(|| {
                 let entries = disk.log.iter();
-                let behind = entries.filter(|entry| {
-                    (previous.index + 1..=through).contains(&entry.position.index)
-                });
+                let behind = entries
+                    .filter(|entry| (previous.index + 1..=through).contains(&entry.position.index));
                 behind.cloned().collect()
             })
         };
@@ -347,7 +348,8 @@ impl Process {
     /// Gives the state machine what is committed, and answers those who waited for it.
     fn apply(&mut self, disk: &Disk, outcome: &mut Outcome) {
         let branches = self.replica.branches().clone();
-        self.waiting.retain(|(_, position)| branches.holds(*position));
+        self.waiting
+            .retain(|(_, position)| branches.holds(*position));
         if !branches.holds(self.applied) {
             // The state machine goes back, here as far as it can: nothing depends on how far.
             self.applied = Position::default();
@@ -368,6 +370,8 @@ impl Process {
         let answered = self
             .waiting
             .extract_if(.., |(_, position)| position.index <= applied);
-        outcome.acknowledged.extend(answered.map(|(command, _)| command));
+        outcome
+            .acknowledged
+            .extend(answered.map(|(command, _)| command));
     }
 }

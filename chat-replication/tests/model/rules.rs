@@ -50,53 +50,67 @@ pub(crate) fn always() -> Vec<Holds> {
 pub(crate) fn sometimes(bounds: &Bounds) -> Vec<Holds> {
     let mut some: Vec<Holds> = Vec::new();
     if bounds.commands > 0 {
-        some.push(Property::sometimes("a command is acknowledged", |_: &Checked, cluster: &Cluster| {
-            !cluster.acknowledged.is_empty()
-        }));
+        some.push(Property::sometimes(
+            "a command is acknowledged",
+            |_: &Checked, cluster: &Cluster| !cluster.acknowledged.is_empty(),
+        ));
     }
     if bounds.begin == Begin::Empty {
-        some.push(Property::sometimes("a first view starts", |_: &Checked, cluster: &Cluster| {
-            !cluster.led.is_empty()
-        }));
+        some.push(Property::sometimes(
+            "a first view starts",
+            |_: &Checked, cluster: &Cluster| !cluster.led.is_empty(),
+        ));
     }
     let survives = bounds.mode == Mode::Available || bounds.replicas > 2;
     if bounds.crashes > 0 && survives {
-        some.push(Property::sometimes("a view starts after a crash", |_: &Checked, cluster: &Cluster| {
-            leaders(cluster).any(|(at, epoch)| {
-                let mut others = (0..cluster.nodes.len()).filter(|other| *other != at);
-                let start = cluster.process(at).and_then(|it| it.replica.view_start(epoch));
-                others.any(|other| {
-                    cluster.nodes[other].process.is_none()
-                        && start.is_some_and(|start| !start.members.contains(&name(other)))
-                })
-            })
-        }));
-    }
-    if bounds.hands_back {
-        some.push(Property::sometimes("leadership is handed back", |_: &Checked, cluster: &Cluster| {
-            leaders(cluster).any(|(at, epoch)| {
-                let log = cluster.nodes[at].disk.branches.epochs();
-                let before = log.iter().rev().nth(1).map(|(epoch, _)| epoch.replica);
-                at == 0 && before == Some(name(1)) && epoch.replica == name(0)
-            })
-        }));
-    }
-    if !bounds.one_history() {
-        some.push(Property::sometimes("histories part", |_: &Checked, cluster: &Cluster| {
-            leaders(cluster).count() > 1
-        }));
-        if bounds.ticks > 2 {
-            some.push(Property::sometimes("an orphan is committed again", |_: &Checked, cluster: &Cluster| {
-                leaders(cluster).any(|(at, _)| {
-                    let node = &cluster.nodes[at];
-                    let commit = cluster.process(at).map_or(0, |it| it.replica.commit());
-                    let mut log = node.disk.log.iter();
-                    log.any(|entry| {
-                        entry.position.index <= commit
-                            && matches!(entry.payload, Payload::Reproposed { .. })
+        some.push(Property::sometimes(
+            "a view starts after a crash",
+            |_: &Checked, cluster: &Cluster| {
+                leaders(cluster).any(|(at, epoch)| {
+                    let mut others = (0..cluster.nodes.len()).filter(|other| *other != at);
+                    let start = cluster
+                        .process(at)
+                        .and_then(|it| it.replica.view_start(epoch));
+                    others.any(|other| {
+                        cluster.nodes[other].process.is_none()
+                            && start.is_some_and(|start| !start.members.contains(&name(other)))
                     })
                 })
-            }));
+            },
+        ));
+    }
+    if bounds.hands_back {
+        some.push(Property::sometimes(
+            "leadership is handed back",
+            |_: &Checked, cluster: &Cluster| {
+                leaders(cluster).any(|(at, epoch)| {
+                    let log = cluster.nodes[at].disk.branches.epochs();
+                    let before = log.iter().rev().nth(1).map(|(epoch, _)| epoch.replica);
+                    at == 0 && before == Some(name(1)) && epoch.replica == name(0)
+                })
+            },
+        ));
+    }
+    if !bounds.one_history() {
+        some.push(Property::sometimes(
+            "histories part",
+            |_: &Checked, cluster: &Cluster| leaders(cluster).count() > 1,
+        ));
+        if bounds.ticks > 2 {
+            some.push(Property::sometimes(
+                "an orphan is committed again",
+                |_: &Checked, cluster: &Cluster| {
+                    leaders(cluster).any(|(at, _)| {
+                        let node = &cluster.nodes[at];
+                        let commit = cluster.process(at).map_or(0, |it| it.replica.commit());
+                        let mut log = node.disk.log.iter();
+                        log.any(|entry| {
+                            entry.position.index <= commit
+                                && matches!(entry.payload, Payload::Reproposed { .. })
+                        })
+                    })
+                },
+            ));
         }
     }
     some
@@ -173,9 +187,9 @@ pub(crate) fn took(cluster: &mut Cluster, one_history: bool, at: usize, before: 
 /// A disk was written to: its log against all others.
 pub(crate) fn wrote(cluster: &mut Cluster, at: usize) {
     let mine = &cluster.nodes[at].disk.log;
-    let forced = mine.last().is_some_and(
-        |entry| matches!(&entry.payload, Payload::ViewStart(start) if start.forced),
-    );
+    let forced = mine
+        .last()
+        .is_some_and(|entry| matches!(&entry.payload, Payload::ViewStart(start) if start.forced));
     let matching = cluster.nodes.iter().all(|node| {
         let both = mine.iter().zip(&node.disk.log);
         let common = both
