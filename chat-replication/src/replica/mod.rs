@@ -354,8 +354,8 @@ impl Replica {
         self.count_own();
     }
 
-    /// For the simulator: breaks one rule on purpose.
-    pub(crate) fn break_rule(&mut self, mutation: Mutation) {
+    /// Breaks one rule on purpose, so that whoever checks the rules can show that it would notice. For tests alone.
+    pub fn break_rule(&mut self, mutation: Mutation) {
         self.broken = Some(mutation);
         if mutation == Mutation::RestartStaysInView {
             self.in_view = self.log.newest().map(|(epoch, _)| epoch);
