@@ -228,7 +228,8 @@ impl Replica {
             return false;
         };
         let begins = self.log.branches.first_of(newest);
-        let committed = begins.is_some_and(|index| index <= self.commit);
+        let known = self.commit.max(self.log.compacted.index);
+        let committed = begins.is_some_and(|index| index <= known);
         start.configuration.has_removed(epoch.store) && (committed || epoch < newest)
     }
 

@@ -68,6 +68,11 @@ pub enum Waiting {
         /// Who is missing.
         missing: Vec<ReplicaId>,
     },
+    /// To be one more takes all that there are.
+    Everybody {
+        /// Who is missing.
+        missing: Vec<ReplicaId>,
+    },
     /// The cluster does not know this replica.
     NoMember,
     /// The cluster has removed this replica.
@@ -103,6 +108,11 @@ impl fmt::Display for Waiting {
             Waiting::Majority { missing } => write!(
                 f,
                 "waiting for a majority; start one of the replicas {}",
+                Ids(missing)
+            ),
+            Waiting::Everybody { missing } => write!(
+                f,
+                "a replica is added once all are there; start replicas {}, or remove them first",
                 Ids(missing)
             ),
             Waiting::NoMember => write!(
@@ -243,6 +253,19 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
 
     if configuration.mode == Mode::Consistent {
         return judge_by_majority(case, &voters, configuration, target, members, donor);
+    }
+
+    // Whoever is on the other side of a partition goes on with the replicas that it knows, and drops what all of those
+    // have. One more that only this side knows might come with a branch from before.
+    let absent: Vec<ReplicaId> = case
+        .change
+        .map(|change| change.needs(configuration))
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|id| !voters.contains_key(id))
+        .collect();
+    if !absent.is_empty() && !case.forced {
+        return Verdict::Wait(Waiting::Everybody { missing: absent });
     }
 
     let missing: Vec<ReplicaId> = start
