@@ -127,8 +127,13 @@ impl Configuration {
     /// The configuration with one member more, or with another store for one that it has.
     pub fn with(&self, member: Member) -> Configuration {
         let mut after = self.clone();
-        after.removed.retain(|removed| removed.store != member.store);
-        if self.member(member.id).is_some_and(|before| before.store != member.store) {
+        after
+            .removed
+            .retain(|removed| removed.store != member.store);
+        if self
+            .member(member.id)
+            .is_some_and(|before| before.store != member.store)
+        {
             after = after.without(member.id);
         }
         after.members.retain(|before| before.id != member.id);

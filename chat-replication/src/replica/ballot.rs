@@ -75,7 +75,9 @@ impl Replica {
         let newest = ballot
             .standings
             .values()
-            .filter_map(|standing| Some((standing.branches.last().epoch, standing.newest.as_ref()?)))
+            .filter_map(|standing| {
+                Some((standing.branches.last().epoch, standing.newest.as_ref()?))
+            })
             .max_by_key(|(epoch, _)| *epoch);
         let others = newest
             .map(|(_, start)| start.configuration.members.clone())
@@ -222,6 +224,7 @@ impl Replica {
             change,
             forced,
             mode: self.settings.mode,
+            broken: self.broken,
         })
     }
 

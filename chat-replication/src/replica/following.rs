@@ -197,6 +197,9 @@ impl Replica {
         if !self.log.branches.holds(previous) || !self.log.can_take(&entries) {
             let branches = self.log.branches.clone();
             let compacted = self.log.compacted.index;
+            if self.is_broken(Mutation::TruncatesByCommit) {
+                self.log.cut(self.commit.max(compacted));
+            }
             self.heard_leader();
             let mismatch = Message::Mismatch {
                 epoch,
@@ -230,7 +233,9 @@ impl Replica {
         let begins = self.log.branches.first_of(newest);
         let known = self.commit.max(self.log.compacted.index);
         let committed = begins.is_some_and(|index| index <= known);
-        start.configuration.has_removed(epoch.store) && (committed || epoch < newest)
+        start.configuration.has_removed(epoch.store)
+            && (committed || epoch < newest)
+            && !self.is_broken(Mutation::RemovedLeads)
     }
 
     fn follows(&self, epoch: Epoch) -> bool {
@@ -289,6 +294,9 @@ impl Replica {
                 }
             }
             if begins_view {
+                if self.is_broken(Mutation::AdoptsReplayedView) {
+                    self.in_view = self.log.newest().map(|(epoch, _)| epoch);
+                }
                 self.meet_peers();
             }
         }
@@ -301,8 +309,7 @@ impl Replica {
         };
         let ids = before.members.iter().chain(&after.members);
         let changed = |id: &ReplicaId| before.member(*id) != after.member(*id);
-        let replicas: BTreeSet<ReplicaId> =
-            ids.map(|member| member.id).filter(changed).collect();
+        let replicas: BTreeSet<ReplicaId> = ids.map(|member| member.id).filter(changed).collect();
         if !replicas.is_empty() {
             let replicas = replicas.into_iter().collect();
             self.note(Note::ChangesLost { replicas });

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::Seed;
 use super::membership::Change;
+use super::{Mutation, Seed};
 use crate::message::Standing;
 use crate::types::{Configuration, Epoch, Member, Mode, ReplicaId};
 
@@ -29,6 +29,13 @@ pub(super) struct Case<'a> {
     pub(super) forced: bool,
     /// What views of a new cluster need.
     pub(super) mode: Mode,
+    pub(super) broken: Option<Mutation>,
+}
+
+impl Case<'_> {
+    fn is_broken(&self, mutation: Mutation) -> bool {
+        self.broken == Some(mutation)
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -180,7 +187,12 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
     let voters: BTreeMap<ReplicaId, &Standing> = case
         .standings
         .iter()
-        .filter(|(id, standing)| configuration.votes(**id, standing.store))
+        .filter(|(id, standing)| {
+            configuration.votes(**id, standing.store)
+                || case.is_broken(Mutation::WipedDiskVotes) && configuration.member(**id).is_some()
+                || case.is_broken(Mutation::RemovedLeads)
+                    && configuration.has_removed(standing.store)
+        })
         .map(|(id, standing)| (*id, standing))
         .collect();
     if !voters.contains_key(&case.me) {
@@ -222,7 +234,11 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
     let candidates: BTreeMap<ReplicaId, &Standing> = case
         .standings
         .iter()
-        .filter(|(id, standing)| target.votes(**id, standing.store))
+        .filter(|(id, standing)| {
+            target.votes(**id, standing.store)
+                || case.is_broken(Mutation::WipedDiskVotes) && target.member(**id).is_some()
+                || case.is_broken(Mutation::RemovedLeads) && target.has_removed(standing.store)
+        })
         .map(|(id, standing)| (*id, standing))
         .collect();
     let mut members: Vec<ReplicaId> = match case.named {
@@ -323,7 +339,7 @@ fn judge_by_majority(
             .filter(|(id, standing)| target.votes(**id, standing.store))
             .map(|(id, _)| *id),
     ) && target.is_majority(members.iter().copied());
-    let allowed = old && new;
+    let allowed = old && new || case.is_broken(Mutation::MinorityIsEnough);
     if !allowed && !case.forced {
         let missing = configuration
             .members

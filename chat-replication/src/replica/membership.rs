@@ -275,7 +275,10 @@ impl Replica {
         let asked_for = change.id.is_some();
         if gone && (now - change.since > patience || !asked_for) {
             self.end_change(Err(ChangeRefusal::Unreachable));
-        } else if change.ripe_since.is_some_and(|since| now - since > patience) {
+        } else if change
+            .ripe_since
+            .is_some_and(|since| now - since > patience)
+        {
             self.end_change(Err(ChangeRefusal::TooFew));
         }
     }

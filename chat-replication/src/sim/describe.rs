@@ -103,7 +103,9 @@ impl fmt::Display for Brief<'_> {
                     Entries(entries)
                 )
             }
-            Message::AppendAck { epoch, verified, .. } => write!(f, "AppendAck {epoch} {verified}"),
+            Message::AppendAck {
+                epoch, verified, ..
+            } => write!(f, "AppendAck {epoch} {verified}"),
             Message::Mismatch {
                 epoch, branches, ..
             } => {
@@ -148,7 +150,9 @@ impl fmt::Display for Brief<'_> {
                     None => Ok(()),
                 }
             }
-            Message::SnapshotAck { epoch, received, .. } => {
+            Message::SnapshotAck {
+                epoch, received, ..
+            } => {
                 write!(f, "SnapshotAck {epoch} {received}")
             }
         }

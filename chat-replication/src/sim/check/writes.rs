@@ -153,7 +153,10 @@ impl Check {
             .members
             .iter()
             // One that was removed since, which the log here may not say yet, is not waited for.
-            .filter(|member| self.configuration().is_none_or(|known| known.votes(member.id, member.store)))
+            .filter(|member| {
+                self.configuration()
+                    .is_none_or(|known| known.votes(member.id, member.store))
+            })
             .find(|member| holds(member.id, &start.configuration, last) == Some(false));
         ensure(needs.is_none(), || {
             format!(
