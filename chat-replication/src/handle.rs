@@ -101,10 +101,8 @@ pub enum OrderError {
     /// The replica to be added was not reached.
     #[error("the replica to be added cannot be reached; start it, then try again")]
     Unreachable,
-    /// The replica to be removed cannot be done without.
-    #[error(
-        "without that replica too few are left that can be reached; start or replace the others first"
-    )]
+    /// Too few of the other replicas are there.
+    #[error("too few of the other replicas can be reached; start or replace them first")]
     TooFew,
     /// The replica that is to lead is not in the view.
     #[error("that replica is not in the view")]

@@ -102,8 +102,6 @@ pub struct Driver<S, T, A, R> {
     /// Ticks so far, and how many of them are a silence.
     now: u64,
     suspect: u64,
-    /// Tells this life's snapshots from those of an earlier one.
-    salt: u64,
     /// The state machine's last durable checkpoint.
     durable: Position,
     /// Entries up to here are gone or in the archive.
@@ -155,7 +153,6 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
             casts: VecDeque::new(),
             now: 0,
             suspect: 0,
-            salt: 0,
             durable: state.durable,
             archived: 0,
             archive_to: None,
@@ -180,9 +177,6 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
     /// One tick of time, with fresh randomness.
     pub fn tick(&mut self, random: u64) {
         self.now += 1;
-        if self.salt == 0 {
-            self.salt = random;
-        }
         if self.swapping {
             return;
         }

@@ -71,7 +71,21 @@ impl Replica {
             return;
         };
         let round = ballot.round;
-        for id in self.electors() {
+        // Those too whom only others know, or know again: their branch may be the one to go on from.
+        let newest = ballot
+            .standings
+            .values()
+            .filter_map(|standing| {
+                Some((standing.branches.last().epoch, standing.newest.as_ref()?))
+            })
+            .max_by_key(|(epoch, _)| *epoch);
+        let others = newest
+            .map(|(_, start)| start.configuration.members.clone())
+            .unwrap_or_default();
+        let me = self.me();
+        let mut ids = self.electors();
+        ids.extend(others.iter().map(|member| member.id).filter(|id| *id != me));
+        for id in ids {
             self.send_after(id, Message::PreBallot { round });
         }
     }
@@ -210,6 +224,7 @@ impl Replica {
             change,
             forced,
             mode: self.settings.mode,
+            broken: self.broken,
         })
     }
 

@@ -15,7 +15,7 @@ use super::state::{Leading, State};
 use super::{Mutation, Note, Outgoing, Replica};
 use crate::branch::BranchTable;
 use crate::message::{Message, Standing};
-use crate::types::{Configuration, Entry, Epoch, Payload, Position, ReplicaId, ViewStart};
+use crate::types::{Configuration, Entry, Epoch, Mode, Payload, Position, ReplicaId, ViewStart};
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Candidate {
@@ -86,10 +86,14 @@ impl Replica {
             .map(|(id, standing)| (*id, standing.promised))
             .collect();
         let view = self.newest_view_of(&ballot.standings);
+        let adds = match (&ballot.change, self.log.configuration()) {
+            (Some(change), Some(known)) if known.mode == Mode::Available => change.needs(known),
+            _ => Vec::new(),
+        };
         let awaited: Vec<ReplicaId> = asked
             .keys()
             .copied()
-            .filter(|id| plan.members.contains(id) || view.contains(id))
+            .filter(|id| plan.members.contains(id) || view.contains(id) || adds.contains(id))
             .collect();
 
         self.note(Note::Preparing {

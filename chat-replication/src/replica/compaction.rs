@@ -5,7 +5,7 @@
 //! a majority, and so no branch is lost that mattered, a replica that is away for long is not waited for.
 
 use super::state::{Leading, State};
-use super::{Note, Replica, Settings};
+use super::{Mutation, Note, Replica, Settings};
 use crate::store::Reset;
 use crate::types::{Epoch, Index, Mode, Position, ReplicaId};
 
@@ -78,6 +78,9 @@ impl Replica {
         let Some(configuration) = self.log.configuration() else {
             return 0;
         };
+        if self.is_broken(Mutation::CompactsAtOnce) {
+            return self.commit;
+        }
         let me = self.me();
         let verified = |id: ReplicaId| leading.progress.get(&id).and_then(|known| known.verified);
         let matched = configuration

@@ -197,6 +197,9 @@ impl Replica {
         if !self.log.branches.holds(previous) || !self.log.can_take(&entries) {
             let branches = self.log.branches.clone();
             let compacted = self.log.compacted.index;
+            if self.is_broken(Mutation::TruncatesByCommit) {
+                self.log.cut(self.commit.max(compacted));
+            }
             self.heard_leader();
             let mismatch = Message::Mismatch {
                 epoch,
@@ -228,8 +231,11 @@ impl Replica {
             return false;
         };
         let begins = self.log.branches.first_of(newest);
-        let committed = begins.is_some_and(|index| index <= self.commit);
-        start.configuration.has_removed(epoch.store) && (committed || epoch < newest)
+        let known = self.commit.max(self.log.compacted.index);
+        let committed = begins.is_some_and(|index| index <= known);
+        start.configuration.has_removed(epoch.store)
+            && (committed || epoch < newest)
+            && !self.is_broken(Mutation::RemovedLeads)
     }
 
     fn follows(&self, epoch: Epoch) -> bool {
@@ -288,6 +294,9 @@ impl Replica {
                 }
             }
             if begins_view {
+                if self.is_broken(Mutation::AdoptsReplayedView) {
+                    self.in_view = self.log.newest().map(|(epoch, _)| epoch);
+                }
                 self.meet_peers();
             }
         }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::Seed;
 use super::membership::Change;
+use super::{Mutation, Seed};
 use crate::message::Standing;
 use crate::types::{Configuration, Epoch, Member, Mode, ReplicaId};
 
@@ -29,6 +29,13 @@ pub(super) struct Case<'a> {
     pub(super) forced: bool,
     /// What views of a new cluster need.
     pub(super) mode: Mode,
+    pub(super) broken: Option<Mutation>,
+}
+
+impl Case<'_> {
+    fn is_broken(&self, mutation: Mutation) -> bool {
+        self.broken == Some(mutation)
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,6 +75,11 @@ pub enum Waiting {
         /// Who is missing.
         missing: Vec<ReplicaId>,
     },
+    /// To be one more takes all that there are.
+    Everybody {
+        /// Who is missing.
+        missing: Vec<ReplicaId>,
+    },
     /// The cluster does not know this replica.
     NoMember,
     /// The cluster has removed this replica.
@@ -103,6 +115,11 @@ impl fmt::Display for Waiting {
             Waiting::Majority { missing } => write!(
                 f,
                 "waiting for a majority; start one of the replicas {}",
+                Ids(missing)
+            ),
+            Waiting::Everybody { missing } => write!(
+                f,
+                "a replica is added once all are there; start replicas {}, or remove them first",
                 Ids(missing)
             ),
             Waiting::NoMember => write!(
@@ -170,7 +187,12 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
     let voters: BTreeMap<ReplicaId, &Standing> = case
         .standings
         .iter()
-        .filter(|(id, standing)| configuration.votes(**id, standing.store))
+        .filter(|(id, standing)| {
+            configuration.votes(**id, standing.store)
+                || case.is_broken(Mutation::WipedDiskVotes) && configuration.member(**id).is_some()
+                || case.is_broken(Mutation::RemovedLeads)
+                    && configuration.has_removed(standing.store)
+        })
         .map(|(id, standing)| (*id, standing))
         .collect();
     if !voters.contains_key(&case.me) {
@@ -212,7 +234,11 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
     let candidates: BTreeMap<ReplicaId, &Standing> = case
         .standings
         .iter()
-        .filter(|(id, standing)| target.votes(**id, standing.store))
+        .filter(|(id, standing)| {
+            target.votes(**id, standing.store)
+                || case.is_broken(Mutation::WipedDiskVotes) && target.member(**id).is_some()
+                || case.is_broken(Mutation::RemovedLeads) && target.has_removed(standing.store)
+        })
         .map(|(id, standing)| (*id, standing))
         .collect();
     let mut members: Vec<ReplicaId> = match case.named {
@@ -243,6 +269,19 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
 
     if configuration.mode == Mode::Consistent {
         return judge_by_majority(case, &voters, configuration, target, members, donor);
+    }
+
+    // Whoever is on the other side of a partition goes on with the replicas that it knows, and drops what all of those
+    // have. One more that only this side knows might come with a branch from before.
+    let absent: Vec<ReplicaId> = case
+        .change
+        .map(|change| change.needs(configuration))
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|id| !voters.contains_key(id))
+        .collect();
+    if !absent.is_empty() && !case.forced {
+        return Verdict::Wait(Waiting::Everybody { missing: absent });
     }
 
     let missing: Vec<ReplicaId> = start
@@ -300,7 +339,7 @@ fn judge_by_majority(
             .filter(|(id, standing)| target.votes(**id, standing.store))
             .map(|(id, _)| *id),
     ) && target.is_majority(members.iter().copied());
-    let allowed = old && new;
+    let allowed = old && new || case.is_broken(Mutation::MinorityIsEnough);
     if !allowed && !case.forced {
         let missing = configuration
             .members

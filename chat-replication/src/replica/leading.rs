@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::state::{HandingOver, State};
-use super::{Note, Outgoing, Replica};
+use super::{Mutation, Note, Outgoing, Replica};
 use crate::message::Message;
 use crate::types::{Entry, Epoch, Mode, Orphan, Payload, Position, ReplicaId};
 
@@ -338,7 +338,12 @@ impl Replica {
             let stands = leading.reproposed.get(&origin);
             let under_way = stands.is_some_and(|index| *index > applied);
             let uncommitted = self.log.last().index - self.commit;
-            if under_way || uncommitted >= self.settings.max_uncommitted {
+            let below = self.is_broken(Mutation::OrphansByMark)
+                && leading
+                    .reproposed
+                    .last_key_value()
+                    .is_some_and(|(last, _)| *last >= origin);
+            if under_way || below || uncommitted >= self.settings.max_uncommitted {
                 continue;
             }
             let position = self.append_own(Payload::Reproposed { origin, command });

@@ -39,7 +39,7 @@ pub enum ChangeRefusal {
     Last,
     /// The replica to be added was not reached in time.
     Unreachable,
-    /// The view without the replica could not start in time.
+    /// The view that makes the change could not start in time.
     TooFew,
 }
 
@@ -59,6 +59,18 @@ impl Change {
     }
 }
 
+impl Change {
+    /// Whose promise it needs where one replica is enough for a view: that of all, for one more.
+    pub(super) fn needs(&self, before: &Configuration) -> Vec<ReplicaId> {
+        match self {
+            Change::Join(member) if before.member(member.id).is_none() => {
+                before.members.iter().map(|member| member.id).collect()
+            }
+            Change::Join(_) | Change::Leave(_) => Vec::new(),
+        }
+    }
+}
+
 /// What the leader is about to change.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct PendingChange {
@@ -66,6 +78,8 @@ pub(super) struct PendingChange {
     id: Option<ChangeId>,
     what: What,
     since: u64,
+    /// Since when nothing is in its way here.
+    ripe_since: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -110,6 +124,7 @@ impl Replica {
                     id: Some(id),
                     what,
                     since: self.now,
+                    ripe_since: None,
                 });
                 self.meet_peers();
                 self.check_view();
@@ -227,6 +242,7 @@ impl Replica {
                 id: None,
                 what,
                 since: self.now,
+                ripe_since: None,
             });
         }
         if let State::Leading(leading) = &mut self.state {
@@ -262,18 +278,23 @@ impl Replica {
         }
     }
 
-    /// Gives up on a replica that is to join and is not there, and on one that is to leave and cannot be done without.
+    /// Gives up on a replica that is to join and is not there, and on a change that could be made and is not.
     pub(super) fn tick_change(&mut self) {
-        let Some(change) = &self.change else {
+        let now = self.now;
+        let ripe = self.ripe_change().is_some();
+        let gone = self.joining().is_some_and(|id| self.suspects(id));
+        let Some(change) = &mut self.change else {
             return;
         };
-        let waited = self.now - change.since > self.settings.change;
-        let gone = self.joining().is_some_and(|id| self.suspects(id));
+        change.ripe_since = ripe.then(|| change.ripe_since.unwrap_or(now));
+        let patience = self.settings.change;
         let asked_for = change.id.is_some();
-        let leaves = matches!(change.what, What::Leave(_));
-        if gone && (waited || !asked_for) {
+        if gone && (now - change.since > patience || !asked_for) {
             self.end_change(Err(ChangeRefusal::Unreachable));
-        } else if waited && leaves {
+        } else if change
+            .ripe_since
+            .is_some_and(|since| now - since > patience)
+        {
             self.end_change(Err(ChangeRefusal::TooFew));
         }
     }

@@ -33,13 +33,27 @@ pub enum Mutation {
     DonorByPromise,
     /// A leader answers linearizable reads without asking its members.
     ReadsUnconfirmed,
+    /// A follower whose log differs from the leader's cuts it back to its commit index.
+    TruncatesByCommit,
+    /// A replica believes to be in each view that comes in with a log.
+    AdoptsReplayedView,
+    /// A leader takes orphans below one that it has taken for taken.
+    OrphansByMark,
+    /// A configured replica has a vote, whatever disk it comes with.
+    WipedDiskVotes,
+    /// A view starts with whoever is there, where it needs a majority.
+    MinorityIsEnough,
+    /// A removed disk still has a vote, and is followed.
+    RemovedLeads,
+    /// What is committed is dropped, whoever may still need it.
+    CompactsAtOnce,
     /// Commands of a losing branch are dropped.
     DropsOrphans,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 16] = [
+    pub const ALL: [Mutation; 23] = [
         Mutation::AcknowledgeBeforeSync,
         Mutation::PromiseBeforeSync,
         Mutation::PrepareBeforeSync,
@@ -55,6 +69,13 @@ impl Mutation {
         Mutation::OnePromiseIsEnough,
         Mutation::DonorByPromise,
         Mutation::ReadsUnconfirmed,
+        Mutation::TruncatesByCommit,
+        Mutation::AdoptsReplayedView,
+        Mutation::OrphansByMark,
+        Mutation::WipedDiskVotes,
+        Mutation::MinorityIsEnough,
+        Mutation::RemovedLeads,
+        Mutation::CompactsAtOnce,
         Mutation::DropsOrphans,
     ];
 }

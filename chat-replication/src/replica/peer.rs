@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::state::State;
-use super::{Note, Outgoing, Replica};
+use super::{Mutation, Note, Outgoing, Replica};
 use crate::message::{AppliedReport, Message};
 use crate::types::{Member, ReplicaId, StoreUuid};
 
@@ -198,7 +198,10 @@ impl Replica {
 
     /// Whether an acknowledgement of this disk counts for anything: it has a vote, is about to get one, or had one.
     pub(super) fn may_acknowledge(&mut self, id: ReplicaId, store: StoreUuid) -> bool {
-        self.has_vote(id, store) || self.is_joining(id, store) || self.has_removed(id, store)
+        self.has_vote(id, store)
+            || self.is_joining(id, store)
+            || self.has_removed(id, store)
+            || self.is_broken(Mutation::WipedDiskVotes)
     }
 
     pub(super) fn has_removed(&self, id: ReplicaId, store: StoreUuid) -> bool {

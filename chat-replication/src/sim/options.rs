@@ -90,6 +90,33 @@ pub struct SimOptions {
     pub trace_lines: usize,
 }
 
+impl SimOptions {
+    /// Schedules in which a broken rule matters.
+    pub fn against(mutation: Mutation) -> SimOptions {
+        use Mutation as M;
+        let (mode, profile) = match mutation {
+            M::MinorityIsEnough => (Some(Mode::Consistent), Some(Profile::Partitions)),
+            M::ReadsUnconfirmed => (Some(Mode::Consistent), Some(Profile::Everything)),
+            M::WipedDiskVotes | M::RemovedLeads => (Some(Mode::Consistent), Some(Profile::Members)),
+            M::DropsOrphans | M::OrphansByMark => {
+                (Some(Mode::Available), Some(Profile::Partitions))
+            }
+            M::RestartStaysInView
+            | M::UnnamedStaysInView
+            | M::AdoptsReplayedView
+            | M::NeverWaits
+            | M::StartBeforeSync => (Some(Mode::Available), Some(Profile::Crashes)),
+            _ => (None, Some(Profile::Crashes)),
+        };
+        SimOptions {
+            profile,
+            mode,
+            mutation: Some(mutation),
+            ..SimOptions::default()
+        }
+    }
+}
+
 impl Default for SimOptions {
     fn default() -> SimOptions {
         SimOptions {

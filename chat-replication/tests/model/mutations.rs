@@ -38,14 +38,7 @@ fn shows_within(mutation: Mutation) -> Option<Bounds> {
         }),
         // What they break takes more replicas, more deaths, messages that come twice or late, or reads: the simulator
         // finds those.
-        Mutation::StartBeforeSync
-        | Mutation::CommitBeforeStart
-        | Mutation::CommitUnverified
-        | Mutation::LateAppendCuts
-        | Mutation::TakesOldEpochs
-        | Mutation::UnnamedStaysInView
-        | Mutation::OnePromiseIsEnough
-        | Mutation::ReadsUnconfirmed => None,
+        _ => None,
     }
 }
 

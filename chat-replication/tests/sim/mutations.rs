@@ -21,9 +21,8 @@ fn every_broken_rule_is_noticed() {
     let mut survived = Vec::new();
     for mutation in Mutation::ALL {
         let options = SimOptions {
-            mutation: Some(mutation),
             trace_lines: 1,
-            ..SimOptions::default()
+            ..SimOptions::against(mutation)
         };
         match run_all(0..SEEDS, &options) {
             Err(failure) => println!("{mutation:?}: seed {}: {}", failure.seed, failure.violation),

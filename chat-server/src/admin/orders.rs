@@ -263,10 +263,9 @@ fn refused(error: OrderError, replica: ReplicaId) -> Fate {
             "replica {replica} is not in the view; start it, wait until `chat-server replica list` shows it there, then \
              try again"
         )),
-        OrderError::TooFew => Refusal::Later(format!(
-            "without replica {replica} too few are left that can be reached; start the others, or replace their disks, then \
-             try again"
-        )),
+        OrderError::TooFew => Refusal::Later(
+            "too few of the other replicas can be reached; start them, or replace their disks, then try again".to_owned(),
+        ),
         OrderError::Last => Refusal::Impossible(format!(
             "replica {replica} is the last one; without it there is no cluster"
         )),

@@ -120,7 +120,9 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
             return;
         }
         self.servings.next += 1;
-        let id = self.servings.next ^ self.salt;
+        // No other life of this replica leads this epoch, so the receiver cannot take one snapshot for a part of another.
+        let epoch = self.replica.leading_or_about_to().unwrap_or_default();
+        let id = (epoch.number << 24) ^ self.servings.next;
         self.servings.all.insert(
             to,
             Serving {

@@ -123,6 +123,7 @@ fn decide(standings: Vec<(u32, Standing)>, around: Around) -> Verdict {
         change: None,
         forced: false,
         mode: Mode::Available,
+        broken: None,
     })
 }
 

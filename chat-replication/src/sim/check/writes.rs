@@ -91,7 +91,8 @@ impl Check {
         start: &ViewStart,
     ) -> Checked {
         let epoch = position.epoch;
-        if epoch.replica == written.id && start.forced && !self.overridden {
+        let new = !self.views.contains_key(&epoch);
+        if new && epoch.replica == written.id && start.forced && !self.overridden {
             ensure(self.mode == Mode::Available, || {
                 format!("epoch {epoch} is forced, though nobody has said so")
             })?;
