@@ -6,19 +6,39 @@
 //!
 //! What is checked:
 //!
-//! | rule | when |
-//! |---|---|
-//! | an epoch has one leader, in one life of it | each turn |
-//! | promises, promised logs and acknowledgements speak of what is on the disk | each message |
-//! | who promises a view without itself is in none any more | each message |
-//! | a committed entry is on the disk of every member of its view | each turn of a leader |
-//! | an acknowledged command is on the disk of every member of the view that acknowledged it | each answer |
-//! | two logs with an entry of the same position are equal up to there | each write |
-//! | a view goes on without those that may know more only after the grace | each write |
-//! | only what is committed is applied, and equal positions have equal states | each piece of work |
-//! | nothing committed is ever cut, and there is one leader at a time, while nobody is suspected falsely | each turn and write |
-//! | one leader, all in the view, no orphans, equal states, served clients, and no change after that | once healed |
-//! | what was acknowledged took effect once everywhere; nothing else than what was sent did | at the end |
+//! | | rule | when |
+//! |---|---|---|
+//! | D | what was acknowledged took effect everywhere; before that it is on the disk of every member of the view | at the end; each answer |
+//! | X | each command took effect once, and nothing else than what was sent did | at the end, each piece of work |
+//! | F | an epoch has one leader, in one life of it; promises, promised logs and acknowledgements speak of what is on the disk; who promises a view without itself is in none any more; a committed entry is on the disk of every member of its view; two logs with an entry of the same position are equal up to there; only what is committed is applied, and equal positions have equal states; a view goes on without those that may know more only after the grace; nothing committed is cut while histories must not part | each message, turn, write and piece of work |
+//! | M | a view's members and its leader's disk have votes; one change at a time; a majority of the configuration and half of the one before it, where majorities are needed; a removed disk never leads; what an operator was told is so | each write, each order |
+//! | L | a read sees all that was done before it began and all that reads before it saw; what was done before a command was sent stands before it | each answer, unless histories may part |
+//! | K | entries are dropped only below the state's durable checkpoint, once committed, and where one replica is enough only once all of the configuration have them | each write |
+//! | C | one leader, the preferred one, all in the view, no orphans, equal states, served clients and operators, and no change after that | once healed |
+//!
+//! Histories may part in the available mode where somebody is suspected without cause (profiles `partitions` and
+//! `everything`), and after a view that was forced. That subscribers see every message once and in order (S) is a matter of
+//! the server, which has tests of its own for it: `events` and `failover` in `chat-server/tests/it`.
+//!
+//! | fault | rules it is there for | test, in `tests/sim` unless another is named |
+//! |---|---|---|
+//! | crash between, before, amid and after writes, or right after a message; two at once | D X F L C | `seeds_with_crashes` |
+//! | torn and lost writes, on redb itself | D F | `seeds_on_redb`; `tests/store` |
+//! | failed flush, failed read, full disk | D F C | `seeds_with_crashes` |
+//! | slow disk, stalled flush | F L C | `seeds_with_everything` |
+//! | rotten or lost disk; wiped, swapped, restored from an old copy | D M C | `seeds_with_members_that_come_and_go`; rot byte by byte in `tests/store` |
+//! | loss, repetition, reordering, delay of messages | X F | all; alone in `calm_seeds` |
+//! | partition; one-way and partial cut; isolation right after a message | D X L C | `seeds_with_partitions` |
+//! | false suspicion: slow links, pauses noticed and not, a clock set forward | D X L | `seeds_with_everything` |
+//! | outage of everybody, and return in any order | D F C | `seeds_with_outages` |
+//! | crash, or another fork, while logs are cut | D X F K | `seeds_with_everything` |
+//! | replicas added, removed alive and dead; leadership transferred; views forced | D M C | `seeds_with_members_that_come_and_go`, `seeds_with_everything` |
+//! | short logs: entries dropped and archived, snapshots taken, with any of the above | D F K | all, in half of the seeds |
+//! | a client that asks again after a failover | X | all |
+//! | every order of messages, deaths and one partition, in small bounds | D F | `tests/model` |
+//! | rules broken on purpose | that the above would be noticed | `every_broken_rule_is_noticed` |
+//!
+//! Peers of different versions are not simulated: there is one version of the messages.
 //!
 //! What a seed does not happen upon, `tests/model` tries: real replicas in a model checker, all schedules within small
 //! bounds, beginning with a view that has started, unless another beginning is named. Both modes have about as many
