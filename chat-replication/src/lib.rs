@@ -133,6 +133,15 @@
 //! has caught up and taken the old one's place. One that was removed is told so, hands over what it still holds, and never
 //! leads again.
 //!
+//! ## New versions
+//!
+//! Replicas are brought up to date one after the other, so for a while they run different software. What they must not do is
+//! give one command two effects. Each view start therefore names the version of the rules that it is applied by, the lowest
+//! among its members ([`state_machine::StateMachine::apply_version`]), and everybody applies the entries behind it by that
+//! version. So a new rule begins at one place of the log, once all members know it. A replica with older software keeps the log,
+//! but applies nothing of what it does not understand, takes no snapshot of it, and is no member of a view; its status says
+//! what it waits for.
+//!
 //! ## Short logs
 //!
 //! Entries are dropped once nobody can need them. Three may: a replica that lacks them, a branch that loses and has to

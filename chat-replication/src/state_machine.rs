@@ -41,7 +41,12 @@ pub trait StateMachine: Send + 'static {
     /// The disk failed; the replica stops.
     type Error: Error + Send + Sync + 'static;
 
-    /// The version of `apply`, for view starts. A cluster applies by the lowest among its members.
+    /// The newest version of the rules of `apply` that this software knows; 1 by default.
+    ///
+    /// Each view start carries the lowest among the view's members, and entries behind it must have the effects that
+    /// version has, whoever applies them: so a rule changes only once all members know it. Along a log the version never
+    /// goes back. A replica that does not know it keeps the log, applies nothing of it, and is no member of a view until a
+    /// newer program is started.
     fn apply_version(&self) -> u32 {
         1
     }

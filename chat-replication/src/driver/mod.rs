@@ -458,7 +458,8 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
         }
         // The state machine may have gone back to a place that was cut off meanwhile.
         self.roll_back_if_cut();
-        let commit = self.replica.commit();
+        // A learner whose software is too old for the log holds the log, and stops here.
+        let commit = self.replica.appliable();
         if !self.rolling_back && self.handed.index < self.replica.compacted().index {
             // What would rebuild it is gone from the log.
             self.replica.state_lost();

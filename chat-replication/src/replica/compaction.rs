@@ -127,6 +127,17 @@ impl Replica {
         }
     }
 
+    /// The epoch whose leader or candidate may send a snapshot.
+    ///
+    /// It need not be live: it may have stalled for want of just this replica, and then nothing else brings it forward.
+    pub fn takes_snapshots_of(&self) -> Option<Epoch> {
+        match &self.state {
+            State::Following(following) => Some(following.epoch),
+            State::Seeking => Some(self.log.promised),
+            State::Candidate(_) | State::Leading(_) => None,
+        }
+    }
+
     /// Whether a snapshot of this position is of use here.
     pub fn needs_snapshot(&self, position: Position) -> bool {
         let behind = !self.log.branches.holds(position);
@@ -134,6 +145,15 @@ impl Replica {
             || self
                 .wants_snapshot
                 .is_some_and(|least| position.index >= least)
+    }
+
+    /// Whether a snapshot that was made by this version is of use here, as far as that goes. If not, the status says so.
+    pub(crate) fn knows_version(&mut self, version: u32) -> bool {
+        let known = version <= self.apply_version || self.is_broken(Mutation::OldVersionJoins);
+        if !known {
+            self.offered_version = self.offered_version.max(version);
+        }
+        known
     }
 
     /// Whether a replica needs a snapshot of this leader's state, as far as it has said where it is.

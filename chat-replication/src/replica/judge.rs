@@ -92,6 +92,13 @@ pub enum Waiting {
     Snapshot,
     /// Somebody else leads or is about to.
     Leader(Epoch),
+    /// The log is applied by rules that this replica's software does not know yet.
+    Upgrade {
+        /// The version of the rules.
+        needed: u32,
+        /// The newest that it knows.
+        known: u32,
+    },
 }
 
 impl fmt::Display for Waiting {
@@ -141,6 +148,11 @@ impl fmt::Display for Waiting {
             ),
             Waiting::Behind => write!(f, "waiting for a replica with newer messages to lead"),
             Waiting::Leader(epoch) => write!(f, "waiting to hear from the leader of {epoch}"),
+            Waiting::Upgrade { needed, known } => write!(
+                f,
+                "the others apply commands by version {needed}, and this program knows no later one than {known}; start a \
+                 newer program on this data folder"
+            ),
         }
     }
 }
@@ -222,6 +234,17 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
         .max_by_key(|(id, standing)| (standing.branches.last(), **id == case.me))
         .map(|(id, standing)| (*id, &standing.branches))
         .expect("the asker has a vote");
+    // Versions only grow along a log, and whoever cannot apply all of it can serve nobody.
+    let newest_start = case.standings[&donor].newest.as_ref();
+    let needed = newest_start.map_or(0, |start| start.apply_version);
+    let knows = |standing: &Standing| {
+        standing.apply_version >= needed || case.is_broken(Mutation::OldVersionJoins)
+    };
+    let mine = &case.standings[&case.me];
+    if !knows(mine) {
+        let known = mine.apply_version;
+        return Verdict::Wait(Waiting::Upgrade { needed, known });
+    }
     let in_view = |standing: &Standing| standing.in_view == Some(view);
     let gone = case.standings[&donor].compacted;
     let common = |standing: &Standing| newest_log.common_ancestor(&standing.branches).index;
@@ -239,6 +262,7 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
                 || case.is_broken(Mutation::WipedDiskVotes) && target.member(**id).is_some()
                 || case.is_broken(Mutation::RemovedLeads) && target.has_removed(standing.store)
         })
+        .filter(|(_, standing)| knows(standing))
         .map(|(id, standing)| (*id, standing))
         .collect();
     let mut members: Vec<ReplicaId> = match case.named {

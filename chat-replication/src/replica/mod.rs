@@ -105,6 +105,8 @@ pub struct Replica {
     applied: (Index, u128),
     /// The state is lost and the log does not go back to the beginning: a snapshot of this index or a later one is needed.
     wants_snapshot: Option<Index>,
+    /// The version by which the snapshot was made that somebody offered.
+    offered_version: u32,
     ready: Ready,
     broken: Option<Mutation>,
 }
@@ -145,6 +147,7 @@ impl Replica {
             next_orphans: 0,
             applied: (0, 0),
             wants_snapshot: None,
+            offered_version: 0,
             ready: Ready::default(),
             broken: None,
         };

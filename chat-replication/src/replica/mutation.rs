@@ -49,11 +49,13 @@ pub enum Mutation {
     CompactsAtOnce,
     /// Commands of a losing branch are dropped.
     DropsOrphans,
+    /// A replica whose software is too old for the log becomes a member nevertheless.
+    OldVersionJoins,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 23] = [
+    pub const ALL: [Mutation; 24] = [
         Mutation::AcknowledgeBeforeSync,
         Mutation::PromiseBeforeSync,
         Mutation::PrepareBeforeSync,
@@ -77,5 +79,6 @@ impl Mutation {
         Mutation::RemovedLeads,
         Mutation::CompactsAtOnce,
         Mutation::DropsOrphans,
+        Mutation::OldVersionJoins,
     ];
 }

@@ -54,6 +54,18 @@ impl Outline {
         self.view_starts.get(&index).map(|start| (index, start))
     }
 
+    /// The last entry that software of a version can apply, of those up to an index.
+    pub(super) fn known_up_to(&self, index: Index, version: u32) -> Index {
+        let newest = self.newest().map_or(0, |(_, start)| start.apply_version);
+        if newest <= version {
+            // Versions only grow along a log.
+            return index;
+        }
+        let mut starts = self.view_starts.iter();
+        let unknown = starts.find(|(_, start)| start.apply_version > version);
+        unknown.map_or(index, |(first, _)| index.min(first - 1))
+    }
+
     pub(super) fn configuration(&self) -> Option<&Configuration> {
         self.newest().map(|(_, start)| &start.configuration)
     }

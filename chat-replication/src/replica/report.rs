@@ -1,7 +1,7 @@
 //! What a replica says of itself.
 
 use super::state::State;
-use super::{Replica, Waiting};
+use super::{Mutation, Replica, Waiting};
 use crate::branch::BranchTable;
 use crate::message::AppliedReport;
 use crate::status::{PeerStatus, Role, Status};
@@ -32,6 +32,28 @@ impl Replica {
     /// Committed here: on this disk once the present transaction is durable, and safe to apply then.
     pub fn commit(&self) -> Index {
         self.commit
+    }
+
+    /// Committed, and by rules that this software knows: what the state machine may be given.
+    pub fn appliable(&self) -> Index {
+        if self.is_broken(Mutation::OldVersionJoins) {
+            return self.commit;
+        }
+        self.log.known_up_to(self.commit, self.apply_version)
+    }
+
+    /// The version by which the others apply the log, if this software does not know it.
+    pub fn needs_version(&self) -> Option<u32> {
+        let logged = self
+            .log
+            .newest()
+            .map_or(0, |(_, start)| start.apply_version);
+        let told = match self.waiting {
+            Some(Waiting::Upgrade { needed, .. }) => needed,
+            _ => 0,
+        };
+        let needed = logged.max(self.offered_version).max(told);
+        (needed > self.apply_version).then_some(needed)
     }
 
     /// How far the state machine is, as it said last.
@@ -115,17 +137,25 @@ impl Replica {
             applied: self.applied.0,
             state_hash: self.applied.1,
             orphans: self.orphans,
-            waiting_for: match (&self.state, &self.waiting) {
-                (State::Seeking, Some(waiting)) => waiting.to_string(),
-                // It cannot go on: without a majority, say.
-                (State::Leading(_), Some(waiting)) if self.ballot.is_some() => waiting.to_string(),
-                _ => String::new(),
-            },
+            waiting_for: self.waiting_for(),
             peers: self
                 .concerned()
                 .into_iter()
                 .map(|id| self.peer_status(id))
                 .collect(),
+        }
+    }
+
+    fn waiting_for(&self) -> String {
+        if let Some(needed) = self.needs_version() {
+            let known = self.apply_version;
+            return Waiting::Upgrade { needed, known }.to_string();
+        }
+        match (&self.state, &self.waiting) {
+            (State::Seeking, Some(waiting)) => waiting.to_string(),
+            // It cannot go on: without a majority, say.
+            (State::Leading(_), Some(waiting)) if self.ballot.is_some() => waiting.to_string(),
+            _ => String::new(),
         }
     }
 

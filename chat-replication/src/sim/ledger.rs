@@ -45,6 +45,9 @@ pub(super) struct Effects {
     order: Vec<CommandId>,
     place: BTreeMap<CommandId, u64>,
     hash: u128,
+    /// By which version commands take effect now, and where that began.
+    version: u32,
+    versions: Vec<(u64, u32)>,
 }
 
 /// The state machine: effects in memory, and a checkpoint of them that a crash leaves.
@@ -56,11 +59,14 @@ pub(super) struct Ledger {
     installing: Option<(Reset, Vec<u8>)>,
     /// One that is here, and the log may not know.
     unsettled: Option<Reset>,
+    /// How many versions its software is past the first.
+    upgrades: u32,
 }
 
 /// The effects of one checkpoint, told in pieces: the commands in order.
 struct Telling {
     position: Position,
+    versions: Vec<(u64, u32)>,
     order: std::vec::IntoIter<CommandId>,
     begun: bool,
 }
@@ -73,7 +79,13 @@ impl SnapshotReader for Telling {
     /// Pieces are small, so that there are many.
     fn next_chunk(&mut self, _: usize) -> Result<Option<Bytes>, Box<dyn Error + Send + Sync>> {
         if !std::mem::replace(&mut self.begun, true) {
-            return Ok(Some(Bytes::from_static(b"commands")));
+            let mut head = b"commands".to_vec();
+            head.extend((self.versions.len() as u64).to_be_bytes());
+            for (place, version) in &self.versions {
+                head.extend(place.to_be_bytes());
+                head.extend(u64::from(*version).to_be_bytes());
+            }
+            return Ok(Some(Bytes::from(head)));
         }
         let piece: Vec<u8> = self
             .order
@@ -86,13 +98,23 @@ impl SnapshotReader for Telling {
 }
 
 impl Effects {
+    /// From here on commands take effect by another version.
+    fn change_to(&mut self, version: u32) {
+        if self.version != version {
+            self.version = version;
+            self.versions.push((self.order.len() as u64, version));
+        }
+    }
+
+    /// Each version chains commands in its own way, so that those who apply by different ones end up different.
     fn take(&mut self, id: CommandId) -> u64 {
         let place = self.order.len() as u64;
         *self.place.entry(id).or_insert_with(|| {
             self.order.push(id);
-            let mut chained = [0; 24];
+            let mut chained = [0; 28];
             chained[..16].copy_from_slice(&self.hash.to_be_bytes());
-            chained[16..].copy_from_slice(&id.to_be_bytes());
+            chained[16..24].copy_from_slice(&id.to_be_bytes());
+            chained[24..].copy_from_slice(&self.version.to_be_bytes());
             self.hash = xxh3_128(&chained);
             place
         })
@@ -107,7 +129,14 @@ impl Ledger {
             checkpoint: self.checkpoint,
             installing: None,
             unsettled: self.unsettled,
+            upgrades: self.upgrades,
         }
+    }
+
+    /// The same state under software of this version, from 1 on.
+    pub(super) fn run_by(mut self, version: u32) -> Ledger {
+        self.upgrades = version - 1;
+        self
     }
 
     /// The commands that took effect, in order.
@@ -131,11 +160,16 @@ impl StateMachine for Ledger {
     type Response = u64;
     type Error = Infallible;
 
+    fn apply_version(&self) -> u32 {
+        1 + self.upgrades
+    }
+
     fn applied(&self) -> Position {
         self.now.applied
     }
 
     fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Option<u64>>, Infallible> {
+        let known = self.apply_version();
         let now = &mut self.now;
         let apply = |entry: &Entry| {
             assert_eq!(
@@ -148,7 +182,12 @@ impl StateMachine for Ledger {
                 "epochs never go back"
             );
             now.applied = entry.position;
-            if matches!(entry.payload, Payload::ViewStart(_)) {
+            if let Payload::ViewStart(start) = &entry.payload {
+                assert!(
+                    start.apply_version <= known,
+                    "only what the software knows is applied"
+                );
+                now.change_to(start.apply_version);
                 return None;
             }
             let id = payload_id(&entry.payload).expect("only what clients sent is applied");
@@ -183,10 +222,16 @@ impl StateMachine for Ledger {
     }
 
     fn snapshot(&self) -> Result<Option<Box<dyn SnapshotReader>>, Infallible> {
-        let Effects { applied, order, .. } = self.checkpoint.clone();
+        let Effects {
+            applied,
+            order,
+            versions,
+            ..
+        } = self.checkpoint.clone();
         Ok((applied.index > 0).then(|| -> Box<dyn SnapshotReader> {
             Box::new(Telling {
                 position: applied,
+                versions,
                 order: order.into_iter(),
                 begun: false,
             })
@@ -208,18 +253,28 @@ impl StateMachine for Ledger {
     fn finish_install(&mut self) -> Result<(), InstallError<Infallible>> {
         let unreadable = || InstallError::Unreadable("it is not whole".to_owned());
         let (reset, bytes) = self.installing.take().ok_or_else(unreadable)?;
-        let ids = bytes.strip_prefix(b"commands").ok_or_else(unreadable)?;
-        let (ids, rest) = ids.as_chunks::<8>();
-        if !rest.is_empty() {
-            return Err(unreadable());
+        let numbers = bytes.strip_prefix(b"commands").ok_or_else(unreadable)?;
+        let (numbers, rest) = numbers.as_chunks::<8>();
+        let mut numbers = numbers.iter().copied().map(u64::from_be_bytes);
+        let changes = numbers.next().filter(|_| rest.is_empty());
+        let mut versions = Vec::new();
+        for _ in 0..changes.ok_or_else(unreadable)? {
+            let place = numbers.next().ok_or_else(unreadable)?;
+            let version = numbers.next().and_then(|it| u32::try_from(it).ok());
+            versions.push((place, version.ok_or_else(unreadable)?));
         }
         let mut effects = Effects {
             applied: reset.branches.last(),
             ..Effects::default()
         };
-        for id in ids {
-            effects.take(CommandId::from_be_bytes(*id));
+        let mut changes = versions.into_iter().peekable();
+        for (place, id) in (0..).zip(numbers) {
+            while let Some((_, version)) = changes.next_if(|(at, _)| *at <= place) {
+                effects.change_to(version);
+            }
+            effects.take(id);
         }
+        changes.for_each(|(_, version)| effects.change_to(version));
         self.now = effects.clone();
         self.checkpoint = effects;
         self.unsettled = Some(reset);

@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | D | what was acknowledged took effect everywhere; before that it is on the disk of every member of the view | at the end; each answer |
 //! | X | each command took effect once, and nothing else than what was sent did | at the end, each piece of work |
-//! | F | an epoch has one leader, in one life of it; promises, promised logs and acknowledgements speak of what is on the disk; who promises a view without itself is in none any more; a committed entry is on the disk of every member of its view; two logs with an entry of the same position are equal up to there; only what is committed is applied, and equal positions have equal states; a view goes on without those that may know more only after the grace; nothing committed is cut while histories must not part | each message, turn, write and piece of work |
+//! | F | an epoch has one leader, in one life of it; promises, promised logs and acknowledgements speak of what is on the disk; who promises a view without itself is in none any more; a view is applied by a version that all its members know, and never by an older one than before; a committed entry is on the disk of every member of its view; two logs with an entry of the same position are equal up to there; only what is committed is applied, and equal positions have equal states; a view goes on without those that may know more only after the grace; nothing committed is cut while histories must not part | each message, turn, write and piece of work |
 //! | M | a view's members and its leader's disk have votes; one change at a time; a majority of the configuration and half of the one before it, where majorities are needed; a removed disk never leads; what an operator was told is so | each write, each order |
 //! | L | a read sees all that was done before it began and all that reads before it saw; what was done before a command was sent stands before it | each answer, unless histories may part |
 //! | K | entries are dropped only below the state's durable checkpoint, once committed, and where one replica is enough only once all of the configuration have them | each write |
@@ -34,11 +34,13 @@
 //! | crash, or another fork, while logs are cut | D X F K | `seeds_with_everything` |
 //! | replicas added, removed alive and dead; leadership transferred; views forced | D M C | `seeds_with_members_that_come_and_go`, `seeds_with_everything` |
 //! | short logs: entries dropped and archived, snapshots taken, with any of the above | D F K | all, in half of the seeds |
+//! | newer software on one replica after the other, older software that comes back to a log which needs newer | F C | `seeds_with_crashes`, `seeds_with_everything` |
 //! | a client that asks again after a failover | X | all |
 //! | every order of messages, deaths and one partition, in small bounds | D F | `tests/model` |
 //! | rules broken on purpose | that the above would be noticed | `every_broken_rule_is_noticed` |
 //!
-//! Peers of different versions are not simulated: there is one version of the messages.
+//! Messages of a later version of the protocol are not simulated, as there is one version so far; what greets and says more
+//! than this one knows is in the tests of [`grpc`](crate::grpc).
 //!
 //! What a seed does not happen upon, `tests/model` tries: real replicas in a model checker, all schedules within small
 //! bounds, beginning with a view that has started, unless another beginning is named. Both modes have about as many

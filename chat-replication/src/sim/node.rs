@@ -20,6 +20,8 @@ pub(super) const TICK: Time = 10_000;
 pub(super) struct Node {
     pub(super) id: ReplicaId,
     pub(super) disk: Disk,
+    /// Which version of the software is installed, from 1 on.
+    pub(super) version: u32,
     /// What the state machine keeps while no process runs.
     pub(super) ledger: Ledger,
     pub(super) run: Option<Run>,

@@ -101,6 +101,7 @@ impl SimOptions {
             M::DropsOrphans | M::OrphansByMark => {
                 (Some(Mode::Available), Some(Profile::Partitions))
             }
+            M::OldVersionJoins => (Some(Mode::Available), Some(Profile::Everything)),
             M::RestartStaysInView
             | M::UnnamedStaysInView
             | M::AdoptsReplayedView

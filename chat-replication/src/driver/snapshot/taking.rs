@@ -36,8 +36,8 @@ impl Taking {
 impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
     /// A piece came.
     pub(in crate::driver) fn take_chunk(&mut self, from: ReplicaId, chunk: SnapshotChunk) {
-        let followed = self.replica.followed() == Some(chunk.epoch);
-        if !followed || chunk.epoch.replica != from || self.swapping {
+        let expected = self.replica.takes_snapshots_of() == Some(chunk.epoch);
+        if !expected || chunk.epoch.replica != from || self.swapping {
             return;
         }
         let known = |taking: &Taking| (taking.from, taking.id) == (from, chunk.id);
@@ -47,6 +47,9 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
             };
             let position = reset.branches.last();
             if position.epoch > chunk.epoch || !self.replica.needs_snapshot(position) {
+                return;
+            }
+            if !self.replica.knows_version(reset.newest.1.apply_version) {
                 return;
             }
             info!("taking a snapshot of {position} from replica {from}");
@@ -92,7 +95,7 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
     }
 
     fn acknowledge_chunk(&mut self, to: ReplicaId, id: u64, received: u64) {
-        if let Some(epoch) = self.replica.followed() {
+        if let Some(epoch) = self.replica.takes_snapshots_of() {
             let ack = Message::SnapshotAck {
                 epoch,
                 id,
@@ -152,7 +155,7 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
         let position = taking.position();
         let wanted = self
             .replica
-            .followed()
+            .takes_snapshots_of()
             .is_some_and(|epoch| epoch.replica == from && position.epoch <= epoch)
             && self.replica.needs_snapshot(position);
         if wanted {

@@ -290,3 +290,32 @@ fn another_disk_under_a_known_id_has_no_vote() {
     };
     assert_eq!(waits(verdict), missing);
 }
+
+/// Nobody is a member who cannot apply the newest log, and nobody starts a view that it cannot apply.
+#[test]
+fn software_that_is_too_old_is_no_member() {
+    let view = || Log(3, 0, &[0, 1, 2], 7);
+    let newer = |n| {
+        let mut standing = in_view(n, view());
+        standing.apply_version = 2;
+        if let Some(start) = &mut standing.newest {
+            start.apply_version = 2;
+        }
+        standing
+    };
+    let older = |n| in_view(n, Log(2, 0, &[0, 1, 2], 6));
+    let verdict = decide(
+        vec![(0, newer(0)), (1, newer(1)), (2, older(2))],
+        Around::default(),
+    );
+    assert_eq!(goes(verdict), (vec![0, 1], 0, false));
+    let verdict = decide(
+        vec![(2, older(2)), (0, newer(0)), (1, newer(1))],
+        Around::default(),
+    );
+    let expected = Waiting::Upgrade {
+        needed: 2,
+        known: 1,
+    };
+    assert_eq!(verdict, Verdict::Wait(expected));
+}

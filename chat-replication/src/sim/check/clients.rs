@@ -103,7 +103,8 @@ impl Check {
                 )
             })?;
         }
-        let copies = disks.iter().filter(|(id, disk)| has(**id, disk)).count();
+        let counts = |id: &ReplicaId, disk: &Disk| self.replaced.contains(id) || has(*id, disk);
+        let copies = disks.iter().filter(|(id, disk)| counts(id, disk)).count();
         ensure(told.durable_on as usize <= copies, || {
             format!(
                 "command {id} is said to be durable on {}, and is on {copies} disks",

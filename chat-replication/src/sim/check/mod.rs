@@ -52,6 +52,8 @@ pub(super) struct Check {
     greatest_place: Option<u64>,
     /// How much of the history some reader has seen.
     seen: usize,
+    /// Replicas whose disk was replaced: of what they acknowledged before, nothing is left.
+    replaced: BTreeSet<ReplicaId>,
     /// How far each log was compacted.
     compacted: BTreeMap<ReplicaId, Position>,
 }
@@ -93,6 +95,7 @@ impl Check {
             told: Vec::new(),
             greatest_place: None,
             seen: 0,
+            replaced: BTreeSet::new(),
             compacted: BTreeMap::new(),
         }
     }
@@ -204,6 +207,13 @@ impl Check {
         self.logs.remove(&id);
         self.led.remove(&id);
         self.compacted.remove(&id);
+        self.replaced.insert(id);
+    }
+
+    /// Whether a view was written down that may still count, although nothing is committed in it.
+    pub(super) fn has_unfinished_view(&self) -> bool {
+        let newest = self.views.values().next_back();
+        newest.is_some_and(|(at, _)| !self.committed.contains_key(at))
     }
 
     /// The newest configuration that has been committed, as far as the view of its leader says.
@@ -236,6 +246,15 @@ impl Check {
         disks: &BTreeMap<ReplicaId, Disk>,
     ) -> Checked {
         let replica = process.replica();
+        let view = replica
+            .in_view()
+            .and_then(|epoch| replica.view_start(epoch));
+        let version = view.map_or(0, |start| start.apply_version);
+        ensure(version <= process.ledger.apply_version(), || {
+            format!(
+                "replica {id} is in a view that applies by version {version}, which it does not know"
+            )
+        })?;
         if let Some(epoch) = replica.in_view() {
             let written = self.logs[&id].first_of(epoch).is_some();
             ensure(written, || {

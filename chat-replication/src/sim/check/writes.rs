@@ -107,6 +107,13 @@ impl Check {
         self.forced |= start.forced;
         if !self.views.contains_key(&epoch) {
             let before = self.views.get(&before).map(|(_, start)| start);
+            let version = before.map_or(0, |before| before.apply_version);
+            ensure(start.apply_version >= version, || {
+                format!(
+                    "epoch {epoch} applies by version {}, and the one before it by {version}",
+                    start.apply_version
+                )
+            })?;
             is_in_order(epoch, before.map(|start| &start.configuration), start)?;
         }
         let known = self

@@ -111,6 +111,8 @@ pub(super) struct World {
     clients: Vec<Client>,
     next_command: u64,
     operator: Operator,
+    /// Replicas come back with newer software, one after the other.
+    rolls_out: bool,
     stage: Stage,
     faults_left: u32,
     check: Check,
@@ -174,6 +176,7 @@ impl World {
             true => Order::Kept,
             false => Order::Lost,
         };
+        let rolls_out = random.random_bool(0.3) && profile.crashes();
         let mut world = World {
             seed,
             time: 0,
@@ -194,6 +197,7 @@ impl World {
             clients: (0..random.random_range(1..5)).map(client).collect(),
             next_command: 1,
             operator: Operator::default(),
+            rolls_out,
             stage: Stage::Faults,
             faults_left: options.steps,
             check: Check::new(mode, profile.suspects_falsely()),
@@ -368,6 +372,7 @@ fn node(id: ReplicaId, disk: options::Disk, cluster: ClusterId, random: &mut Cha
     Node {
         id,
         disk: Disk::new(disk, cluster, id, random.random()),
+        version: 1,
         ledger: Ledger::default(),
         run: None,
         runs: 0,

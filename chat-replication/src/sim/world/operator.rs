@@ -51,7 +51,8 @@ impl World {
             Mode::Available => voters >= 2,
             Mode::Consistent => voters >= 3,
         };
-        if !self.operator.works_on.is_empty() || !self.operator.lost.is_empty() {
+        let busy = !self.operator.works_on.is_empty() || !self.operator.lost.is_empty();
+        if busy || self.check.has_unfinished_view() {
             return false;
         }
         if known.member(id).is_some() && !(enough && known.votes(id, disks[&id].store())) {
@@ -259,7 +260,8 @@ impl World {
         Ok(self.order(order, leader, Some((Wanted::Member, id))))
     }
 
-    /// Adds again who was added on a branch that lost: it may hold what nobody else has.
+    /// Adds again who was added on a branch that lost, since it may hold what nobody else has; and whoever else runs
+    /// without being known.
     pub(super) fn add_lost(&mut self) {
         let Some((known, leader)) = self.known() else {
             return;
@@ -269,10 +271,8 @@ impl World {
             return;
         }
         let lost = self.ids().find(|id| {
-            let disk = &self.disks[id];
             known.member(*id).is_none()
-                && !known.has_removed(disk.store())
-                && disk.look(|store| store.branches().last_index() > 0)
+                && !known.has_removed(self.disks[id].store())
                 && self.node(*id).is_up()
         });
         if let Some(id) = lost {

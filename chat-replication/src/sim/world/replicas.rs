@@ -10,7 +10,7 @@ use crate::sim::board::Turned;
 use crate::sim::check::{Checked, Written};
 use crate::sim::describe::Brief;
 use crate::sim::ledger::command;
-use crate::sim::node::{Arrived, Run, TICK, Time};
+use crate::sim::node::{Arrived, Node, Run, TICK, Time};
 use crate::sim::process::Process;
 use crate::state_machine::StateMachine;
 use crate::store::Persist;
@@ -366,12 +366,39 @@ impl World {
         Ok(())
     }
 
+    fn upgrade(&mut self, id: ReplicaId) {
+        if self.node(id).version == 1 {
+            self.node_mut(id).version = 2;
+            self.tell_trace(format_args!("replica {id} gets newer software"));
+            self.count("upgrades", 1);
+        }
+    }
+
+    /// Who says that its software is too old gets newer one.
+    pub(super) fn upgrade_the_old(&mut self) -> Checked {
+        let old = |node: &&Node| {
+            let run = node.run.as_ref();
+            run.is_some_and(|run| run.process.replica().needs_version().is_some())
+        };
+        let Some(id) = self.nodes.iter().find(old).map(|node| node.id) else {
+            return Ok(());
+        };
+        self.count("found to be too old", 1);
+        self.upgrade(id);
+        self.crash(id)?;
+        self.restart(id)
+    }
+
     pub(super) fn restart(&mut self, id: ReplicaId) -> Checked {
         if self.node(id).is_up() || self.node(id).held_down {
             return Ok(());
         }
         let time = self.time;
+        if self.rolls_out && self.node(id).runs > 0 && self.random.random_bool(0.3) {
+            self.upgrade(id);
+        }
         let ledger = self.node(id).ledger.clone();
+        let ledger = ledger.run_by(self.node(id).version);
         // Whoever starts it has written down all that there are.
         let seeds = (0..self.replicas()).map(seed_of).collect();
         let disk = &self.node(id).disk;

@@ -55,6 +55,7 @@ impl World {
         self.schedule(2 * TICK, Event::Look);
         if let Stage::Healing { .. } = self.stage {
             self.add_lost();
+            self.upgrade_the_old()?;
         }
         let late = |until: Time| self.time > until;
         let well = || self.is_well();
@@ -164,7 +165,7 @@ impl World {
             let status = self.replica(id)?.status();
             let store = self.disks[&id].store();
             let told = status.configuration.has_removed(store);
-            if status.orphans > 0 || status.last.index > 0 && !told {
+            if status.orphans > 0 || !told {
                 return Err(format!("replica {id}, that is no member, is not drained"));
             }
         }
