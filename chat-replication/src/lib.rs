@@ -131,7 +131,9 @@
 //! A replica is named by its id and the uuid of its disk. One that is added follows as a learner until it has caught up. One
 //! whose disk was lost comes back with another uuid: what it had promised is forgotten, so it has no vote until the new disk
 //! has caught up and taken the old one's place. One that was removed is told so, hands over what it still holds, and never
-//! leads again.
+//! leads again: even if its epoch is higher, it is refused by whoever knows. Only where it was removed on one side of a fork,
+//! and others of that side's own configuration follow it in a higher epoch, the removal is lost with the branch, and the
+//! operator is told: those others know nothing of it, so nothing that they lack was dropped.
 //!
 //! ## New versions
 //!

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::state::{Following, State};
 use super::{Mutation, Note, Outgoing, Replica};
 use crate::message::Message;
-use crate::types::{Configuration, Entry, Epoch, Index, Payload, Position, ReplicaId};
+use crate::types::{Configuration, Entry, Epoch, Index, Mode, Payload, Position, ReplicaId};
 
 impl Replica {
     /// The leader or candidate, itself included, that this replica holds to.
@@ -238,6 +238,17 @@ impl Replica {
             && !self.is_broken(Mutation::RemovedLeads)
     }
 
+    /// The others know nothing of a removal, and follow whom it removed: it was made on a branch that loses, and is lost
+    /// with it. They lack what this branch has, so none of that was dropped. Where they know of it, none of them would.
+    fn is_outdone(&self, leader: ReplicaId, followers: &[ReplicaId]) -> bool {
+        let me = self.me();
+        self.log.configuration().is_some_and(|known| {
+            let others = followers.iter().filter(|id| **id != leader && **id != me);
+            known.mode == Mode::Available
+                && others.into_iter().any(|id| known.member(*id).is_some())
+        })
+    }
+
     fn follows(&self, epoch: Epoch) -> bool {
         matches!(&self.state, State::Following(following) if following.epoch == epoch)
     }
@@ -370,7 +381,8 @@ impl Replica {
         if epoch.replica != from {
             return;
         }
-        if epoch < self.log.promised || self.is_removed(epoch) {
+        let removed = self.is_removed(epoch) && !(started && self.is_outdone(from, &members));
+        if epoch < self.log.promised || removed {
             return self.refuse(from, epoch);
         }
         if !self.follows(epoch) {
@@ -455,7 +467,10 @@ impl Replica {
     ) {
         self.seen_number = self.seen_number.max(promised.number);
         let other_leads = leader_started
-            && leader.is_some_and(|leader| leader > epoch && !self.is_removed(leader));
+            && leader.is_some_and(|leader| {
+                let removed = self.is_removed(leader);
+                leader > epoch && (!removed || self.is_outdone(leader.replica, &[from]))
+            });
         match &mut self.state {
             State::Candidate(candidate) if candidate.epoch == epoch && candidate.needs(from) => {
                 self.abandon("a replica that it needs refused");

@@ -121,8 +121,10 @@ impl World {
 
     fn back_up(&mut self, id: ReplicaId) -> bool {
         let seed = self.random.random();
+        let own = self.disks[&id].store();
         let node = self.node_mut(id);
-        if !node.disk.is_plain() {
+        // While disks are swapped, another's is in the machine.
+        if !node.disk.is_plain() || node.disk.store() != own {
             return false;
         }
         let ledger = match &node.run {
