@@ -41,6 +41,9 @@ struct Args {
     /// How many faults are injected into each schedule.
     #[arg(long, value_name = "N")]
     steps: Option<u32>,
+    /// How many lines of the story of a failure are told, the last ones.
+    #[arg(long, default_value_t = 2000, value_name = "N")]
+    lines: usize,
     /// Breaks each rule on purpose, and tells how many seeds it took to notice.
     #[arg(long)]
     mutations: bool,
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
         ..SimOptions::default()
     };
     options.steps = args.steps.unwrap_or(options.steps);
+    options.trace_lines = args.lines;
     if args.mutations {
         return mutations(args.first..args.first + args.seeds, &options);
     }

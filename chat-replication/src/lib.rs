@@ -180,7 +180,10 @@
 //! stands in two places.
 //!
 //! A candidate whose log ends, or would be cut, below what the donor has dropped cannot be brought forward by entries, so
-//! it does not go on: it lets another lead, and learns. Likewise one that finds its state lost ceases to lead, for only a
+//! it does not go on: it lets another lead, and learns. So does one to whom the newest log would cost its state, as it was
+//! checkpointed on a branch that loses: a leader without a state serves nobody, and the next who takes its log loses its own,
+//! until nobody has any. Whoever led the newest log has the state to it; if that one does not come within the grace, the
+//! branch of whoever has a state is gone on from, and the other's commands become orphans. Likewise one that finds its state lost ceases to lead, for only a
 //! leader's snapshot can give it another.
 //!
 //! ## Reads

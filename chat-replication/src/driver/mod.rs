@@ -297,6 +297,7 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
     /// After an error the replica must not be used any more: nobody knows what is on its disk.
     pub fn turn(&mut self) -> Result<Vec<Note>, StoreError> {
         let mut notes = Vec::new();
+        self.replica.checkpointed(self.durable);
         self.compact();
         loop {
             let ready = self.replica.ready();

@@ -220,6 +220,7 @@ impl Replica {
             lagging: &self.lagging(),
             grace_over,
             catch_up_limit: self.settings.catch_up_limit,
+            state_base: self.state_base(),
             named,
             change,
             forced,

@@ -229,6 +229,7 @@ impl Replica {
     fn catch_up(&mut self) {
         let now = self.now;
         let retry = self.settings.ballot * 2;
+        let base = self.state_base();
         let State::Candidate(candidate) = &mut self.state else {
             return;
         };
@@ -238,6 +239,11 @@ impl Replica {
         };
         if self.log.branches.holds(catching_up.branches.last()) {
             return self.start_view();
+        }
+        // A checkpoint may have been made since the decision.
+        let kept = self.log.branches.common_ancestor(&catching_up.branches);
+        if kept.index < base {
+            return self.abandon("the newest log would cost it its state");
         }
         if now >= catching_up.ask_again {
             catching_up.ask_again = now + retry;

@@ -104,6 +104,15 @@ impl Replica {
         matched.max(not_waited_for).min(served)
     }
 
+    /// Cut to below this index, the log does not rebuild the state any more.
+    pub(super) fn state_base(&self) -> Index {
+        let rebuilt = self.log.compacted.index == 0;
+        match !rebuilt && self.log.branches.holds(self.checkpoint) {
+            true => self.checkpoint.index,
+            false => 0,
+        }
+    }
+
     /// The state is lost, and what is left of the log does not rebuild it. One that leads ceases to: it has nothing to
     /// serve, and can take a snapshot only from another leader.
     pub fn state_lost(&mut self) {

@@ -6,7 +6,7 @@ use std::fmt;
 use super::membership::Change;
 use super::{Mutation, Seed};
 use crate::message::Standing;
-use crate::types::{Configuration, Epoch, Member, Mode, ReplicaId};
+use crate::types::{Configuration, Epoch, Index, Member, Mode, ReplicaId};
 
 /// All that the decision depends on.
 pub(super) struct Case<'a> {
@@ -21,6 +21,8 @@ pub(super) struct Case<'a> {
     /// Whether the replica has been without a leader for longer than the recovery grace.
     pub(super) grace_over: bool,
     pub(super) catch_up_limit: u64,
+    /// Cut to below this index, the log does not rebuild the asker's state any more.
+    pub(super) state_base: Index,
     /// Once promises were asked for: the members that were named.
     pub(super) named: Option<&'a [ReplicaId]>,
     /// What the view is to change in the configuration.
@@ -229,18 +231,29 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
         return Verdict::Wait(Waiting::Answers(unanswered));
     }
 
-    let (donor, newest_log) = voters
+    let mine = &case.standings[&case.me];
+    let (mut donor, mut newest_log) = voters
         .iter()
         .max_by_key(|(id, standing)| (standing.branches.last(), **id == case.me))
         .map(|(id, standing)| (*id, &standing.branches))
         .expect("the asker has a vote");
+    // A leader without a state would serve nobody, and the next one that takes that log would lose its own. Whoever led
+    // the newest log has its state; only if that one does not come is another branch gone on from.
+    let kept = newest_log.common_ancestor(&mine.branches).index;
+    let loses_state = kept < case.state_base;
+    if loses_state {
+        let waited = case.grace_over && configuration.mode == Mode::Available;
+        if !waited && !case.forced {
+            return Verdict::Wait(Waiting::Behind);
+        }
+        (donor, newest_log) = (case.me, &mine.branches);
+    }
     // Versions only grow along a log, and whoever cannot apply all of it can serve nobody.
     let newest_start = case.standings[&donor].newest.as_ref();
     let needed = newest_start.map_or(0, |start| start.apply_version);
     let knows = |standing: &Standing| {
         standing.apply_version >= needed || case.is_broken(Mutation::OldVersionJoins)
     };
-    let mine = &case.standings[&case.me];
     if !knows(mine) {
         let known = mine.apply_version;
         return Verdict::Wait(Waiting::Upgrade { needed, known });
@@ -338,7 +351,7 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
     Verdict::Go(Plan {
         members,
         configuration: target,
-        forced: !allowed,
+        forced: !allowed || loses_state,
         donor,
     })
 }

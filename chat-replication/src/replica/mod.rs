@@ -103,6 +103,8 @@ pub struct Replica {
     /// When to offer orphans next.
     next_orphans: u64,
     applied: (Index, u128),
+    /// The state machine's last durable checkpoint.
+    checkpoint: Position,
     /// The state is lost and the log does not go back to the beginning: a snapshot of this index or a later one is needed.
     wants_snapshot: Option<Index>,
     /// The version by which the snapshot was made that somebody offered.
@@ -146,6 +148,7 @@ impl Replica {
             orphans,
             next_orphans: 0,
             applied: (0, 0),
+            checkpoint: Position::default(),
             wants_snapshot: None,
             offered_version: 0,
             ready: Ready::default(),
@@ -332,6 +335,11 @@ impl Replica {
     /// How far the state machine is.
     pub fn applied(&mut self, index: Index, state_hash: u128) {
         self.applied = (index, state_hash);
+    }
+
+    /// The state machine's last durable checkpoint.
+    pub fn checkpointed(&mut self, position: Position) {
+        self.checkpoint = position;
     }
 
     /// What is to be done now. Call [`Replica::persisted`] once its `persist` is durable, also where that is empty.

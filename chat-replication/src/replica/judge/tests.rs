@@ -95,6 +95,7 @@ struct Around {
     suspected: &'static [u32],
     lagging: &'static [u32],
     grace_over: bool,
+    state_base: Index,
 }
 
 /// What the first of these decides.
@@ -119,6 +120,7 @@ fn decide(standings: Vec<(u32, Standing)>, around: Around) -> Verdict {
         lagging: &ids(around.lagging).into_iter().collect::<BTreeSet<_>>(),
         grace_over: around.grace_over,
         catch_up_limit: 10,
+        state_base: around.state_base,
         named: None,
         change: None,
         forced: false,
@@ -318,4 +320,29 @@ fn software_that_is_too_old_is_no_member() {
         known: 1,
     };
     assert_eq!(verdict, Verdict::Wait(expected));
+}
+
+/// A log that would cost the asker its state is not taken while whoever led it may come; after that its own is gone on
+/// from.
+#[test]
+fn nobody_leads_without_a_state() {
+    let branches = || {
+        vec![
+            (0, in_view(0, Log(3, 0, &[0], 7))),
+            (1, in_view(1, Log(4, 2, &[1, 2], 9))),
+        ]
+    };
+    let around = |grace_over, state_base| Around {
+        suspected: &[2],
+        grace_over,
+        state_base,
+        ..Around::default()
+    };
+    assert_eq!(goes(decide(branches(), around(false, 0))).1, 1);
+    assert_eq!(
+        decide(branches(), around(false, 5)),
+        Verdict::Wait(Waiting::Behind)
+    );
+    let (_, donor, forced) = goes(decide(branches(), around(true, 5)));
+    assert_eq!((donor, forced), (0, true));
 }
