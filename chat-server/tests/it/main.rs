@@ -5,6 +5,7 @@ mod admin;
 mod alone;
 mod cluster_command;
 mod config;
+mod embedded;
 mod events;
 mod failover;
 mod history;
