@@ -318,6 +318,9 @@ impl ClusterBuilder {
                     &format!("{key} = \"127.0.0.1:{port}\"\n"),
                 );
             }
+            // A program that wants them asks the replicas themselves.
+            let metrics = client + 2 * Layout::PEER_PORT_OFFSET;
+            text = text.replace(&format!("metrics_listen = \"127.0.0.1:{metrics}\"\n"), "");
             held.insert(ReplicaId(id), (clients, peers));
         }
         if let Some(settings) = &self.settings {

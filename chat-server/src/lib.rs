@@ -22,6 +22,7 @@ mod hub;
 pub mod inspect;
 mod leadership;
 mod node;
+mod operations;
 mod presence;
 mod proxy;
 mod serve;

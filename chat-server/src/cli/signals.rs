@@ -8,6 +8,11 @@ pub(super) struct StopSignals {
     terminate: Signal,
 }
 
+/// The signal by which an operator says that the configuration has changed.
+pub(super) fn reloads() -> Result<Signal, String> {
+    signal(SignalKind::hangup()).map_err(|error| format!("cannot listen for signals: {error}"))
+}
+
 impl StopSignals {
     pub(super) fn listen() -> Result<StopSignals, String> {
         let listen =

@@ -16,20 +16,23 @@ use chat_replication::types::ReplicaId;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
+use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 use tracing::warn;
 
 pub use self::error::ServeError;
 pub use self::listen::Exposure;
 pub use self::server::{Server, ServerBuilder};
-use crate::api::Services;
-use crate::config::{ClusterConfig, ReplicaConfig};
+use crate::config::{ClusterConfig, Limits, ReplicaConfig};
 use crate::hashing::Hashing;
 use crate::hub::Hub;
 use crate::node::Node;
+use crate::operations::Metrics;
 use crate::presence::{self, Presence};
 use crate::proxy::Proxy;
-use crate::state::{ChatStateMachine, Response, StateReader, StateSettings};
+use crate::state::{
+    AppliedBatch, ChatStateMachine, Continuity, Response, StateReader, StateSettings,
+};
 use crate::words::Told;
 use crate::{housekeeping, leadership};
 
@@ -83,14 +86,21 @@ struct Files {
     state: StateReader,
 }
 
-async fn open_files(cluster: &ClusterConfig, replica: &ReplicaConfig) -> Result<Files, ServeError> {
+async fn open_files(
+    cluster: &ClusterConfig,
+    replica: &ReplicaConfig,
+    metrics: Arc<Metrics>,
+) -> Result<Files, ServeError> {
     let (id, cluster, folder) = (replica.id, cluster.id, replica.data_dir.clone());
     let opened = spawn_blocking(move || -> Result<Files, ServeError> {
         let store = RedbStore::open(&folder, cluster, id)?;
         let hub: Arc<std::sync::OnceLock<Arc<Hub>>> = Arc::default();
         let publish = {
             let hub = Arc::clone(&hub);
-            Box::new(move |batch| {
+            Box::new(move |batch: AppliedBatch| {
+                if batch.continuity == Continuity::Skipped {
+                    metrics.states_skipped.inc();
+                }
                 if let Some(hub) = hub.get() {
                     hub.publish(batch);
                 }
@@ -117,6 +127,8 @@ fn node(
     hub: Arc<Hub>,
     draining: watch::Receiver<bool>,
     told: mpsc::Receiver<Told>,
+    metrics: Arc<Metrics>,
+    live: watch::Receiver<Limits>,
 ) -> Arc<Node> {
     let presence = Arc::new(Presence::default());
     tokio::spawn(presence::run(Arc::clone(&presence), handle.clone(), told));
@@ -131,7 +143,8 @@ fn node(
         presence,
         hashing: Hashing::new(limits.hash_workers, limits.hash_cost),
         proxy: Proxy::default(),
-        limits,
+        limits: live,
+        metrics,
         draining,
         under_way: Arc::default(),
     });
@@ -143,7 +156,7 @@ type Serving = JoinHandle<Result<(), tonic::transport::Error>>;
 
 fn serve_clients(
     listener: tokio::net::TcpListener,
-    services: Services,
+    routes: Routes,
     mut draining: watch::Receiver<bool>,
 ) -> Serving {
     let incoming = TcpIncoming::from(listener)
@@ -159,7 +172,7 @@ fn serve_clients(
         .max_concurrent_streams(STREAMS)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-        .add_routes(services.routes())
+        .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, stop);
     tokio::spawn(serving)
 }

@@ -18,12 +18,13 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::{
-    DRAIN, Files, PEERS_WORDS, ServeError, ServerConfig, Serving, finish, listen, node,
+    DRAIN, Exposure, Files, PEERS_WORDS, ServeError, ServerConfig, Serving, finish, listen, node,
     none_under_way, open_files, serve_clients, settings,
 };
 use crate::admin::{self, Orders};
 use crate::api::Services;
-use crate::config::{ClusterConfig, ReplicaConfig};
+use crate::config::{ClusterConfig, Limits, ReplicaConfig};
+use crate::operations::{self, Measured, Metrics, Page, Readiness, serve_page};
 use crate::state::Response;
 use crate::words::{Subject, Told};
 
@@ -37,10 +38,17 @@ pub struct Server {
     me: ReplicaId,
     client_address: SocketAddr,
     peer_address: SocketAddr,
+    cluster: ClusterConfig,
+    limits: watch::Sender<Limits>,
     handle: Handle<Response>,
     running: Running,
     /// True once nobody new is to come.
     drain: watch::Sender<bool>,
+    /// True once it is to go away.
+    leave: watch::Sender<bool>,
+    readiness: watch::Receiver<Readiness>,
+    metrics_address: Option<SocketAddr>,
+    page: Option<AbortOnDrop>,
     under_way: Arc<AtomicUsize>,
     administration: Option<JoinHandle<()>>,
     serving: Serving,
@@ -78,6 +86,20 @@ impl Server {
         self.peer_address
     }
 
+    /// Where `/livez`, `/readyz` and `/metrics` are, if anywhere.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
+    /// Waits until clients are to be sent here: it is in a view and has caught up. Never resolves once it goes away.
+    pub async fn ready(&self) {
+        let mut readiness = self.readiness.clone();
+        let ready = readiness.wait_for(|now| *now == Readiness::Ready).await;
+        if ready.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Where it and its peers stand.
     pub fn status(&self) -> Arc<Status> {
         self.handle.status()
@@ -86,6 +108,32 @@ impl Server {
     /// Reports each change of the status. Changes in quick succession are seen as one.
     pub fn status_changes(&self) -> watch::Receiver<Arc<Status>> {
         self.handle.status_changes()
+    }
+
+    /// Takes over what of a new configuration can change while the replica runs: its limits, but for the cost of hashing.
+    /// Names what needs a restart.
+    pub fn reload(&mut self, new: &ClusterConfig) -> Vec<&'static str> {
+        let old = &self.cluster;
+        let (of_old, of_new) = (old.replica(self.me), new.replica(self.me));
+        let hashing = |limits: &Limits| (limits.hash_workers, limits.hash_cost);
+        let waits: Vec<_> = [
+            (
+                "cluster",
+                (old.id, old.mode, old.timing, old.log) != (new.id, new.mode, new.timing, new.log),
+            ),
+            (
+                "limits.hash_*",
+                hashing(&old.limits) != hashing(&new.limits),
+            ),
+            ("logging.format", old.logging.format != new.logging.format),
+            ("replica", of_old != of_new),
+        ]
+        .into_iter()
+        .filter_map(|(what, differs)| differs.then_some(what))
+        .collect();
+        self.limits.send_replace(new.limits);
+        self.cluster.limits = new.limits;
+        waits
     }
 
     /// Waits until it ends on its own, which it does where its disk fails, and says why. [`Server::close`] is then what is
@@ -105,6 +153,7 @@ impl Server {
     /// The replica's disk failed before it was done. What was acknowledged is safe nevertheless.
     pub async fn shutdown(self) -> Result<(), ServeError> {
         info!("stopping");
+        self.leave.send_replace(true);
         hand_over(&self.handle).await;
         self.drain.send_replace(true);
         if let Some(administration) = self.administration {
@@ -115,6 +164,7 @@ impl Server {
         let _ = timeout(DRAIN, none_under_way(&self.under_way)).await;
         let stopped = self.running.stop().await.map_err(ServeError::Replica);
         finish(self.serving).await;
+        drop(self.page);
         if stopped.is_ok() {
             info!("stopped");
         }
@@ -193,6 +243,19 @@ impl ServerBuilder {
         let lost = |error: std::io::Error| ServeError::Panicked(error.to_string());
         let client_address = clients.local_addr().map_err(lost)?;
         let peer_address = peers.local_addr().map_err(lost)?;
+        let (page_listener, metrics_address) = match &replica.metrics_listen {
+            Some(address) => {
+                let key = "metrics_listen";
+                // It shows figures only, so that naming another address there is permission enough.
+                let exposure = Exposure::Insecure;
+                let listener: tokio::net::TcpListener =
+                    listen::bind("metrics", key, address, exposure, None).await?;
+                let address = listener.local_addr().map_err(lost)?;
+                (Some(listener), Some(address))
+            }
+            None => (None, None),
+        };
+        let metrics = Metrics::new();
         tokio::spawn(listen::warn_unresolvable(
             config.cluster.clone(),
             replica.id,
@@ -202,15 +265,16 @@ impl ServerBuilder {
             machine,
             hub,
             state,
-        } = open_files(&config.cluster, replica).await?;
+        } = open_files(&config.cluster, replica, Arc::clone(&metrics)).await?;
 
         let (presences, of_presence) = mpsc::channel::<Told>(PEERS_WORDS);
         let (orders, of_orders) = mpsc::channel::<Told>(PEERS_WORDS);
         let seeds = seeds(&config.cluster);
         let options = settings::options(&config.cluster);
+        let measured = Measured::new(store, Arc::clone(&metrics));
         let started = spawn_blocking(move || {
             start(
-                store,
+                measured,
                 machine,
                 options,
                 |inbox, me| GrpcTransport::start(peers, me, GrpcSettings::default(), inbox, &seeds),
@@ -234,9 +298,36 @@ impl ServerBuilder {
             config.replica,
             handle.status_changes(),
         ));
-        let administration =
-            admin::serve(&replica.data_dir, handle.clone(), orders, drain.subscribe());
-        let node = node(&config, handle.clone(), state, hub, draining, of_presence);
+        let administration = admin::serve(
+            &replica.data_dir,
+            &config.cluster,
+            handle.clone(),
+            orders,
+            drain.subscribe(),
+        );
+        let (limits, live) = watch::channel(config.cluster.limits);
+        let node = node(
+            &config,
+            handle.clone(),
+            state.clone(),
+            hub,
+            draining,
+            of_presence,
+            Arc::clone(&metrics),
+            live,
+        );
+        let (leave, leaves) = watch::channel(false);
+        let readiness = operations::follow(&handle, node.leadership.clone(), leaves);
+        tokio::spawn(count_views(handle.status_changes(), Arc::clone(&metrics)));
+        let page = page_listener.map(|listener| {
+            let page = Page {
+                handle: handle.clone(),
+                state,
+                metrics,
+                readiness: readiness.clone(),
+            };
+            AbortOnDrop(serve_page(listener, page))
+        });
         info!(
             "replica {} of cluster {} listens for clients on {} and for peers on {}; its data is in {}",
             replica.id,
@@ -246,14 +337,24 @@ impl ServerBuilder {
             replica.data_dir.display()
         );
         let under_way = Arc::clone(&node.under_way);
-        let serving = serve_clients(clients, Services::new(node), drain.subscribe());
+        let routes = Services::new(node)
+            .routes()
+            .add_service(operations::health(readiness.clone()).await)
+            .add_service(operations::reflection());
+        let serving = serve_clients(clients, routes, drain.subscribe());
         Ok(Server {
             me: replica.id,
             client_address,
             peer_address,
+            cluster: config.cluster.clone(),
+            limits,
             handle,
             running,
             drain,
+            leave,
+            readiness,
+            metrics_address,
+            page,
             under_way,
             administration,
             serving,
@@ -298,6 +399,30 @@ fn seeds(cluster: &ClusterConfig) -> Vec<(ReplicaId, String)> {
     replicas
         .map(|one| (one.id, one.peer_address.to_string()))
         .collect()
+}
+
+/// A task that ends with its owner.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Counts the views that the replica comes to be in, until it ends.
+async fn count_views(mut changes: watch::Receiver<Arc<Status>>, metrics: Arc<Metrics>) {
+    let mut counted = None;
+    loop {
+        let status = Arc::clone(&changes.borrow_and_update());
+        if status.serves() && counted != Some(status.epoch) {
+            counted = Some(status.epoch);
+            metrics.view_changes.inc();
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Lets the most advanced follower lead, so that nobody has to find out that this leader is gone.

@@ -10,6 +10,7 @@ mod events;
 mod failover;
 mod history;
 mod once;
+mod operations;
 mod presence;
 mod reasons;
 mod startup;
