@@ -215,7 +215,8 @@ data_dir = \"data\"
 
     #[test]
     fn a_mistake_names_where_it_was_made() {
-        let cases: [(&[(&str, &str)], &[&str], &str); 5] = [
+        type Layer = &'static [(&'static str, &'static str)];
+        let cases: [(Layer, &[&str], &str); 5] = [
             (
                 &[("CHAT_LIMITS__BODY_BYTES", "many")],
                 &[],

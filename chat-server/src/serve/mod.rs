@@ -123,8 +123,7 @@ async fn open_files(
 fn node(
     config: &ServerConfig,
     handle: Handle<Response>,
-    state: StateReader,
-    hub: Arc<Hub>,
+    (state, hub): (StateReader, Arc<Hub>),
     draining: watch::Receiver<bool>,
     told: mpsc::Receiver<Told>,
     metrics: Arc<Metrics>,

@@ -309,8 +309,7 @@ impl ServerBuilder {
         let node = node(
             &config,
             handle.clone(),
-            state.clone(),
-            hub,
+            (state.clone(), hub),
             draining,
             of_presence,
             Arc::clone(&metrics),
