@@ -44,6 +44,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Problem> {
         () = signals.next() => return Ok(()),
     };
     tell_systemd(&[NotifyState::Ready]);
+    let mut to_come = 1;
     loop {
         tokio::select! {
             ended = server.ended() => {
@@ -51,7 +52,11 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Problem> {
                 return Err(ended.to_string());
             }
             () = signals.next() => break,
-            () = &mut parent_gone => break,
+            () = &mut parent_gone => {
+                // A signal that comes with it is the first one.
+                to_come = 2;
+                break;
+            }
             _ = reloads.recv() => match load() {
                 Ok(new) => {
                     level.set(&new.logging);
@@ -67,7 +72,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Problem> {
     tell_systemd(&[NotifyState::Stopping]);
     tokio::select! {
         stopped = server.shutdown() => stopped.map_err(|error| error.to_string()),
-        () = signals.next() => Err(
+        () = signals.nth(to_come) => Err(
             "stopped at once by a second signal; what was acknowledged is on the disk".to_owned(),
         ),
     }

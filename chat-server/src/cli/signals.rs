@@ -23,6 +23,13 @@ impl StopSignals {
         })
     }
 
+    /// Resolves once so many have come.
+    pub(super) async fn nth(&mut self, count: u32) {
+        for _ in 0..count {
+            self.next().await;
+        }
+    }
+
     /// Resolves at the next signal.
     pub(super) async fn next(&mut self) {
         tokio::select! {
