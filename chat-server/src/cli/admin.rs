@@ -19,7 +19,7 @@ use crate::admin::proto::{
 use crate::admin::{SOCKET, path_in};
 use crate::config::ClusterConfig;
 
-type Operator = AdminServiceClient<Channel>;
+pub(super) type Operator = AdminServiceClient<Channel>;
 
 pub(super) async fn replica(command: ReplicaCommand) -> Result<(), Problem> {
     match command {
@@ -110,7 +110,7 @@ pub(super) async fn force_view(through: &Through) -> Result<(), Problem> {
 }
 
 /// Connects to the replica that the command line names, or to the first of the file's that runs here.
-async fn reach(through: &Through) -> Result<Operator, Problem> {
+pub(super) async fn reach(through: &Through) -> Result<Operator, Problem> {
     let folders = folders(through)?;
     let mut last = None;
     for folder in &folders {
@@ -199,11 +199,11 @@ async fn connect(folder: &Path) -> Result<Operator, Problem> {
 }
 
 /// What the replica said.
-fn told(status: Status) -> Problem {
+pub(super) fn told(status: Status) -> Problem {
     status.message().to_owned()
 }
 
-fn list(status: &GetStatusResponse, listed: &ListReplicasResponse) -> String {
+pub(super) fn list(status: &GetStatusResponse, listed: &ListReplicasResponse) -> String {
     let mut lines = vec![format!("cluster {}", status.cluster_id)];
     lines.push(match status.leader_id {
         Some(leader) => format!("replica {leader} leads, epoch {}", status.epoch),
@@ -283,6 +283,7 @@ mod tests {
             in_view,
             leads,
             reachable: in_view,
+            ..Replica::default()
         };
         let listed = ListReplicasResponse {
             replicas: vec![replica(1, true, true), replica(2, false, false)],

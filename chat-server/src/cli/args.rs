@@ -27,6 +27,14 @@ pub(super) enum Command {
     /// Adds, removes and lists the replicas of a running cluster.
     #[command(subcommand)]
     Replica(ReplicaCommand),
+    /// Says in words whether a cluster is well, and what to do if it is not. The exit code is 1 then.
+    Status {
+        #[command(flatten)]
+        through: Through,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
     /// Lets another replica lead; for a minute at least, even if it is not the preferred one.
     TransferLeadership {
         /// The replica that is to lead.
@@ -116,6 +124,15 @@ pub(super) enum ReplicaCommand {
     },
 }
 
+/// What takes the place of what the cluster file says.
+#[derive(Debug, clap::Args)]
+pub(super) struct Layers {
+    /// Says something else than the cluster file, such as `limits.body_bytes=1000`; `replica.KEY` is the replica's own. In
+    /// the environment that is `CHAT_LIMITS__BODY_BYTES=1000`, which this is stronger than.
+    #[arg(long = "set", value_name = "TABLE.KEY=VALUE")]
+    pub(super) settings: Vec<String>,
+}
+
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArgs {
     /// The cluster file, which all replicas share.
@@ -127,6 +144,14 @@ pub(super) struct RunArgs {
     /// Listens where other machines can reach it, though connections are not encrypted.
     #[arg(long, env = "CHAT_INSECURE")]
     pub(super) insecure: bool,
+    #[command(flatten)]
+    pub(super) layers: Layers,
+    /// What is logged, such as `debug` or `info,h2=warn`; the same as `--set logging.level=…`.
+    #[arg(long, value_name = "LEVEL")]
+    pub(super) log_level: Option<String>,
+    /// How it is logged, `pretty` or `json`; the same as `--set logging.format=…`.
+    #[arg(long, value_name = "FORMAT")]
+    pub(super) log_format: Option<String>,
     /// Stops when standard input closes, so that no child outlives its parent.
     #[arg(long, hide = true)]
     pub(super) exit_with_stdin: bool,
@@ -188,12 +213,23 @@ pub(super) enum ConfigCommand {
         #[arg(long, value_name = "MODE", default_value = "available")]
         mode: ModeArg,
     },
-    /// Checks a cluster file.
-    Check {
-        /// The file.
-        #[arg(value_name = "FILE", env = "CHAT_CONFIG")]
-        file: PathBuf,
-    },
+    /// Checks a cluster file, and what the environment and the command line say instead.
+    Check(ReadArgs),
+    /// Prints the configuration that is in force, and where each value is from.
+    Print(ReadArgs),
+}
+
+/// Which configuration is read.
+#[derive(Debug, clap::Args)]
+pub(super) struct ReadArgs {
+    /// The file.
+    #[arg(value_name = "FILE", env = "CHAT_CONFIG")]
+    pub(super) file: PathBuf,
+    /// The replica that `replica.KEY` stands for.
+    #[arg(long, value_name = "N", env = "CHAT_ID")]
+    pub(super) id: Option<u32>,
+    #[command(flatten)]
+    pub(super) layers: Layers,
 }
 
 #[cfg(test)]

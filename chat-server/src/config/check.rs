@@ -13,10 +13,14 @@ use chat_core::{Body, Command, SessionPolicy};
 use chat_replication::types::{ClusterId, Mode, ReplicaId};
 use toml::Spanned;
 use toml::value::Value;
+use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
 use super::error::Lines;
-use super::{ClusterConfig, ConfigError, Limits, LogLength, ReplicaConfig, Timing, duration, raw};
+use super::{
+    ClusterConfig, ConfigError, Limits, LogFormat, LogLength, Logging, ReplicaConfig, Timing,
+    duration, raw,
+};
 
 pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigError> {
     let lines = Lines { text, path };
@@ -29,6 +33,7 @@ pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigErro
     let timing = timing(&lines, &file.cluster)?;
     let limits = limits(&lines, &file.limits)?;
     let log = log_length(&lines, &file.cluster)?;
+    let logging = logging(&lines, &file.logging)?;
     if file.replica.is_empty() {
         return Err(lines.mistake(
             None,
@@ -47,6 +52,7 @@ pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigErro
         timing,
         limits,
         log,
+        logging,
         replicas,
     })
 }
@@ -62,6 +68,31 @@ fn cluster_id(lines: &Lines<'_>, id: &Spanned<String>) -> Result<ClusterId, Conf
             ),
         )),
     }
+}
+
+fn logging(lines: &Lines<'_>, raw: &raw::Logging) -> Result<Logging, ConfigError> {
+    let mut logging = Logging::default();
+    if let Some(level) = &raw.level {
+        level.get_ref().parse::<EnvFilter>().map_err(|error| {
+            let problem = format!(
+                "level `{}` is not understood ({error}); write error, warn, info, debug or trace, or such as \"info,h2=debug\"",
+                level.get_ref()
+            );
+            lines.mistake(Some(level.span()), problem)
+        })?;
+        logging.level.clone_from(level.get_ref());
+    }
+    if let Some(format) = &raw.format {
+        logging.format = match format.get_ref().as_str() {
+            "pretty" => LogFormat::Pretty,
+            "json" => LogFormat::Json,
+            other => {
+                let problem = format!("format `{other}` is unknown; write \"pretty\" or \"json\"");
+                return Err(lines.mistake(Some(format.span()), problem));
+            }
+        };
+    }
+    Ok(logging)
 }
 
 fn mode(lines: &Lines<'_>, mode: &Option<Spanned<String>>) -> Result<Mode, ConfigError> {
@@ -214,6 +245,10 @@ fn replica(
         client_address,
         peer_listen,
         peer_address,
+        metrics_listen: match &raw.metrics_listen {
+            Some(text) => Some(address(lines, "metrics_listen", text)?),
+            None => None,
+        },
         data_dir: data_dir(lines, &raw.data_dir, path)?,
     })
 }

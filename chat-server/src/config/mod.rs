@@ -17,13 +17,15 @@
 mod check;
 mod duration;
 mod error;
+mod layers;
+mod print;
 mod raw;
 mod template;
 
-use std::fs;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fmt, fs};
 
 use chat_client::Endpoint;
 use chat_core::password::Params;
@@ -31,6 +33,7 @@ use chat_core::{Body, Command, SessionPolicy};
 use chat_replication::types::{ClusterId, Mode, ReplicaId};
 
 pub use self::error::ConfigError;
+pub use self::layers::{Overrides, Source};
 pub use self::template::{Layout, template};
 
 /// A cluster as its file describes it.
@@ -46,6 +49,8 @@ pub struct ClusterConfig {
     pub limits: Limits,
     /// How long logs grow.
     pub log: LogLength,
+    /// What the program says on standard error.
+    pub logging: Logging,
     /// The replicas in id order; at least one.
     pub replicas: Vec<ReplicaConfig>,
 }
@@ -71,6 +76,34 @@ pub struct LogLength {
     /// Entries beyond which a replica that is away is no longer waited for, where a view needs a majority; where it needs
     /// one replica, what it misses moves to an archive. 200,000 by default.
     pub cap: u64,
+}
+
+/// What the program says on standard error while it runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Logging {
+    /// What is logged, such as `debug`, or `info,h2=warn`; `info` by default.
+    pub level: String,
+    /// How it looks.
+    pub format: LogFormat,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Pretty,
+    /// One JSON object per line.
+    Json,
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LogFormat::Pretty => "pretty",
+            LogFormat::Json => "json",
+        })
+    }
 }
 
 /// Limits of what clients may ask for.
@@ -101,6 +134,8 @@ pub struct ReplicaConfig {
     pub peer_listen: Endpoint,
     /// Where other replicas reach it.
     pub peer_address: Endpoint,
+    /// Where tools find `/livez`, `/readyz` and `/metrics`; nowhere by default.
+    pub metrics_listen: Option<Endpoint>,
     /// Holds its files.
     pub data_dir: PathBuf,
 }
@@ -115,6 +150,22 @@ impl ClusterConfig {
         let text =
             fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
         ClusterConfig::parse(&text, path)
+    }
+
+    /// Reads a cluster file, with what the environment and the command line say instead. `me` is the replica that is to
+    /// run, if one is.
+    ///
+    /// # Errors
+    ///
+    /// The first mistake in the file, or in what is over it.
+    pub fn load_with(
+        path: &Path,
+        layers: &Overrides,
+        me: Option<ReplicaId>,
+    ) -> Result<ClusterConfig, ConfigError> {
+        let text =
+            fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+        layers.apply(&text, path, me)
     }
 
     /// Reads the text of a cluster file that lies, or is to lie, at `path`.
@@ -147,6 +198,15 @@ impl Default for LogLength {
         LogLength {
             keep: 10_000,
             cap: 200_000,
+        }
+    }
+}
+
+impl Default for Logging {
+    fn default() -> Logging {
+        Logging {
+            level: "info".to_owned(),
+            format: LogFormat::default(),
         }
     }
 }

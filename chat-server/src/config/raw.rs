@@ -11,6 +11,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) limits: Limits,
     #[serde(default)]
+    pub(super) logging: Logging,
+    #[serde(default)]
     pub(super) replica: Vec<Spanned<Replica>>,
 }
 
@@ -37,6 +39,13 @@ pub(super) struct Limits {
     pub(super) hash_passes: Option<Spanned<i64>>,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Logging {
+    pub(super) level: Option<Spanned<String>>,
+    pub(super) format: Option<Spanned<String>>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Replica {
@@ -46,5 +55,6 @@ pub(super) struct Replica {
     pub(super) client_address: Option<Spanned<String>>,
     pub(super) peer_listen: Spanned<String>,
     pub(super) peer_address: Option<Spanned<String>>,
+    pub(super) metrics_listen: Option<Spanned<String>>,
     pub(super) data_dir: Spanned<String>,
 }

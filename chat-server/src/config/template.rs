@@ -16,9 +16,6 @@ pub struct Layout {
     pub mode: Mode,
 }
 
-/// Between a replica's port for clients and the one for peers.
-const PEER_PORT_OFFSET: u32 = 100;
-
 impl Default for Layout {
     fn default() -> Layout {
         Layout {
@@ -30,20 +27,24 @@ impl Default for Layout {
 }
 
 impl Layout {
+    /// Between a replica's port for clients and the one for peers, and between that and the one for metrics.
+    pub(crate) const PEER_PORT_OFFSET: u32 = 100;
+
     /// Why the layout has no room, if so.
     pub fn problem(&self) -> Option<String> {
-        let last = u32::from(self.base_port) + PEER_PORT_OFFSET + self.replicas;
-        if !(1..=PEER_PORT_OFFSET).contains(&self.replicas) {
+        let last = u32::from(self.base_port) + 2 * Layout::PEER_PORT_OFFSET + self.replicas;
+        if !(1..=Layout::PEER_PORT_OFFSET).contains(&self.replicas) {
             return Some(format!(
-                "{} replicas are not between 1 and {PEER_PORT_OFFSET}; 3 is usual",
-                self.replicas
+                "{} replicas are not between 1 and {}; 3 is usual",
+                self.replicas,
+                Layout::PEER_PORT_OFFSET
             ));
         }
         if self.base_port == 0 || last > u32::from(u16::MAX) {
             return Some(format!(
                 "ports from {} on do not all exist; choose a base port between 1 and {}",
                 self.base_port,
-                u32::from(u16::MAX) - PEER_PORT_OFFSET - self.replicas
+                u32::from(u16::MAX) - 2 * Layout::PEER_PORT_OFFSET - self.replicas
             ));
         }
         None
@@ -76,7 +77,8 @@ pub fn template(cluster: ClusterId, layout: Layout) -> String {
     );
     for id in 0..layout.replicas {
         let client = u32::from(layout.base_port) + id;
-        let peer = client + PEER_PORT_OFFSET;
+        let peer = client + Layout::PEER_PORT_OFFSET;
+        let metrics = peer + Layout::PEER_PORT_OFFSET;
         // Writing to a string cannot fail.
         let _ = write!(
             text,
@@ -84,6 +86,7 @@ pub fn template(cluster: ClusterId, layout: Layout) -> String {
              id = {id}\n\
              client_listen = \"127.0.0.1:{client}\"\n\
              peer_listen = \"127.0.0.1:{peer}\"\n\
+             metrics_listen = \"127.0.0.1:{metrics}\"\n\
              data_dir = \"replica-{id}\"\n"
         );
     }
@@ -131,7 +134,7 @@ mod tests {
             .problem()
         };
         assert_eq!(problem(3, 7400), None);
-        assert_eq!(problem(3, 65432), None);
+        assert_eq!(problem(3, 65332), None);
         for (replicas, base_port) in [(3, 65500), (0, 7400), (101, 7400), (3, 0)] {
             assert!(
                 problem(replicas, base_port).is_some(),

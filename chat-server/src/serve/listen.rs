@@ -37,17 +37,32 @@ impl Listener for std::net::TcpListener {
     }
 }
 
+/// Binds the address, or takes the listener that there is already.
 pub(super) async fn bind<L: Listener>(
     whom: &'static str,
     key: &'static str,
     address: &Endpoint,
     exposure: Exposure,
+    bound: Option<std::net::TcpListener>,
 ) -> Result<L, ServeError> {
     let failed = |problem: String| ServeError::Listen {
         whom,
         address: address.clone(),
         problem,
     };
+    if let Some(listener) = bound {
+        let taken = async {
+            let local = listener.local_addr()?.ip();
+            listener.set_nonblocking(true)?;
+            Ok::<_, io::Error>((local, TcpListener::from_std(listener)?))
+        };
+        let (local, listener) = taken.await.map_err(|error| failed(error.to_string()))?;
+        if exposure == Exposure::Loopback && !local.is_loopback() {
+            let address = address.clone();
+            return Err(ServeError::Exposed { key, address });
+        }
+        return L::from_tokio(listener).map_err(|error| failed(error.to_string()));
+    }
     let resolved = address.resolve().await.map_err(|error| {
         failed(format!("{error}; correct {key} in the cluster file, or the name's entry in DNS or the hosts file"))
     })?;
