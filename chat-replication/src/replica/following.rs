@@ -296,8 +296,7 @@ impl Replica {
         };
         let ids = before.members.iter().chain(&after.members);
         let changed = |id: &ReplicaId| before.member(*id) != after.member(*id);
-        let replicas: BTreeSet<ReplicaId> =
-            ids.map(|member| member.id).filter(changed).collect();
+        let replicas: BTreeSet<ReplicaId> = ids.map(|member| member.id).filter(changed).collect();
         if !replicas.is_empty() {
             let replicas = replicas.into_iter().collect();
             self.note(Note::ChangesLost { replicas });

@@ -80,7 +80,10 @@ impl Board {
     /// Whether there are connections to a peer.
     pub(super) fn knows(&self, peer: ReplicaId) -> bool {
         let state = self.state();
-        state.peers.as_ref().is_none_or(|known| known.contains(&peer))
+        state
+            .peers
+            .as_ref()
+            .is_none_or(|known| known.contains(&peer))
     }
 
     /// From now on nothing is written or sent.
@@ -98,7 +101,9 @@ impl Board {
 
     pub(super) fn fails_to_read(&self) -> bool {
         let planned = &mut self.state().crash_point;
-        planned.take_if(|point| *point == CrashPoint::Read).is_some()
+        planned
+            .take_if(|point| *point == CrashPoint::Read)
+            .is_some()
     }
 
     pub(super) fn set_trap(&self, trap: Trap) {

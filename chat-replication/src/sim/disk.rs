@@ -124,7 +124,9 @@ impl Disk {
         let content = self.content();
         let log = content.known.payloads().filter_map(payload_id);
         let orphans = content.known.orphaned().filter_map(|it| command_id(it));
-        log.chain(orphans).chain(content.state.iter().copied()).collect()
+        log.chain(orphans)
+            .chain(content.state.iter().copied())
+            .collect()
     }
 
     /// The state has a new checkpoint.

@@ -31,9 +31,10 @@ impl Check {
     /// An operator was told that a replica was added or removed.
     pub(in crate::sim) fn changed(&self, wanted: Wanted, id: ReplicaId) -> Checked {
         let member = self.configuration().and_then(|known| known.member(id));
-        ensure(!self.one_history() || member.is_some() == (wanted == Wanted::Member), || {
-            format!("replica {id} is said to be {wanted:?} now, and is not")
-        })
+        ensure(
+            !self.one_history() || member.is_some() == (wanted == Wanted::Member),
+            || format!("replica {id} is said to be {wanted:?} now, and is not"),
+        )
     }
 
     /// A read begins.

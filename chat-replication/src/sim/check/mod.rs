@@ -14,9 +14,7 @@ use super::process::Process;
 use crate::branch::BranchTable;
 use crate::message::Message;
 use crate::state_machine::StateMachine;
-use crate::types::{
-    Configuration, Epoch, Mode, Payload, Position, ReplicaId, ViewStart,
-};
+use crate::types::{Configuration, Epoch, Mode, Payload, Position, ReplicaId, ViewStart};
 
 /// What was seen so far, of all replicas.
 #[derive(Debug)]
@@ -210,7 +208,8 @@ impl Check {
 
     /// The newest configuration that has been committed, as far as the view of its leader says.
     pub(super) fn configuration(&self) -> Option<&Configuration> {
-        let started = |(_, (at, _)): &(&Epoch, &(Position, ViewStart))| self.committed.contains_key(at);
+        let started =
+            |(_, (at, _)): &(&Epoch, &(Position, ViewStart))| self.committed.contains_key(at);
         let (_, (_, start)) = self.views.iter().rev().find(started)?;
         Some(&start.configuration)
     }

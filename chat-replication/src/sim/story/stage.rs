@@ -187,8 +187,14 @@ impl Theatre {
             return Err(format!("replica {id} is up already"));
         }
         let actor = &self.actors[id.0 as usize];
-        let process = Process::start(id, &actor.disk, actor.ledger.clone(), self.seeds.clone(), &self.setup)
-            .map_err(|error| error.to_string())?;
+        let process = Process::start(
+            id,
+            &actor.disk,
+            actor.ledger.clone(),
+            self.seeds.clone(),
+            &self.setup,
+        )
+        .map_err(|error| error.to_string())?;
         self.actor(id).process = Some(process);
         for peer in self.up() {
             if peer == id || self.cut.contains(&(id, peer)) {

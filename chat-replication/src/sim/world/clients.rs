@@ -116,7 +116,11 @@ impl World {
         self.schedule(pause, Event::Read);
         let id = ReplicaId(self.random.random_range(0..self.replicas()));
         // The leader alone can tell.
-        let leader = self.random.random_bool(0.7).then(|| self.leaders().max()).flatten();
+        let leader = self
+            .random
+            .random_bool(0.7)
+            .then(|| self.leaders().max())
+            .flatten();
         let id = leader.map_or(id, |epoch| epoch.replica);
         let glance = self.check.glance();
         let (sender, answer) = oneshot::channel();

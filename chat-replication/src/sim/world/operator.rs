@@ -142,7 +142,9 @@ impl World {
             self.check.lost_disk(id);
             self.operator.lost.insert(id);
         }
-        self.tell_trace(format_args!("replica {id} gets another disk: {replacement:?}"));
+        self.tell_trace(format_args!(
+            "replica {id} gets another disk: {replacement:?}"
+        ));
         self.disks.insert(id, disk.clone());
         if replacement == Replacement::Own {
             // A disk is in one machine at a time.

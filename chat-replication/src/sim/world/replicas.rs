@@ -128,7 +128,9 @@ impl World {
             let disks = &self.disks;
             self.check.wrote(&written, |member, known, position| {
                 let disk = disks.get(&member)?;
-                known.votes(member, disk.store()).then(|| disk.holds(position))
+                known
+                    .votes(member, disk.store())
+                    .then(|| disk.holds(position))
             })?;
             for (happened, what) in [
                 (batch.truncate.is_some(), "logs cut"),

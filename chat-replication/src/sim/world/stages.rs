@@ -127,7 +127,9 @@ impl World {
         }
         let configured = preferred.configuration();
         if configured != Some(known) {
-            return Err(format!("the leader knows of {configured:?}, not of {known:?}"));
+            return Err(format!(
+                "the leader knows of {configured:?}, not of {known:?}"
+            ));
         }
         let members = preferred.view_start(epoch).map(|start| &start.members);
         if members != Some(&all) {
@@ -166,7 +168,11 @@ impl World {
             }
         }
         let orders = |run: &Run| !run.orders.is_empty();
-        if self.nodes.iter().any(|node| node.run.as_ref().is_some_and(orders)) {
+        if self
+            .nodes
+            .iter()
+            .any(|node| node.run.as_ref().is_some_and(orders))
+        {
             return Err("an operator still waits".to_owned());
         }
         match self.is_quiet() {
