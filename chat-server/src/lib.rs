@@ -25,7 +25,9 @@ mod proxy;
 mod serve;
 mod session;
 pub mod state;
+mod tls;
 mod wire;
 mod words;
 
 pub use serve::{Exposure, ServeError, ServerConfig, serve};
+pub use tls::TlsError;

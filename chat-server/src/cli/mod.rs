@@ -7,6 +7,7 @@ mod args;
 mod children;
 mod cluster;
 mod config;
+mod init;
 mod inspect;
 mod logging;
 mod output;
@@ -28,6 +29,7 @@ pub fn main() -> ExitCode {
     // Writes usage and mistakes itself, and exits with 0 or 2.
     let args = Args::parse();
     let done = match args.command {
+        Command::Init(args) => init::run(&args),
         Command::Run(args) => {
             logging::start();
             block_on(run::run(args))

@@ -1,7 +1,9 @@
 //! Running one replica, from its files to its last word.
 
+mod accept;
 mod error;
 mod listen;
+mod prompt;
 mod settings;
 
 use std::future::Future;
@@ -10,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chat_replication::driver::{Running, start};
-use chat_replication::grpc::{GrpcSettings, GrpcTransport};
+use chat_replication::grpc::{GrpcSettings, GrpcTransport, Security, Unsecured};
 use chat_replication::handle::Handle;
 use chat_replication::redb_store::RedbStore;
 use chat_replication::types::ReplicaId;
@@ -18,20 +20,22 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tracing::{info, warn};
 
+use self::accept::Room;
 pub use self::error::ServeError;
 pub use self::listen::Exposure;
+pub(crate) use self::prompt::Prompt;
 use crate::admin::{self, Orders};
 use crate::api::Services;
-use crate::config::{ClusterConfig, ReplicaConfig};
+use crate::config::{ClusterConfig, Limits, ReplicaConfig};
 use crate::hashing::Hashing;
 use crate::hub::Hub;
 use crate::node::Node;
 use crate::presence::{self, Presence};
 use crate::proxy::Proxy;
 use crate::state::{ChatStateMachine, Response, StateReader, StateSettings};
+use crate::tls::{self, PeerSecurity, Tls};
 use crate::words::{Subject, Told};
 use crate::{housekeeping, leadership};
 
@@ -55,8 +59,10 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// A connection without a sign of life for this long is closed, and its subscribers are no longer online.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Calls at once on one connection.
-const STREAMS: u32 = 1024;
+/// The largest HTTP/2 frame, the smallest that must be allowed.
+const FRAME: u32 = 16 << 10;
+/// A call that is neither answered nor a stream by then has a caller who does not send it whole.
+const LONGEST_CALL: Duration = Duration::from_secs(30);
 
 /// Runs one replica until `shutdown` resolves, then stops it cleanly: subscribers are sent elsewhere, calls under way are
 /// answered, and the state is written down.
@@ -82,21 +88,17 @@ pub async fn serve(
                     .collect::<Vec<_>>()
                     .join(", "),
             })?;
+    let secured = match &config.cluster.tls {
+        Some(files) => {
+            let tls = Tls::load(files.files(replica.id), config.cluster.id, replica.id)?;
+            Some(Arc::new(tls))
+        }
+        None => None,
+    };
+    let access = listen::access(&config, secured.as_deref());
     // Ports first: whoever has them may have the files as well, and a port says more plainly who that is.
-    let clients = listen::bind(
-        "clients",
-        "client_listen",
-        &replica.client_listen,
-        config.exposure,
-    )
-    .await?;
-    let peers = listen::bind(
-        "peers",
-        "peer_listen",
-        &replica.peer_listen,
-        config.exposure,
-    )
-    .await?;
+    let clients = listen::bind("clients", "client_listen", &replica.client_listen, access).await?;
+    let peers = listen::bind("peers", "peer_listen", &replica.peer_listen, access).await?;
     tokio::spawn(listen::warn_unresolvable(
         config.cluster.clone(),
         replica.id,
@@ -117,12 +119,19 @@ pub async fn serve(
         .map(|one| (one.id, one.peer_address.to_string()))
         .collect::<Vec<_>>();
     let options = settings::options(&config.cluster);
+    let security: Arc<dyn Security> = match &secured {
+        Some(tls) => Arc::new(PeerSecurity(Arc::clone(tls))),
+        None => Arc::new(Unsecured),
+    };
     let started = spawn_blocking(move || {
         start(
             store,
             machine,
             options,
-            |inbox, me| GrpcTransport::start(peers, me, GrpcSettings::default(), inbox, &seeds),
+            |inbox, me| {
+                let settings = GrpcSettings::default();
+                GrpcTransport::start_secured(peers, me, settings, security, inbox, &seeds)
+            },
             move |from, sealed| {
                 // What does not fit is told again.
                 let _ = match Subject::open(sealed) {
@@ -144,7 +153,9 @@ pub async fn serve(
         handle.status_changes(),
     ));
     let administration = admin::serve(&replica.data_dir, handle.clone(), orders, drain.subscribe());
-    let node = node(&config, handle, state, hub, draining, of_presence);
+    let proxy = Proxy::new(secured.clone());
+    let watching = secured.clone().map(|tls| tokio::spawn(tls::watch(tls)));
+    let node = node(&config, handle, state, hub, proxy, draining, of_presence);
     info!(
         "replica {} of cluster {} listens for clients on {} and for peers on {}; its data is in {}",
         replica.id,
@@ -154,7 +165,14 @@ pub async fn serve(
         replica.data_dir.display()
     );
     let under_way = Arc::clone(&node.under_way);
-    let serving = serve_clients(clients, Services::new(node), drain.subscribe());
+    let limits = config.cluster.limits;
+    let serving = serve_clients(
+        clients,
+        secured,
+        limits,
+        Services::new(node),
+        drain.subscribe(),
+    );
     let outcome = until_stopped(&running, shutdown).await;
     drain.send_replace(true);
     if let Some(administration) = administration {
@@ -171,6 +189,9 @@ pub async fn serve(
         Err(error) => Err(error),
     };
     finish(serving).await;
+    if let Some(watching) = watching {
+        watching.abort();
+    }
     if stopped.is_ok() {
         info!("stopped");
     }
@@ -217,6 +238,7 @@ fn node(
     handle: Handle<Response>,
     state: StateReader,
     hub: Arc<Hub>,
+    proxy: Proxy,
     draining: watch::Receiver<bool>,
     told: mpsc::Receiver<Told>,
 ) -> Arc<Node> {
@@ -232,7 +254,7 @@ fn node(
         hub,
         presence,
         hashing: Hashing::new(limits.hash_workers, limits.hash_cost),
-        proxy: Proxy::default(),
+        proxy,
         limits,
         draining,
         under_way: Arc::default(),
@@ -245,12 +267,16 @@ type Serving = JoinHandle<Result<(), tonic::transport::Error>>;
 
 fn serve_clients(
     listener: tokio::net::TcpListener,
+    tls: Option<Arc<Tls>>,
+    limits: Limits,
     services: Services,
     mut draining: watch::Receiver<bool>,
 ) -> Serving {
-    let incoming = TcpIncoming::from(listener)
-        .with_nodelay(Some(true))
-        .with_keepalive(Some(Duration::from_secs(30)));
+    let room = Room {
+        connections: limits.max_connections,
+        per_address: limits.connections_per_address,
+    };
+    let incoming = accept::incoming(listener, tls, room);
     let stop = async move {
         // Gone or true, it is over.
         let _ = draining.wait_for(|draining| *draining).await;
@@ -258,7 +284,10 @@ fn serve_clients(
     let serving = Server::builder()
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
-        .max_concurrent_streams(STREAMS)
+        .max_concurrent_streams(limits.calls_per_connection)
+        .http2_max_header_list_size(limits.header_bytes)
+        .max_frame_size(FRAME)
+        .timeout(LONGEST_CALL)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .add_routes(services.routes())

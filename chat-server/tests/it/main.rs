@@ -16,3 +16,4 @@ mod strangers;
 mod streams;
 mod support;
 mod three;
+mod tls;
