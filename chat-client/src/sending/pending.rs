@@ -174,6 +174,8 @@ fn gave_up(message: &Queued, asked: &[(Endpoint, String)]) -> Error {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn queued(id: RequestId, body: &str) -> (Queued, oneshot::Receiver<Result<Sent, Error>>) {
