@@ -28,8 +28,10 @@ mod proxy;
 mod serve;
 mod session;
 pub mod state;
+mod tls;
 mod wire;
 mod words;
 
 pub use cluster::{Cluster, ClusterBuilder, ClusterError};
 pub use serve::{Exposure, ServeError, Server, ServerBuilder, ServerConfig, serve};
+pub use tls::TlsError;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt;
 
+use super::secure::Untrusted;
 use crate::cluster::Leader;
 use crate::error::{Error, chat_reason};
 use crate::reason::{ERROR_DOMAIN, Reason};
@@ -36,6 +37,8 @@ pub(crate) enum SetbackKind {
     Refused,
     /// The connection broke, or the replica is going away.
     Lost,
+    /// Whoever answers there is not trusted.
+    Untrusted,
     /// No answer within the deadline.
     Silent,
     /// The replica answered that it cannot serve now.
@@ -46,7 +49,10 @@ impl SetbackKind {
     /// Whether the replica itself is gone, as opposed to unable for the moment.
     pub(crate) fn is_loss(self) -> bool {
         match self {
-            SetbackKind::Refused | SetbackKind::Lost | SetbackKind::Silent => true,
+            SetbackKind::Refused
+            | SetbackKind::Lost
+            | SetbackKind::Untrusted
+            | SetbackKind::Silent => true,
             SetbackKind::Busy => false,
         }
     }
@@ -116,6 +122,9 @@ fn judge_transport(status: &Status) -> Verdict {
 }
 
 fn connect_failure(status: &Status) -> SetbackKind {
+    if chain(status).any(|e| e.is::<Untrusted>()) {
+        return SetbackKind::Untrusted;
+    }
     let io_error = chain(status).find_map(|e| e.downcast_ref::<io::Error>());
     match io_error.map(io::Error::kind) {
         Some(io::ErrorKind::ConnectionRefused) => SetbackKind::Refused,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use chat_replication::types::Mode;
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::config::Layout;
+use crate::config::{Layout, Place};
 
 /// A replicated chat service.
 #[derive(Debug, Parser)]
@@ -17,6 +17,8 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Makes everything that a new cluster needs: its file, certificates, and keys.
+    Init(InitArgs),
     /// Runs one replica of the cluster that a file describes.
     Run(RunArgs),
     /// Runs a whole cluster on this machine, each replica as a process of its own.
@@ -155,6 +157,55 @@ pub(super) struct RunArgs {
     /// Stops when standard input closes, so that no child outlives its parent.
     #[arg(long, hide = true)]
     pub(super) exit_with_stdin: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  chat-server init chat --replica 0=a.example.org --replica 1=b.example.org --replica 2=c.example.org")]
+pub(super) struct InitArgs {
+    /// Where to write it; the folder stays with whoever makes certificates.
+    #[arg(value_name = "DIR")]
+    pub(super) dir: PathBuf,
+    /// A replica, and the name or address by which others reach its machine; repeat it for each one [default: three on
+    /// this machine]
+    #[arg(long, value_name = "ID=HOST", value_parser = parse_place)]
+    pub(super) replica: Vec<Place>,
+    /// Clients' port of replica 0; the others have the ports behind it.
+    #[arg(long, value_name = "PORT", default_value_t = Layout::default().base_port)]
+    pub(super) base_port: u16,
+    /// What the cluster needs in order to go on.
+    #[arg(long, value_name = "MODE", default_value = "available")]
+    pub(super) mode: ModeArg,
+    /// How long certificates last.
+    #[arg(long, value_name = "N", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(super) days: u32,
+    /// Makes a new certificate for one replica of the cluster that the folder has.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["replica", "base_port", "mode"])]
+    pub(super) renew: Option<u32>,
+}
+
+fn parse_place(text: &str) -> Result<Place, String> {
+    let (id, host) = text
+        .split_once('=')
+        .ok_or("write ID=HOST, such as 0=a.example.org")?;
+    let id = id
+        .trim()
+        .parse()
+        .map_err(|_| format!("`{id}` is not a replica's number"))?;
+    let host = host.trim().trim_start_matches('[').trim_end_matches(']');
+    let is_host = !host.is_empty()
+        && host
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':'));
+    match is_host {
+        true => Ok(Place {
+            id,
+            host: host.to_ascii_lowercase(),
+        }),
+        false => Err(format!(
+            "`{host}` is not a host; write a name or an address, without a port"
+        )),
+    }
 }
 
 #[derive(Debug, clap::Args)]

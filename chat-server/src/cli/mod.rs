@@ -7,6 +7,7 @@ mod args;
 mod children;
 mod cluster;
 mod config;
+mod init;
 mod inspect;
 mod logging;
 mod output;
@@ -29,6 +30,7 @@ pub fn main() -> ExitCode {
     // Writes usage and mistakes itself, and exits with 0 or 2.
     let args = Args::parse();
     let done = match args.command {
+        Command::Init(args) => init::run(&args),
         Command::Run(args) => block_on(run::run(args)),
         Command::Cluster(args) => block_on(cluster::run(args)),
         Command::Config(command) => config::run(&command),

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::error::Lines;
 use super::{
     ClusterConfig, ConfigError, Limits, LogFormat, LogLength, Logging, ReplicaConfig, Timing,
-    duration, raw,
+    duration, raw, tls,
 };
 
 pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigError> {
@@ -34,6 +34,7 @@ pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigErro
     let limits = limits(&lines, &file.limits)?;
     let log = log_length(&lines, &file.cluster)?;
     let logging = logging(&lines, &file.logging)?;
+    let tls = tls::check(&lines, &file.tls, path)?;
     if file.replica.is_empty() {
         return Err(lines.mistake(
             None,
@@ -53,6 +54,7 @@ pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigErro
         limits,
         log,
         logging,
+        tls,
         replicas,
     })
 }
@@ -196,7 +198,40 @@ fn limits(lines: &Lines<'_>, raw: &raw::Limits) -> Result<Limits, ConfigError> {
     let hash_workers = whole("hash_workers", &raw.hash_workers, 1..=1024)?;
     let memory = whole("hash_memory_kib", &raw.hash_memory_kib, 8..=4 << 20)?;
     let passes = whole("hash_passes", &raw.hash_passes, 1..=100)?;
+    let most = |key, value: &Option<Spanned<i64>>, range, usual: usize| {
+        let most = whole(key, value, range)?;
+        Ok(most
+            .and_then(|most| usize::try_from(most).ok())
+            .unwrap_or(usual))
+    };
+    let max_connections = most(
+        "max_connections",
+        &raw.max_connections,
+        1..=1_000_000,
+        default.max_connections,
+    )?;
+    let connections_per_address = most(
+        "connections_per_address",
+        &raw.connections_per_address,
+        1..=1_000_000,
+        default.connections_per_address,
+    )?;
+    let calls = whole(
+        "calls_per_connection",
+        &raw.calls_per_connection,
+        1..=100_000,
+    )?;
+    let header_bytes = whole("header_bytes", &raw.header_bytes, 1024..=1 << 20)?;
+    let or = |given: Option<i64>, usual| {
+        given
+            .and_then(|given| u32::try_from(given).ok())
+            .unwrap_or(usual)
+    };
     Ok(Limits {
+        max_connections,
+        connections_per_address,
+        calls_per_connection: or(calls, default.calls_per_connection),
+        header_bytes: or(header_bytes, default.header_bytes),
         body_bytes: body_bytes.map_or(default.body_bytes, |bytes| bytes as usize),
         sessions,
         session_lifetime: session_lifetime.unwrap_or(default.session_lifetime),
@@ -254,6 +289,15 @@ fn replica(
 }
 
 fn address(lines: &Lines<'_>, key: &str, text: &Spanned<String>) -> Result<Endpoint, ConfigError> {
+    if text.get_ref().contains("://") {
+        return Err(lines.mistake(
+            Some(text.span()),
+            format!(
+                "{key}: `{}` has a scheme; write HOST:PORT, which is encrypted where the file has a [tls] table",
+                text.get_ref()
+            ),
+        ));
+    }
     text.get_ref().parse().map_err(|error| {
         let problem = match error {
             EndpointError::Malformed { problem, .. }

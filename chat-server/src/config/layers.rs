@@ -82,24 +82,29 @@ impl Overrides {
         me: Option<ReplicaId>,
     ) -> Result<ClusterConfig, ConfigError> {
         // On its own first, so that its mistakes are told with their lines.
-        let alone = check::check(text, path)?;
-        if self.values.is_empty() {
-            return Ok(alone);
-        }
+        let mut checked = Ok(check::check(text, path)?);
         let mut file: Table = toml::from_str(text).unwrap_or_default();
+        let mut steps = Vec::new();
         for ((table, key), (source, value)) in &self.values {
-            let overridden = |problem: String| ConfigError::Overridden {
-                whence: whence(source, table, key),
-                problem,
-            };
-            let table = table_of(&mut file, table, me).map_err(overridden)?;
-            table.insert(key.clone(), parse(value));
-            // One at a time, so that it is known which one is wrong.
+            let whence = whence(source, table, key);
+            match table_of(&mut file, table, me) {
+                Ok(table) => _ = table.insert(key.clone(), parse(value)),
+                Err(problem) => return Err(ConfigError::Overridden { whence, problem }),
+            }
             let text = toml::to_string(&file).unwrap_or_default();
-            check::check(&text, path).map_err(|error| overridden(error.problem()))?;
+            checked = check::check(&text, path).map_err(ConfigError::problem);
+            steps.push((whence, checked.as_ref().err().cloned()));
         }
-        let text = toml::to_string(&file).unwrap_or_default();
-        check::check(&text, path)
+        // Only all of them together must be right, since a new table may need several keys. What is wrong in the end is the
+        // doing of the first one since which it is told.
+        checked.map_err(|problem| {
+            let mut steps = steps.into_iter();
+            let culprit = steps.find(|(_, told)| told.as_ref() == Some(&problem));
+            ConfigError::Overridden {
+                whence: culprit.map_or(String::new(), |(whence, _)| whence),
+                problem,
+            }
+        })
     }
 
     /// Where the value of a key is from, with a file of this text.
@@ -211,6 +216,23 @@ data_dir = \"data\"
         assert_eq!(seconds(config), 3);
         let flagged = load(&environment, &["cluster.suspect_after=4s"]);
         assert_eq!(flagged.map(seconds), Ok(4));
+    }
+
+    #[test]
+    fn a_table_that_needs_several_keys_can_be_said_outside_the_file() {
+        let environment = [
+            ("CHAT_TLS__CA", "ca.pem"),
+            ("CHAT_TLS__CERT", "/run/tls/cert-{id}.pem"),
+        ];
+        let config = load(&environment, &["tls.key=key.pem"]).expect("valid");
+        let files = config.tls.expect("encrypted").files(ReplicaId(3));
+        assert_eq!(files.ca, Path::new("/ca.pem"));
+        assert_eq!(files.cert, Path::new("/run/tls/cert-3.pem"));
+        let error = load(&environment, &[]).expect_err("no key");
+        assert!(
+            error.contains("CHAT_TLS__") && error.contains("`key`"),
+            "{error}"
+        );
     }
 
     #[test]

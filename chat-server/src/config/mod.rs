@@ -21,6 +21,7 @@ mod layers;
 mod print;
 mod raw;
 mod template;
+mod tls;
 
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
@@ -34,7 +35,8 @@ use chat_replication::types::{ClusterId, Mode, ReplicaId};
 
 pub use self::error::ConfigError;
 pub use self::layers::{Overrides, Source};
-pub use self::template::{Layout, template};
+pub use self::template::{Layout, Place, secured, template};
+pub use self::tls::{TlsConfig, TlsFiles};
 
 /// A cluster as its file describes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,6 +49,8 @@ pub struct ClusterConfig {
     pub timing: Timing,
     /// What clients may ask for.
     pub limits: Limits,
+    /// The certificates, if connections are encrypted.
+    pub tls: Option<TlsConfig>,
     /// How long logs grow.
     pub log: LogLength,
     /// What the program says on standard error.
@@ -119,6 +123,14 @@ pub struct Limits {
     pub hash_workers: usize,
     /// What a password's hash costs.
     pub hash_cost: Params,
+    /// How many connections clients may have with one replica; 10,000 by default.
+    pub max_connections: usize,
+    /// How many of them from one address, an IPv6 network of 64 bits counting as one; 2,000 by default.
+    pub connections_per_address: usize,
+    /// How many calls may be under way on one connection; 256 by default.
+    pub calls_per_connection: u32,
+    /// How long the headers of a call may be, in bytes; 16 KiB by default.
+    pub header_bytes: u32,
 }
 
 /// One replica.
@@ -221,6 +233,10 @@ impl Default for Limits {
             session_lifetime: Command::REQUEST_WINDOW,
             hash_workers: default_hash_workers(),
             hash_cost: Params::default(),
+            max_connections: 10_000,
+            connections_per_address: 2_000,
+            calls_per_connection: 256,
+            header_bytes: 16 << 10,
         }
     }
 }

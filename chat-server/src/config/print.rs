@@ -20,8 +20,12 @@ pub(super) fn print(
     for (table, settings) in [
         ("cluster", cluster(config)),
         ("limits", limits(config)),
+        ("tls", tls(config)),
         ("logging", logging(config)),
     ] {
+        if settings.is_empty() {
+            continue;
+        }
         // Writing to a string cannot fail.
         let _ = writeln!(out, "[{table}]");
         for (key, value) in settings {
@@ -82,7 +86,32 @@ fn limits(config: &ClusterConfig) -> Settings {
         ("hash_workers", limits.hash_workers.to_string()),
         ("hash_memory_kib", limits.hash_cost.memory.to_string()),
         ("hash_passes", limits.hash_cost.passes.to_string()),
+        ("max_connections", limits.max_connections.to_string()),
+        (
+            "connections_per_address",
+            limits.connections_per_address.to_string(),
+        ),
+        (
+            "calls_per_connection",
+            limits.calls_per_connection.to_string(),
+        ),
+        ("header_bytes", limits.header_bytes.to_string()),
     ]
+}
+
+/// Nothing where connections are not encrypted.
+fn tls(config: &ClusterConfig) -> Settings {
+    let Some(tls) = &config.tls else {
+        return Vec::new();
+    };
+    let names = tls.names();
+    [
+        ("ca", &names.ca),
+        ("cert", &names.cert),
+        ("key", &names.key),
+    ]
+    .map(|(key, name)| (key, path(name)))
+    .into()
 }
 
 fn logging(config: &ClusterConfig) -> Settings {
@@ -170,6 +199,15 @@ session_lifetime = \"7d\"
 hash_workers = 3
 hash_memory_kib = 64
 hash_passes = 2
+max_connections = 50
+connections_per_address = 5
+calls_per_connection = 6
+header_bytes = 9000
+
+[tls]
+ca = \"/tls/ca.pem\"
+cert = \"/tls/{id}/cert.pem\"
+key = \"/tls/{id}/key.pem\"
 
 [logging]
 level = \"debug\"

@@ -1,7 +1,9 @@
 //! Running one replica, from its files to its last word.
 
+mod accept;
 mod error;
 mod listen;
+mod prompt;
 mod server;
 mod settings;
 
@@ -17,11 +19,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
 use tracing::warn;
 
 pub use self::error::ServeError;
 pub use self::listen::Exposure;
+pub(crate) use self::prompt::Prompt;
 pub use self::server::{Server, ServerBuilder};
 use crate::config::{ClusterConfig, Limits, ReplicaConfig};
 use crate::hashing::Hashing;
@@ -33,6 +35,7 @@ use crate::proxy::Proxy;
 use crate::state::{
     AppliedBatch, ChatStateMachine, Continuity, Response, StateReader, StateSettings,
 };
+use crate::tls::Tls;
 use crate::words::Told;
 use crate::{housekeeping, leadership};
 
@@ -56,8 +59,10 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// A connection without a sign of life for this long is closed, and its subscribers are no longer online.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Calls at once on one connection.
-const STREAMS: u32 = 1024;
+/// The largest HTTP/2 frame, the smallest that must be allowed.
+const FRAME: u32 = 16 << 10;
+/// A call that is neither answered nor a stream by then has a caller who does not send it whole.
+const LONGEST_CALL: Duration = Duration::from_secs(30);
 
 /// Runs one replica until `shutdown` resolves, then stops it as [`Server::shutdown`] does.
 ///
@@ -120,18 +125,33 @@ async fn open_files(
     opened.await.map_err(ServeError::panicked)?
 }
 
+/// What the services are given besides the replica itself.
+struct Means {
+    state: StateReader,
+    hub: Arc<Hub>,
+    proxy: Proxy,
+    metrics: Arc<Metrics>,
+    limits: watch::Receiver<Limits>,
+    draining: watch::Receiver<bool>,
+}
+
 fn node(
     config: &ServerConfig,
     handle: Handle<Response>,
-    (state, hub): (StateReader, Arc<Hub>),
-    draining: watch::Receiver<bool>,
+    means: Means,
     told: mpsc::Receiver<Told>,
-    metrics: Arc<Metrics>,
-    live: watch::Receiver<Limits>,
 ) -> Arc<Node> {
+    let Means {
+        state,
+        hub,
+        proxy,
+        metrics,
+        limits,
+        draining,
+    } = means;
     let presence = Arc::new(Presence::default());
     tokio::spawn(presence::run(Arc::clone(&presence), handle.clone(), told));
-    let limits = config.cluster.limits;
+    let begun_with = config.cluster.limits;
     let node = Arc::new(Node {
         cluster: config.cluster.id,
         me: config.replica,
@@ -140,9 +160,9 @@ fn node(
         state,
         hub,
         presence,
-        hashing: Hashing::new(limits.hash_workers, limits.hash_cost),
-        proxy: Proxy::default(),
-        limits: live,
+        hashing: Hashing::new(begun_with.hash_workers, begun_with.hash_cost),
+        proxy,
+        limits,
         metrics,
         draining,
         under_way: Arc::default(),
@@ -155,12 +175,17 @@ type Serving = JoinHandle<Result<(), tonic::transport::Error>>;
 
 fn serve_clients(
     listener: tokio::net::TcpListener,
+    tls: Option<Arc<Tls>>,
+    limits: watch::Receiver<Limits>,
     routes: Routes,
     mut draining: watch::Receiver<bool>,
 ) -> Serving {
-    let incoming = TcpIncoming::from(listener)
-        .with_nodelay(Some(true))
-        .with_keepalive(Some(Duration::from_secs(30)));
+    let Limits {
+        calls_per_connection,
+        header_bytes,
+        ..
+    } = *limits.borrow();
+    let incoming = accept::incoming(listener, tls, limits);
     let stop = async move {
         // Gone or true, it is over.
         let _ = draining.wait_for(|draining| *draining).await;
@@ -168,7 +193,10 @@ fn serve_clients(
     let serving = tonic::transport::Server::builder()
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
-        .max_concurrent_streams(STREAMS)
+        .max_concurrent_streams(calls_per_connection)
+        .http2_max_header_list_size(header_bytes)
+        .max_frame_size(FRAME)
+        .timeout(LONGEST_CALL)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .add_routes(routes)

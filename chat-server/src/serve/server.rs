@@ -8,24 +8,27 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use chat_replication::driver::{Running, start};
-use chat_replication::grpc::{GrpcSettings, GrpcTransport};
+use chat_replication::grpc::{GrpcSettings, GrpcTransport, Security, Unsecured};
 use chat_replication::handle::Handle;
 use chat_replication::status::{Role, Status};
 use chat_replication::types::ReplicaId;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::listen::Access;
 use super::{
-    DRAIN, Exposure, Files, PEERS_WORDS, ServeError, ServerConfig, Serving, finish, listen, node,
+    DRAIN, Files, Means, PEERS_WORDS, ServeError, ServerConfig, Serving, finish, listen, node,
     none_under_way, open_files, serve_clients, settings,
 };
 use crate::admin::{self, Orders};
 use crate::api::Services;
 use crate::config::{ClusterConfig, Limits, ReplicaConfig};
 use crate::operations::{self, Measured, Metrics, Page, Readiness, serve_page};
+use crate::proxy::Proxy;
 use crate::state::Response;
+use crate::tls::{self, PeerSecurity, Tls};
 use crate::words::{Subject, Told};
 
 /// How long a leader that goes away waits for another one to take over.
@@ -49,9 +52,16 @@ pub struct Server {
     readiness: watch::Receiver<Readiness>,
     metrics_address: Option<SocketAddr>,
     page: Option<AbortOnDrop>,
+    certificates: Option<Certificates>,
     under_way: Arc<AtomicUsize>,
     administration: Option<JoinHandle<()>>,
     serving: Serving,
+}
+
+/// What encrypts its connections, and is replaced while it runs.
+struct Certificates {
+    again: Arc<Notify>,
+    _watching: AbortOnDrop,
 }
 
 /// A replica that is to start.
@@ -110,12 +120,13 @@ impl Server {
         self.handle.status_changes()
     }
 
-    /// Takes over what of a new configuration can change while the replica runs: its limits, but for the cost of hashing.
-    /// Names what needs a restart.
+    /// Takes over what of a new configuration can change while the replica runs: its limits, but for the cost of hashing and
+    /// what open connections were told; and what the files of certificates and keys hold by now. Names what needs a restart.
     pub fn reload(&mut self, new: &ClusterConfig) -> Vec<&'static str> {
         let old = &self.cluster;
         let (of_old, of_new) = (old.replica(self.me), new.replica(self.me));
         let hashing = |limits: &Limits| (limits.hash_workers, limits.hash_cost);
+        let calls = |limits: &Limits| (limits.calls_per_connection, limits.header_bytes);
         let waits: Vec<_> = [
             (
                 "cluster",
@@ -125,6 +136,11 @@ impl Server {
                 "limits.hash_*",
                 hashing(&old.limits) != hashing(&new.limits),
             ),
+            (
+                "limits.calls_per_connection or limits.header_bytes",
+                calls(&old.limits) != calls(&new.limits),
+            ),
+            ("tls", old.tls != new.tls),
             ("logging.format", old.logging.format != new.logging.format),
             ("replica", of_old != of_new),
         ]
@@ -133,6 +149,9 @@ impl Server {
         .collect();
         self.limits.send_replace(new.limits);
         self.cluster.limits = new.limits;
+        if let Some(certificates) = &self.certificates {
+            certificates.again.notify_one();
+        }
         waits
     }
 
@@ -223,23 +242,21 @@ impl ServerBuilder {
             peers,
         } = self;
         let replica = replica(&config)?;
+        let secured = match &config.cluster.tls {
+            Some(tls) => {
+                let files = tls.files(replica.id);
+                Some(Arc::new(Tls::load(files, config.cluster.id, replica.id)?))
+            }
+            None => None,
+        };
+        let access = listen::access(&config, secured.as_deref());
         // Ports first: whoever has them may have the files as well, and a port says more plainly who that is.
-        let clients: tokio::net::TcpListener = listen::bind(
-            "clients",
-            "client_listen",
-            &replica.client_listen,
-            config.exposure,
-            clients,
-        )
-        .await?;
-        let peers: TcpListener = listen::bind(
-            "peers",
-            "peer_listen",
-            &replica.peer_listen,
-            config.exposure,
-            peers,
-        )
-        .await?;
+        let address = &replica.client_listen;
+        let clients: tokio::net::TcpListener =
+            listen::bind("clients", "client_listen", address, access, clients).await?;
+        let address = &replica.peer_listen;
+        let peers: TcpListener =
+            listen::bind("peers", "peer_listen", address, access, peers).await?;
         let lost = |error: std::io::Error| ServeError::Panicked(error.to_string());
         let client_address = clients.local_addr().map_err(lost)?;
         let peer_address = peers.local_addr().map_err(lost)?;
@@ -247,9 +264,8 @@ impl ServerBuilder {
             Some(address) => {
                 let key = "metrics_listen";
                 // It shows figures only, so that naming another address there is permission enough.
-                let exposure = Exposure::Insecure;
                 let listener: tokio::net::TcpListener =
-                    listen::bind("metrics", key, address, exposure, None).await?;
+                    listen::bind("metrics", key, address, Access::Anywhere, None).await?;
                 let address = listener.local_addr().map_err(lost)?;
                 (Some(listener), Some(address))
             }
@@ -271,13 +287,20 @@ impl ServerBuilder {
         let (orders, of_orders) = mpsc::channel::<Told>(PEERS_WORDS);
         let seeds = seeds(&config.cluster);
         let options = settings::options(&config.cluster);
+        let security: Arc<dyn Security> = match &secured {
+            Some(tls) => Arc::new(PeerSecurity(Arc::clone(tls))),
+            None => Arc::new(Unsecured),
+        };
         let measured = Measured::new(store, Arc::clone(&metrics));
         let started = spawn_blocking(move || {
             start(
                 measured,
                 machine,
                 options,
-                |inbox, me| GrpcTransport::start(peers, me, GrpcSettings::default(), inbox, &seeds),
+                |inbox, me| {
+                    let settings = GrpcSettings::default();
+                    GrpcTransport::start_secured(peers, me, settings, security, inbox, &seeds)
+                },
                 move |from, sealed| {
                     // What does not fit is told again.
                     let _ = match Subject::open(sealed) {
@@ -306,15 +329,15 @@ impl ServerBuilder {
             drain.subscribe(),
         );
         let (limits, live) = watch::channel(config.cluster.limits);
-        let node = node(
-            &config,
-            handle.clone(),
-            (state.clone(), hub),
+        let means = Means {
+            state: state.clone(),
+            hub,
+            proxy: Proxy::new(secured.clone()),
+            metrics: Arc::clone(&metrics),
+            limits: live.clone(),
             draining,
-            of_presence,
-            Arc::clone(&metrics),
-            live,
-        );
+        };
+        let node = node(&config, handle.clone(), means, of_presence);
         let (leave, leaves) = watch::channel(false);
         let readiness = operations::follow(&handle, node.leadership.clone(), leaves);
         tokio::spawn(count_views(handle.status_changes(), Arc::clone(&metrics)));
@@ -340,7 +363,7 @@ impl ServerBuilder {
             .routes()
             .add_service(operations::health(readiness.clone()).await)
             .add_service(operations::reflection());
-        let serving = serve_clients(clients, routes, drain.subscribe());
+        let serving = serve_clients(clients, secured.clone(), live, routes, drain.subscribe());
         Ok(Server {
             me: replica.id,
             client_address,
@@ -354,10 +377,22 @@ impl ServerBuilder {
             readiness,
             metrics_address,
             page,
+            certificates: secured.map(Certificates::watch),
             under_way,
             administration,
             serving,
         })
+    }
+}
+
+impl Certificates {
+    fn watch(tls: Arc<Tls>) -> Certificates {
+        let again = Arc::new(Notify::new());
+        let watching = tokio::spawn(tls::watch(tls, Arc::clone(&again)));
+        Certificates {
+            again,
+            _watching: AbortOnDrop(watching),
+        }
     }
 }
 

@@ -18,3 +18,4 @@ mod strangers;
 mod streams;
 mod support;
 mod three;
+mod tls;
