@@ -175,8 +175,6 @@ fn gave_up(message: &Queued, asked: &[(Endpoint, String)]) -> Error {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     fn queued(id: RequestId, body: &str) -> (Queued, oneshot::Receiver<Result<Sent, Error>>) {
