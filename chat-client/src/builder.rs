@@ -7,6 +7,7 @@ use crate::endpoint::{Endpoint, EndpointError};
 use crate::error::Error;
 use crate::ids::SessionToken;
 use crate::net::Net;
+use crate::tls::{Tls, TlsSettings};
 
 /// How long the resolver may take at the start. Later look-ups fall under the attempt's deadline.
 const RESOLVE_DEADLINE: Duration = Duration::from_secs(3);
@@ -32,6 +33,7 @@ pub struct Builder {
     endpoints: Vec<String>,
     settings: Settings,
     session: Option<SessionToken>,
+    tls: Option<TlsSettings>,
 }
 
 /// Who carries a write to the leader.
@@ -52,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) refusal_patience: Option<Duration>,
     pub(crate) proxying: Proxying,
     pub(crate) reads: Reads,
+    /// There if connections are encrypted.
+    pub(crate) tls: Option<Tls>,
 }
 
 /// What a read shows.
@@ -74,8 +78,10 @@ impl Builder {
                 refusal_patience: None,
                 proxying: Proxying::default(),
                 reads: Reads::default(),
+                tls: None,
             },
             session: None,
+            tls: None,
         }
     }
 
@@ -126,6 +132,13 @@ impl Builder {
         self
     }
 
+    /// Encrypts all connections, and says whom to trust. Without it they are encrypted where one of the addresses begins
+    /// with `https://`, and those authorities are trusted that the system trusts.
+    pub fn tls(mut self, settings: TlsSettings) -> Self {
+        self.tls = Some(settings);
+        self
+    }
+
     /// Goes on with a session that was opened before.
     pub fn session(mut self, token: SessionToken) -> Self {
         self.session = Some(token);
@@ -137,15 +150,22 @@ impl Builder {
     ///
     /// # Errors
     /// [`EndpointError::Missing`] without an address, [`EndpointError::Malformed`] for the first that is none,
-    /// [`EndpointError::Unresolvable`] when not one of the hosts is known.
-    pub async fn connect(self) -> Result<Client, Error> {
-        let endpoints: Vec<Endpoint> = self
+    /// [`EndpointError::Unresolvable`] when not one of the hosts is known, [`Error::Tls`] when nobody is trusted.
+    pub async fn connect(mut self) -> Result<Client, Error> {
+        let mut endpoints: Vec<Endpoint> = self
             .endpoints
             .iter()
             .map(|e| e.parse())
             .collect::<Result<_, _>>()?;
         if endpoints.is_empty() {
             return Err(EndpointError::Missing.into());
+        }
+        if self.tls.is_none() && endpoints.iter().any(Endpoint::is_encrypted) {
+            self.tls = Some(TlsSettings::new());
+        }
+        if let Some(tls) = self.tls {
+            self.settings.tls = Some(tls.prepare()?);
+            endpoints = endpoints.into_iter().map(Endpoint::encrypted).collect();
         }
         resolve_one(&endpoints).await?;
         Ok(Client::new(

@@ -7,8 +7,7 @@ use std::str::FromStr;
 
 /// The address of one replica's client port, parsed from `HOST:PORT`, `IPV4:PORT` or `[IPV6]:PORT`.
 ///
-/// `http://` may stand in front and changes nothing. The scheme is kept apart from the address, so that an encrypted one
-/// can be added without changing this type's users.
+/// `https://` in front asks for an encrypted connection; `http://` changes nothing.
 ///
 /// ```
 /// use chat_client::Endpoint;
@@ -30,6 +29,7 @@ pub struct Endpoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Scheme {
     Plain,
+    Encrypted,
 }
 
 /// An address that cannot be used.
@@ -89,12 +89,34 @@ impl Endpoint {
         Ok(found)
     }
 
+    /// Whether the connection is to be encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.scheme == Scheme::Encrypted
+    }
+
+    /// The same address, over an encrypted connection.
+    #[must_use]
+    pub fn encrypted(self) -> Endpoint {
+        Endpoint {
+            scheme: Scheme::Encrypted,
+            ..self
+        }
+    }
+
+    fn authority(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
+
     /// The address as a URI for the transport.
     pub(crate) fn uri(&self) -> String {
         let scheme = match self.scheme {
             Scheme::Plain => "http",
+            Scheme::Encrypted => "https",
         };
-        format!("{scheme}://{self}")
+        format!("{scheme}://{}", self.authority())
     }
 }
 
@@ -106,10 +128,10 @@ impl FromStr for Endpoint {
             input: input.to_owned(),
             problem,
         };
-        let rest = match input.trim().split_once("://") {
-            None => input.trim(),
-            Some(("http", rest)) => rest,
-            Some(("https", _)) => return Err(malformed("encrypted connections are not offered")),
+        let (scheme, rest) = match input.trim().split_once("://") {
+            None => (Scheme::Plain, input.trim()),
+            Some(("http", rest)) => (Scheme::Plain, rest),
+            Some(("https", rest)) => (Scheme::Encrypted, rest),
             Some(_) => return Err(malformed("the scheme is unknown")),
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
@@ -120,7 +142,7 @@ impl FromStr for Endpoint {
             .rsplit_once(':')
             .ok_or_else(|| malformed("the host or the port is missing"))?;
         Ok(Self {
-            scheme: Scheme::Plain,
+            scheme,
             host: parse_host(host).map_err(malformed)?,
             port: parse_port(port).map_err(malformed)?,
         })
@@ -129,10 +151,9 @@ impl FromStr for Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
+        match self.scheme {
+            Scheme::Plain => f.write_str(&self.authority()),
+            Scheme::Encrypted => f.write_str(&self.uri()),
         }
     }
 }
@@ -192,6 +213,9 @@ mod tests {
             let endpoint: Endpoint = input.parse().expect(input);
             assert_eq!(endpoint.to_string(), expected);
             assert_eq!(endpoint.uri(), format!("http://{expected}"));
+            let encrypted = endpoint.encrypted();
+            assert_eq!(encrypted.to_string(), format!("https://{expected}"));
+            assert_eq!(encrypted.uri().parse::<Endpoint>().ok(), Some(encrypted));
         }
     }
 
@@ -217,10 +241,6 @@ mod tests {
             (
                 "a b:7400",
                 "the host holds a character that no host name has",
-            ),
-            (
-                "https://localhost:7400",
-                "encrypted connections are not offered",
             ),
             ("ftp://localhost:7400", "the scheme is unknown"),
         ] {

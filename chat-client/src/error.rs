@@ -9,6 +9,7 @@ use tonic_types::StatusExt;
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::ids::RequestId;
 use crate::reason::{ERROR_DOMAIN, Reason};
+use crate::tls::TlsError;
 
 /// Why a call failed for good.
 ///
@@ -34,6 +35,12 @@ pub enum Error {
     /// The request contradicts what is there, such as a name that is taken.
     #[error("{0}")]
     Conflict(Refusal),
+    /// The settings for encrypted connections cannot be used. Correct them.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Whoever answers is no replica that is trusted. Nothing was sent.
+    #[error("{0}")]
+    Untrusted(GaveUp),
     /// Nobody listens on any of the addresses. Nothing was sent.
     #[error("{0}")]
     NothingListens(GaveUp),
@@ -85,6 +92,8 @@ impl Error {
     pub(crate) fn again(&self) -> Error {
         match self {
             Error::Endpoint(error) => Error::Protocol(error.to_string()),
+            Error::Tls(error) => Error::Tls(error.clone()),
+            Error::Untrusted(gave_up) => Error::Untrusted(gave_up.clone()),
             Error::Invalid(refusal) => Error::Invalid(refusal.clone()),
             Error::NotFound(refusal) => Error::NotFound(refusal.clone()),
             Error::Unauthenticated(refusal) => Error::Unauthenticated(refusal.clone()),

@@ -45,6 +45,7 @@ mod sending;
 mod session;
 mod subscription;
 mod timestamp;
+mod tls;
 mod types;
 
 pub use builder::{Builder, Proxying};
@@ -62,6 +63,7 @@ pub use reason::{ERROR_DOMAIN, Reason, UnknownReason};
 pub use sending::{MessageSender, Sending};
 pub use subscription::{Confirmation, Event, SubscribeOptions, Subscription};
 pub use timestamp::Timestamp;
+pub use tls::{TlsError, TlsSettings};
 pub use types::{
     Account, Conversation, DeleteScope, Deleted, DeliveryState, Durability, LoggedIn, LogoutScope,
     Message, Page, PageRequest, Registered, Sent, Session,

@@ -5,13 +5,15 @@
 //! is durable on all replicas of the view. A read is answered by whichever replica is asked. The services turn what
 //! travels into commands, with time, ids and hashes that are minted here, since nothing deeper has a clock.
 //!
-//! [`serve`] runs one replica of a cluster that a [`config::ClusterConfig`] describes; [`cli`] is the program.
+//! [`Server`] is one running replica of a cluster that a [`config::ClusterConfig`] describes; [`Cluster`] is several of them
+//! in one process; [`cli`] is the program.
 
 mod admin;
 mod api;
 mod call;
 pub mod cli;
 mod clock;
+mod cluster;
 pub mod config;
 mod error;
 mod hashing;
@@ -20,12 +22,16 @@ mod hub;
 pub mod inspect;
 mod leadership;
 mod node;
+mod operations;
 mod presence;
 mod proxy;
 mod serve;
 mod session;
 pub mod state;
+mod tls;
 mod wire;
 mod words;
 
-pub use serve::{Exposure, ServeError, ServerConfig, serve};
+pub use cluster::{Cluster, ClusterBuilder, ClusterError};
+pub use serve::{Exposure, ServeError, Server, ServerBuilder, ServerConfig, serve};
+pub use tls::TlsError;

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use chat_client::api;
-use chat_core::{Applied, Command, CommandBody, Event, Outcome, RequestId};
+use chat_core::{Applied, Command, CommandBody, Event, EventKind, Outcome, RequestId};
 use chat_replication::handle::{Handle, ProposeError};
 use chat_replication::types::{ClusterId, Position, ReplicaId};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::clock;
 use crate::config::Limits;
@@ -16,10 +17,11 @@ use crate::error::Failure;
 use crate::hashing::Hashing;
 use crate::hub::Hub;
 use crate::leadership::Leadership;
+use crate::operations::Metrics;
 use crate::presence::Presence;
 use crate::proxy::Proxy;
 use crate::state::{Response, StateReader};
-use crate::wire;
+use crate::wire::{self, Online};
 
 /// A running replica, as its services see it.
 pub(crate) struct Node {
@@ -32,7 +34,9 @@ pub(crate) struct Node {
     pub(crate) presence: Arc<Presence>,
     pub(crate) hashing: Hashing,
     pub(crate) proxy: Proxy,
-    pub(crate) limits: Limits,
+    /// They change while the replica runs.
+    pub(crate) limits: watch::Receiver<Limits>,
+    pub(crate) metrics: Arc<Metrics>,
     /// True once the replica goes away.
     pub(crate) draining: watch::Receiver<bool>,
     /// Calls that are being answered.
@@ -79,6 +83,7 @@ impl Node {
         request: RequestId,
         body: CommandBody,
     ) -> Result<Done, Failure> {
+        let begun = Instant::now();
         let command = Command {
             request,
             at: clock::now(),
@@ -103,15 +108,24 @@ impl Node {
             Response::Applied(Applied {
                 result: Ok(outcome),
                 events,
-            }) => Ok(Done {
-                outcome,
-                events,
-                position: committed.position,
-                durability: api::Durability {
-                    durable_on: committed.durable_on,
-                    replicas: committed.replicas,
-                },
-            }),
+            }) => {
+                self.metrics.committed(begun.elapsed());
+                // A retry has sent nothing anew.
+                let is_retry = matches!(outcome, Outcome::MessageSent { .. }) && events.is_empty();
+                if !is_retry {
+                    let is_online = events.iter().any(|event| self.has_online_recipient(event));
+                    self.metrics.happened(&outcome, is_online);
+                }
+                Ok(Done {
+                    outcome,
+                    events,
+                    position: committed.position,
+                    durability: api::Durability {
+                        durable_on: committed.durable_on,
+                        replicas: committed.replicas,
+                    },
+                })
+            }
             Response::Applied(Applied {
                 result: Err(rejection),
                 ..
@@ -123,6 +137,15 @@ impl Node {
                 "the command of request {request} was put into quarantine"
             ))),
         }
+    }
+
+    fn has_online_recipient(&self, event: &Event) -> bool {
+        matches!(event.kind, EventKind::MessageReceived { .. })
+            && self.presence.is_online(event.account)
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        *self.limits.borrow()
     }
 
     /// Lets a call in, unless the replica goes away.

@@ -6,6 +6,7 @@
 )]
 
 mod consistent;
+mod deploy;
 mod faults;
 mod gap;
 mod inbox;
@@ -17,5 +18,6 @@ mod network;
 mod outage;
 mod partition;
 mod pause;
+mod rolling;
 mod streams;
 mod world;

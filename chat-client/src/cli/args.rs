@@ -21,7 +21,8 @@ Profiles stand in config.toml in $XDG_CONFIG_HOME/chat or ~/.config/chat (or in 
 a session of its own:
   default_profile = \"work\"
   [profile.work]
-  servers = [\"a.example.org:7400\", \"b.example.org:7400\"]
+  servers = [\"https://a.example.org:7400\", \"https://b.example.org:7401\"]
+  ca = \"/etc/chat/ca.pem\"
   timeout = \"10s\"";
 
 /// Chat from the command line.
@@ -52,6 +53,15 @@ pub(super) struct Global {
         global = true
     )]
     pub(super) servers: Vec<Endpoint>,
+    /// File with the certificate of the cluster's authority, ca.pem; connections are encrypted then
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "CHAT_CA",
+        hide_env_values = true,
+        global = true
+    )]
+    pub(super) ca: Option<PathBuf>,
     /// File that keeps the session between commands [default: session.toml in $XDG_STATE_HOME/chat or ~/.local/state/chat]
     #[arg(
         long,

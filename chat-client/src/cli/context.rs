@@ -23,10 +23,8 @@ impl Context {
     pub(super) async fn connect(settings: &Settings) -> Result<Self, Failure> {
         let file = SessionFile::of(settings)?;
         let session = file.load()?;
-        let client = Client::builder()
-            .endpoints(&settings.servers)
-            .attempt_deadline(settings.attempt_timeout)
-            .total_deadline(settings.timeout)
+        let client = settings
+            .builder()
             .refusal_patience(REFUSAL_PATIENCE)
             .connect()
             .await?;

@@ -43,11 +43,11 @@ impl Failure {
             Failure::Client(error) => match error {
                 Error::Invalid(_) => 2,
                 Error::Endpoint(EndpointError::Unresolvable { .. }) => 6,
-                Error::Endpoint(_) => 2,
+                Error::Endpoint(_) | Error::Tls(_) => 2,
                 Error::NotFound(_) => 3,
                 Error::Unauthenticated(_) | Error::Denied(_) => 4,
                 Error::Conflict(_) => 5,
-                Error::NothingListens(_) | Error::Unavailable(_) => 6,
+                Error::NothingListens(_) | Error::Unavailable(_) | Error::Untrusted(_) => 6,
                 Error::Timeout(_) => 7,
                 Error::Server { .. } | Error::Protocol(_) => 1,
             },

@@ -12,7 +12,10 @@ use super::args::{Global, parse_time};
 use super::failure::Failure;
 use super::output;
 use super::suggest::closest;
+use crate::builder::Builder;
+use crate::client::Client;
 use crate::endpoint::Endpoint;
+use crate::tls::TlsSettings;
 
 const USUAL_SERVERS: [&str; 3] = ["127.0.0.1:7400", "127.0.0.1:7401", "127.0.0.1:7402"];
 const USUAL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -21,6 +24,8 @@ const USUAL_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) servers: Vec<Endpoint>,
+    /// Whom to trust, where somebody said so.
+    pub(super) tls: Option<TlsSettings>,
     /// Where the session is kept, where somebody said so.
     pub(super) session: Option<PathBuf>,
     /// Whose session it is, where that is not the usual one.
@@ -62,6 +67,8 @@ struct Config {
 struct Profile {
     #[serde(default)]
     servers: Vec<String>,
+    /// The certificate of the authority to trust.
+    ca: Option<PathBuf>,
     session: Option<PathBuf>,
     timeout: Option<String>,
     attempt_timeout: Option<String>,
@@ -94,6 +101,10 @@ impl Settings {
         };
         Ok(Self {
             servers: servers(&global.servers, &profile.servers)?,
+            tls: match global.ca.as_ref().or(profile.ca.as_ref()) {
+                Some(path) => Some(trusting(path)?),
+                None => None,
+            },
             session: global.session.clone().or(profile.session),
             timeout: time(global.timeout, &profile.timeout, USUAL_TIMEOUT)?,
             attempt_timeout: time(
@@ -108,6 +119,18 @@ impl Settings {
                 false => Prompts::Allowed,
             },
         })
+    }
+
+    /// A client's beginnings.
+    pub(super) fn builder(&self) -> Builder {
+        let builder = Client::builder()
+            .endpoints(&self.servers)
+            .attempt_deadline(self.attempt_timeout)
+            .total_deadline(self.timeout);
+        match &self.tls {
+            Some(tls) => builder.tls(tls.clone()),
+            None => builder,
+        }
     }
 
     /// Writes data, as people or programs want it.
@@ -166,6 +189,19 @@ fn servers(given: &[Endpoint], kept: &[String]) -> Result<Vec<Endpoint>, Failure
             .map_err(|e: crate::EndpointError| crate::Error::from(e).into())
     };
     texts.iter().map(parse).collect()
+}
+
+fn trusting(path: &Path) -> Result<TlsSettings, Failure> {
+    let unusable = |problem: String| {
+        let path = path.display();
+        Failure::Usage(format!(
+            "the authority's file {path} cannot be used: {problem}"
+        ))
+    };
+    let pem = fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    TlsSettings::new()
+        .ca_pem(&pem)
+        .map_err(|error| unusable(error.to_string()))
 }
 
 /// `config.toml` in `$XDG_CONFIG_HOME/chat` or `~/.config/chat`.

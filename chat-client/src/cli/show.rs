@@ -236,13 +236,14 @@ fn table(rows: &[Row]) -> Vec<String> {
 /// Why one replica did not answer, in few words.
 fn reason(error: &Error) -> String {
     match error {
-        Error::NothingListens(gave_up) | Error::Unavailable(gave_up) | Error::Timeout(gave_up) => {
-            gave_up
-                .attempts
-                .iter()
-                .map(|(_, outcome)| outcome.as_str())
-                .collect()
-        }
+        Error::NothingListens(gave_up)
+        | Error::Untrusted(gave_up)
+        | Error::Unavailable(gave_up)
+        | Error::Timeout(gave_up) => gave_up
+            .attempts
+            .iter()
+            .map(|(_, outcome)| outcome.as_str())
+            .collect(),
         other => other.to_string(),
     }
 }

@@ -167,7 +167,11 @@ impl Net {
         request_id: Option<RequestId>,
     ) -> Result<(), Error> {
         let elapsed = course.started.elapsed();
-        if course.all_refused()
+        // They will not be others in a moment.
+        if course.all(SetbackKind::Untrusted) {
+            return Err(self.give_up(course, request_id));
+        }
+        if course.all(SetbackKind::Refused)
             && self
                 .settings
                 .refusal_patience
@@ -201,8 +205,10 @@ impl Net {
             request_id,
         };
         let any = |kind| course.outcomes.values().any(|(k, _)| *k == kind);
-        if course.all_refused() {
+        if course.all(SetbackKind::Refused) {
             Error::NothingListens(gave_up)
+        } else if course.all(SetbackKind::Untrusted) {
+            Error::Untrusted(gave_up)
         } else if any(SetbackKind::Silent) && !any(SetbackKind::Busy) {
             Error::Timeout(gave_up)
         } else {
@@ -233,11 +239,8 @@ impl Course {
         }
     }
 
-    fn all_refused(&self) -> bool {
-        !self.outcomes.is_empty()
-            && self
-                .outcomes
-                .values()
-                .all(|(kind, _)| *kind == SetbackKind::Refused)
+    /// Whether every attempt ended so.
+    fn all(&self, end: SetbackKind) -> bool {
+        !self.outcomes.is_empty() && self.outcomes.values().all(|(kind, _)| *kind == end)
     }
 }

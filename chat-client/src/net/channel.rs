@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint as Transport};
 
+use super::secure::Connector;
 use crate::builder::Settings;
 use crate::endpoint::Endpoint;
 
@@ -19,12 +20,18 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 pub(super) fn open(endpoint: &Endpoint, settings: &Settings) -> Channel {
     let transport =
         Transport::from_shared(endpoint.uri()).expect("a parsed endpoint is a valid URI");
-    transport
+    let transport = transport
         .connect_timeout(CONNECT_TIMEOUT.min(settings.attempt_deadline))
         .tcp_nodelay(true)
         .tcp_keepalive(Some(Duration::from_secs(30)))
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .connect_lazy()
+        .keep_alive_while_idle(true);
+    match &settings.tls {
+        None => transport.connect_lazy(),
+        Some(tls) => transport.connect_with_connector_lazy(Connector {
+            tls: tls.clone(),
+            endpoint: endpoint.clone(),
+        }),
+    }
 }

@@ -6,6 +6,7 @@ mod backoff;
 mod call;
 mod channel;
 mod pool;
+mod secure;
 mod verdict;
 
 use std::collections::BTreeSet;
@@ -82,7 +83,7 @@ impl Net {
 
     /// Somebody told who leads.
     pub(crate) fn follow(&self, leader: &Leader) {
-        let address = leader.client_address.parse().ok();
+        let address = self.address(&leader.client_address);
         let changed = self
             .state()
             .pool
@@ -111,10 +112,19 @@ impl Net {
     fn meet<'a>(&self, replicas: impl Iterator<Item = (u32, &'a str)>) {
         let mut state = self.state();
         for (id, address) in replicas {
-            if let Ok(address) = address.parse() {
+            if let Some(address) = self.address(address) {
                 state.pool.meet(id, address);
             }
         }
+    }
+
+    /// An address that a replica told: it is talked with as its fellows are.
+    fn address(&self, text: &str) -> Option<Endpoint> {
+        let endpoint: Endpoint = text.parse().ok()?;
+        Some(match self.settings.tls {
+            Some(_) => endpoint.encrypted(),
+            None => endpoint,
+        })
     }
 
     /// A stream to this replica ended or fell silent.

@@ -7,12 +7,16 @@ use std::time::Duration;
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt;
 
+use super::secure::Untrusted;
 use crate::cluster::Leader;
 use crate::error::{Error, chat_reason};
 use crate::reason::{ERROR_DOMAIN, Reason};
 
 /// A replica that asks for more patience than this is asked sooner.
 const LONGEST_RETRY_DELAY: Duration = Duration::from_secs(5);
+
+const WANTS_ENCRYPTION: &str = "it speaks over encrypted connections only; give the cluster's ca.pem (--ca FILE, or CHAT_CA), \
+    or write https:// in front if this system trusts its authority";
 
 #[derive(Debug)]
 pub(crate) enum Verdict {
@@ -36,6 +40,8 @@ pub(crate) enum SetbackKind {
     Refused,
     /// The connection broke, or the replica is going away.
     Lost,
+    /// Whoever answers there is not trusted.
+    Untrusted,
     /// No answer within the deadline.
     Silent,
     /// The replica answered that it cannot serve now.
@@ -46,7 +52,10 @@ impl SetbackKind {
     /// Whether the replica itself is gone, as opposed to unable for the moment.
     pub(crate) fn is_loss(self) -> bool {
         match self {
-            SetbackKind::Refused | SetbackKind::Lost | SetbackKind::Silent => true,
+            SetbackKind::Refused
+            | SetbackKind::Lost
+            | SetbackKind::Untrusted
+            | SetbackKind::Silent => true,
             SetbackKind::Busy => false,
         }
     }
@@ -91,6 +100,14 @@ fn judge_reason(status: &Status, reason: Reason) -> Verdict {
 
 /// The words do not come from the service, but from the connection, or from something on the way.
 fn judge_transport(status: &Status) -> Verdict {
+    if chain(status).any(wants_encryption) {
+        return Verdict::Next(Setback {
+            kind: SetbackKind::Untrusted,
+            text: WANTS_ENCRYPTION.to_owned(),
+            retry_after: None,
+            leader: None,
+        });
+    }
     let kind = match status.code() {
         // A connection that could not be made; or a proxy's word.
         Code::Unavailable => connect_failure(status),
@@ -115,7 +132,16 @@ fn judge_transport(status: &Status) -> Verdict {
     })
 }
 
+/// Whether a replica has said that it speaks over encrypted connections only.
+fn wants_encryption(error: &(dyn StdError + 'static)) -> bool {
+    let error = error.downcast_ref::<h2::Error>();
+    error.and_then(h2::Error::reason) == Some(h2::Reason::INADEQUATE_SECURITY)
+}
+
 fn connect_failure(status: &Status) -> SetbackKind {
+    if chain(status).any(|e| e.is::<Untrusted>()) {
+        return SetbackKind::Untrusted;
+    }
     let io_error = chain(status).find_map(|e| e.downcast_ref::<io::Error>());
     match io_error.map(io::Error::kind) {
         Some(io::ErrorKind::ConnectionRefused) => SetbackKind::Refused,

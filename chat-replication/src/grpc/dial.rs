@@ -1,4 +1,4 @@
-//! Making a connection to a peer. What secures connections belongs here and into the server's listener.
+//! Making a connection to a peer.
 
 use std::future::{Ready, ready};
 use std::io;
@@ -12,6 +12,9 @@ use tokio::time::timeout;
 use tonic::codegen::Service;
 use tonic::codegen::http::Uri;
 use tonic::transport::{Channel, Endpoint};
+
+use super::security::{Connection, Security};
+use crate::types::ReplicaId;
 
 /// Time for a name to be resolved, and for a connection to be made.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,6 +33,8 @@ pub(super) enum DialError {
     Unresolvable(String),
     /// No answer, or no way there: it may be the network.
     Silent(String),
+    /// Somebody answers who is not the peer, or does not take this replica for one of the cluster.
+    Untrusted(String),
 }
 
 /// A TCP connection to HOST:PORT, which is resolved each time.
@@ -67,13 +72,26 @@ fn is_refusal(error: &io::Error) -> bool {
 }
 
 /// A gRPC channel over a connection that is there already. It does not reconnect.
-pub(super) async fn channel(stream: TcpStream) -> Result<Channel, DialError> {
+pub(super) async fn channel(
+    security: &dyn Security,
+    peer: ReplicaId,
+    address: &str,
+    stream: TcpStream,
+) -> Result<Channel, DialError> {
     let silent = |error: &dyn std::error::Error| DialError::Silent(error.to_string());
     stream.set_nodelay(true).map_err(|error| silent(&error))?;
+    let connection = match timeout(CONNECT_TIMEOUT, security.connect(peer, address, stream)).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            return Err(DialError::Untrusted(error.to_string()));
+        }
+        Ok(Err(error)) => return Err(silent(&error)),
+        Err(_) => return Err(DialError::Silent("no answer".to_owned())),
+    };
     let endpoint = Endpoint::from_static("http://peer.invalid")
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
-    let connecting = endpoint.connect_with_connector(Once(Some(stream)));
+    let connecting = endpoint.connect_with_connector(Once(Some(connection)));
     match timeout(CONNECT_TIMEOUT, connecting).await {
         Ok(Ok(channel)) => Ok(channel),
         Ok(Err(error)) => Err(silent(&error)),
@@ -82,13 +100,12 @@ pub(super) async fn channel(stream: TcpStream) -> Result<Channel, DialError> {
 }
 
 /// A connector that gives out one connection.
-#[derive(Debug)]
-struct Once(Option<TcpStream>);
+struct Once(Option<Box<dyn Connection>>);
 
 impl Service<Uri> for Once {
-    type Response = TokioIo<TcpStream>;
+    type Response = TokioIo<Box<dyn Connection>>;
     type Error = io::Error;
-    type Future = Ready<io::Result<TokioIo<TcpStream>>>;
+    type Future = Ready<io::Result<TokioIo<Box<dyn Connection>>>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))

@@ -1,5 +1,7 @@
 //! The connection that this replica keeps to one peer.
 
+use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use super::proto::exchange_request::Frame;
 use super::proto::peer_service_client::PeerServiceClient;
 use super::proto::{ExchangeRequest, Hello};
 use super::queue::Queue;
+use super::security::Security;
 use super::{NEWEST_VERSION, OLDEST_VERSION};
 use crate::store::Identity;
 use crate::transport::Inbox;
@@ -39,6 +42,7 @@ pub(super) struct Link<I: ?Sized> {
     /// Something speaks for the peer's end or return: look at once.
     pub(super) nudge: Arc<Notify>,
     pub(super) queue: Arc<Queue>,
+    pub(super) security: Arc<dyn Security>,
     pub(super) max_message_bytes: usize,
     pub(super) log: Arc<Once>,
     pub(super) inbox: Arc<I>,
@@ -92,6 +96,13 @@ impl<I: Inbox + ?Sized> Link<I> {
                     ));
                     SLOW_RETRY
                 }
+                End::Failed(DialError::Untrusted(reason)) => {
+                    self.log.warn(format!(
+                        "the connection to replica {peer} at {} is not used: {reason}; trying again",
+                        self.address()
+                    ));
+                    SLOW_RETRY
+                }
                 End::Failed(error) => {
                     debug!(%peer, ?error, "no connection to the peer");
                     // A listener that was about to go may have taken the first attempts; the next ones tell.
@@ -120,7 +131,7 @@ impl<I: Inbox + ?Sized> Link<I> {
             Err(DialError::Refused) => return End::Refused,
             Err(error) => return End::Failed(error),
         };
-        let channel = match dial::channel(stream).await {
+        let channel = match dial::channel(&*self.security, self.peer, &address, stream).await {
             Ok(channel) => channel,
             Err(error) => return End::Failed(error),
         };
@@ -204,6 +215,23 @@ fn failed(status: &Status) -> End {
         | Code::FailedPrecondition
         | Code::InvalidArgument
         | Code::Unimplemented => End::Rejected(status.message().to_owned()),
-        _ => End::Failed(DialError::Silent(status.message().to_owned())),
+        _ => End::Failed(match untrusted(status) {
+            Some(reason) => DialError::Untrusted(reason),
+            None => DialError::Silent(status.message().to_owned()),
+        }),
     }
+}
+
+/// What the other side said to a connection that it does not trust: with TLS 1.3 that is heard with the first answer.
+fn untrusted(status: &Status) -> Option<String> {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && error.kind() == io::ErrorKind::InvalidData
+        {
+            return Some(error.to_string());
+        }
+        cause = error.source();
+    }
+    None
 }

@@ -6,11 +6,13 @@
 //!
 //! The transport runs on a thread of its own, so that heartbeats do not wait behind an application's work.
 
+mod accept;
 mod dial;
 mod link;
 mod once;
 mod proto;
 mod queue;
+mod security;
 mod server;
 mod wire;
 
@@ -25,13 +27,13 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tracing::error;
 
 use self::link::Link;
 use self::once::Once;
 use self::proto::peer_service_server::PeerServiceServer;
 use self::queue::{Limits, Queue};
+pub use self::security::{Accepted, Connection, Identified, Securing, Security, Unsecured};
 use self::server::{Peer, PeerServer, Peers};
 use crate::message::Message;
 use crate::store::Identity;
@@ -44,6 +46,12 @@ const NEWEST_VERSION: u32 = 1;
 
 /// Room for what gRPC and the envelope add to a message.
 const ENVELOPE_BYTES: usize = 4096;
+
+/// The headers of a call, which have nothing to say.
+const HEADER_BYTES: u32 = 8192;
+/// A caller without a sign of life for this long is gone.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a transport may hold on to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,6 +94,7 @@ pub enum TransportError {
 pub struct GrpcTransport {
     me: Identity,
     settings: GrpcSettings,
+    security: Arc<dyn Security>,
     local_address: SocketAddr,
     peers: Arc<Peers>,
     links: BTreeMap<ReplicaId, Outbound>,
@@ -131,12 +140,26 @@ impl GrpcTransport {
         })
     }
 
-    /// Serves peers on the listener and connects to those of `seeds`, each an id and HOST:PORT, until
-    /// [`Transport::peers_changed`] says otherwise. An entry for this replica itself is skipped.
+    /// As [`GrpcTransport::start_secured`], over connections as they are.
     pub fn start(
         listener: TcpListener,
         me: Identity,
         settings: GrpcSettings,
+        inbox: Arc<dyn Inbox>,
+        seeds: &[(ReplicaId, String)],
+    ) -> Result<GrpcTransport, TransportError> {
+        let security = Arc::new(Unsecured);
+        GrpcTransport::start_secured(listener, me, settings, security, inbox, seeds)
+    }
+
+    /// Serves peers on the listener and connects to those of `seeds`, each an id and HOST:PORT, until
+    /// [`Transport::peers_changed`] says otherwise. An entry for this replica itself is skipped. What `security` refuses
+    /// says nothing that counts.
+    pub fn start_secured(
+        listener: TcpListener,
+        me: Identity,
+        settings: GrpcSettings,
+        security: Arc<dyn Security>,
         inbox: Arc<dyn Inbox>,
         seeds: &[(ReplicaId, String)],
     ) -> Result<GrpcTransport, TransportError> {
@@ -152,6 +175,7 @@ impl GrpcTransport {
         let mut transport = GrpcTransport {
             me,
             settings,
+            security,
             local_address,
             peers: Arc::clone(&peers),
             links: BTreeMap::new(),
@@ -190,15 +214,20 @@ impl GrpcTransport {
         server: PeerServer<dyn Inbox>,
     ) -> Result<(), TransportError> {
         let _context = self.runtime().enter();
-        let incoming = TcpIncoming::from(tokio::net::TcpListener::from_std(listener)?)
-            .with_nodelay(Some(true))
-            .with_keepalive(Some(Duration::from_secs(30)));
+        let incoming = accept::incoming(
+            tokio::net::TcpListener::from_std(listener)?,
+            Arc::clone(&self.security),
+            Arc::clone(&self.log),
+        );
         let service = PeerServiceServer::new(server)
             .max_decoding_message_size(self.settings.max_message_bytes + ENVELOPE_BYTES);
         let serving = Server::builder()
             .initial_stream_window_size(dial::STREAM_WINDOW)
             .initial_connection_window_size(dial::CONNECTION_WINDOW)
             .max_concurrent_streams(16)
+            .http2_max_header_list_size(HEADER_BYTES)
+            .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
             .add_service(service)
             .serve_with_incoming(incoming);
         self.runtime().spawn(async move {
@@ -247,6 +276,7 @@ impl GrpcTransport {
             address: receiver,
             nudge,
             queue: Arc::clone(&queue),
+            security: Arc::clone(&self.security),
             max_message_bytes: self.settings.max_message_bytes + ENVELOPE_BYTES,
             log: Arc::clone(&self.log),
             inbox: Arc::clone(&self.inbox),

@@ -17,6 +17,7 @@ use super::proto::exchange_request::Frame;
 use super::proto::peer_service_server::PeerService;
 use super::proto::{ExchangeRequest, ExchangeResponse, Hello};
 use super::queue::Queue;
+use super::security::{ConnectionInfo, Identified};
 use super::{NEWEST_VERSION, OLDEST_VERSION, wire};
 use crate::store::Identity;
 use crate::transport::Inbox;
@@ -96,13 +97,16 @@ impl<I: Inbox + ?Sized> PeerService for PeerServer<I> {
         &self,
         request: Request<Streaming<ExchangeRequest>>,
     ) -> Result<Response<Self::ExchangeStream>, Status> {
-        let caller = request.remote_addr();
+        let connection = request.extensions().get::<ConnectionInfo>().copied();
         let mut incoming = request.into_inner();
         let first = timeout(HELLO_TIMEOUT, incoming.message())
             .await
             .map_err(|_| Status::deadline_exceeded("no hello came"))??;
-        let (from, version) = self.verify(first).inspect_err(|refusal| {
-            let from = caller.map_or_else(String::new, |address| format!(" from {}", address.ip()));
+        let proven = connection.map_or(Identified::Unproven, |connection| connection.caller);
+        let (from, version) = self.verify(first, proven).inspect_err(|refusal| {
+            let from = connection.map_or_else(String::new, |connection| {
+                format!(" from {}", connection.address.ip())
+            });
             self.log.warn(format!(
                 "a call{from} on the peers' port was refused: {}",
                 refusal.message()
@@ -123,7 +127,11 @@ impl<I: Inbox + ?Sized> PeerService for PeerServer<I> {
 
 impl<I: Inbox + ?Sized> PeerServer<I> {
     /// Who calls, and in which version of the protocol; or why not.
-    fn verify(&self, first: Option<ExchangeRequest>) -> Result<(ReplicaId, u32), Status> {
+    fn verify(
+        &self,
+        first: Option<ExchangeRequest>,
+        proven: Identified,
+    ) -> Result<(ReplicaId, u32), Status> {
         let Some(Frame::Hello(hello)) = first.and_then(|request| request.frame) else {
             return Err(Status::invalid_argument("a call begins with a hello"));
         };
@@ -141,6 +149,11 @@ impl<I: Inbox + ?Sized> PeerServer<I> {
             )));
         }
         let from = ReplicaId(hello.from_replica_id);
+        if !proven.allows(from) {
+            return Err(Status::permission_denied(format!(
+                "the caller says that it is replica {from}, and its certificate is of another; give each replica its own"
+            )));
+        }
         if from == self.me.replica || !self.peers.lock().contains_key(&from) {
             return Err(Status::permission_denied(format!(
                 "replica {from} is not a peer in the configuration of replica {}",

@@ -36,7 +36,11 @@ pub(crate) async fn warn_of_differences(
 }
 
 /// Each difference in words, with what resolves it.
-fn differences(file: &ClusterConfig, cluster: &Configuration, me: ReplicaId) -> Vec<String> {
+pub(super) fn differences(
+    file: &ClusterConfig,
+    cluster: &Configuration,
+    me: ReplicaId,
+) -> Vec<String> {
     let mut differences = Vec::new();
     let folder = file
         .replica(me)

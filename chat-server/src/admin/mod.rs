@@ -26,6 +26,7 @@ use self::proto::admin_service_server::AdminServiceServer;
 use self::service::Service;
 use self::socket::Socket;
 pub(crate) use self::socket::{SOCKET, path_in};
+use crate::config::ClusterConfig;
 use crate::state::Response;
 
 /// How long operators' calls may take to end once the replica is to stop.
@@ -34,6 +35,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// Serves operators until the replica goes away. Without a socket the replica works all the same, so that is a warning.
 pub(crate) fn serve(
     folder: &Path,
+    file: &ClusterConfig,
     handle: Handle<Response>,
     orders: Arc<Orders>,
     mut draining: watch::Receiver<bool>,
@@ -53,7 +55,12 @@ pub(crate) fn serve(
         let _ = stopping.wait_for(|draining| *draining).await;
     };
     let serving = Server::builder()
-        .add_service(AdminServiceServer::new(Service { handle, orders }))
+        .add_service(AdminServiceServer::new(Service {
+            handle,
+            orders,
+            file: file.clone(),
+            folder: folder.to_owned(),
+        }))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop);
     Some(tokio::spawn(async move {
         let _socket = socket;

@@ -1,5 +1,6 @@
 //! The service of `chat.admin.v1`.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chat_client::Endpoint;
@@ -8,6 +9,7 @@ use chat_replication::status::Status as ReplicaStatus;
 use chat_replication::types::{Member, ReplicaId};
 use tonic::{Request, Response, Status};
 
+use super::difference::differences;
 use super::orders::Orders;
 use super::proto::admin_service_server::AdminService;
 use super::proto::{
@@ -16,12 +18,17 @@ use super::proto::{
     RemoveReplicaResponse, Replica, TransferLeadershipRequest, TransferLeadershipResponse,
 };
 use super::word::{Order, Refusal};
+use crate::config::ClusterConfig;
 use crate::state;
 
 /// One replica's answers to its operator.
 pub(super) struct Service {
     pub(super) handle: Handle<state::Response>,
     pub(super) orders: Arc<Orders>,
+    /// The cluster file as it was read.
+    pub(super) file: ClusterConfig,
+    /// The data folder.
+    pub(super) folder: PathBuf,
 }
 
 #[tonic::async_trait]
@@ -35,6 +42,12 @@ impl AdminService for Service {
             true => String::new(),
             false => status.configuration.mode.to_string(),
         };
+        let differences = match status.leader {
+            Some(_) => differences(&self.file, &status.configuration, status.identity.replica),
+            // What a replica that follows nobody has may be old.
+            None => Vec::new(),
+        };
+        let (disk_free_bytes, disk_total_bytes) = disk(&self.folder);
         Ok(Response::new(GetStatusResponse {
             cluster_id: status.identity.cluster.to_string(),
             replica_id: status.identity.replica.0,
@@ -50,6 +63,9 @@ impl AdminService for Service {
             state_hash: format!("{:032x}", status.state_hash),
             orphans: status.orphans,
             waiting_for: status.waiting_for.clone(),
+            disk_free_bytes,
+            disk_total_bytes,
+            differences,
         }))
     }
 
@@ -126,13 +142,41 @@ impl AdminService for Service {
     }
 }
 
+/// Free and total bytes of the file system that holds a folder.
+fn disk(folder: &Path) -> (u64, u64) {
+    match nix::sys::statvfs::statvfs(folder) {
+        Ok(disk) => {
+            let unit = disk.fragment_size();
+            (disk.blocks_available() * unit, disk.blocks() * unit)
+        }
+        Err(_) => (0, 0),
+    }
+}
+
 fn replica(status: &ReplicaStatus, member: &Member) -> Replica {
     let is_me = member.id == status.identity.replica;
     let heard = |id| {
         let mut peers = status.peers.iter();
         peers.any(|peer| peer.id == id && peer.reachable)
     };
+    let peer = status.peers.iter().find(|peer| peer.id == member.id);
+    // Only a leader hears from the others how far they are.
+    let told = peer.filter(|peer| peer.verified.is_some());
+    let state = match (is_me, told) {
+        (true, _) => Some((status.applied, status.state_hash)),
+        (false, Some(peer)) => Some((peer.applied, peer.state_hash)),
+        (false, None) => None,
+    };
+    let leads = status.leader == Some(status.identity.replica);
+    let verified = told.filter(|_| leads).and_then(|peer| peer.verified);
     Replica {
+        applied_index: state.map(|(applied, _)| applied),
+        state_hash: state.map_or(String::new(), |(_, hash)| format!("{hash:032x}")),
+        lag: verified.map(|verified| status.last.index.saturating_sub(verified)),
+        orphans: match is_me {
+            true => status.orphans,
+            false => peer.map_or(0, |peer| peer.orphans),
+        },
         replica_id: member.id.0,
         peer_address: member.peer_address.clone(),
         client_address: member.client_address.clone(),

@@ -113,48 +113,12 @@ impl Write for api::RegisterRequest {
 impl Write for api::LoginRequest {
     type Answer = api::LoginResponse;
 
-    async fn execute(&self, node: &Node, _: &Context) -> Result<Self::Answer, Failure> {
-        let request = wire::request_id(&self.request_id)?;
-        let name = Username::parse_existing(&self.username)
-            .map_err(|error| Failure::invalid(Reason::InvalidUsername, "username", error))?;
-        for _ in 0..passwords::ATTEMPTS {
-            let profile = node
-                .state
-                .query(|manager, _| manager.account_by_name(&name))?;
-            let account = profile.as_ref().map(|profile| profile.id);
-            let verified = passwords::verify(node, account, &self.password).await?;
-            let Some(profile) = profile else {
-                return Err(Failure::BadCredentials);
-            };
-            let secret = Secret::draw();
-            let body = CommandBody::OpenSession {
-                account: profile.id,
-                token: secret.hash(),
-                verified,
-                expires_at: clock::now().saturating_add(node.limits.session_lifetime),
-                policy: node.limits.sessions,
-            };
-            let done = match node.propose(request, body).await {
-                // Changed in between: what was typed may be right or wrong by now.
-                Err(Failure::Rejected(Rejection::StaleCredential)) => continue,
-                done => done?,
-            };
-            let Outcome::SessionOpened {
-                session,
-                expires_at,
-            } = done.outcome
-            else {
-                return Err(done.unexpected());
-            };
-            return Ok(api::LoginResponse {
-                account: Some(wire::account(&profile, &*node.presence)),
-                session_token: secret.of(profile.id, session).expose(),
-                expire_time_ms: expires_at.as_millis() as i64,
-                read_token: done.read_token(),
-                durability: Some(done.durability),
-            });
+    async fn execute(&self, node: &Node, context: &Context) -> Result<Self::Answer, Failure> {
+        let outcome = log_in(self, node, context).await;
+        if matches!(outcome, Err(Failure::BadCredentials)) {
+            node.metrics.login_failed();
         }
-        Err(Failure::BadCredentials)
+        outcome
     }
 
     async fn pass_on(
@@ -163,6 +127,54 @@ impl Write for api::LoginRequest {
     ) -> Result<Response<Self::Answer>, Status> {
         AuthServiceClient::new(leader).login(request).await
     }
+}
+
+async fn log_in(
+    login: &api::LoginRequest,
+    node: &Node,
+    _: &Context,
+) -> Result<api::LoginResponse, Failure> {
+    let request = wire::request_id(&login.request_id)?;
+    let name = Username::parse_existing(&login.username)
+        .map_err(|error| Failure::invalid(Reason::InvalidUsername, "username", error))?;
+    for _ in 0..passwords::ATTEMPTS {
+        let profile = node
+            .state
+            .query(|manager, _| manager.account_by_name(&name))?;
+        let account = profile.as_ref().map(|profile| profile.id);
+        let verified = passwords::verify(node, account, &login.password).await?;
+        let Some(profile) = profile else {
+            return Err(Failure::BadCredentials);
+        };
+        let secret = Secret::draw();
+        let body = CommandBody::OpenSession {
+            account: profile.id,
+            token: secret.hash(),
+            verified,
+            expires_at: clock::now().saturating_add(node.limits().session_lifetime),
+            policy: node.limits().sessions,
+        };
+        let done = match node.propose(request, body).await {
+            // Changed in between: what was typed may be right or wrong by now.
+            Err(Failure::Rejected(Rejection::StaleCredential)) => continue,
+            done => done?,
+        };
+        let Outcome::SessionOpened {
+            session,
+            expires_at,
+        } = done.outcome
+        else {
+            return Err(done.unexpected());
+        };
+        return Ok(api::LoginResponse {
+            account: Some(wire::account(&profile, &*node.presence)),
+            session_token: secret.of(profile.id, session).expose(),
+            expire_time_ms: expires_at.as_millis() as i64,
+            read_token: done.read_token(),
+            durability: Some(done.durability),
+        });
+    }
+    Err(Failure::BadCredentials)
 }
 
 impl Write for api::LogoutRequest {

@@ -86,7 +86,7 @@ async fn pass(
 
 /// How far the leader is, which has made sure that it still leads.
 async fn ask(node: &Node, leader: &LeaderHint, until: Instant) -> Result<Position, Failure> {
-    let channel = node.proxy.channel(&leader.client_address)?;
+    let channel = node.proxy.channel(leader)?;
     let mut request = Request::new(api::GetClusterStatusRequest {});
     request.set_timeout(until.saturating_duration_since(Instant::now()));
     let metadata = request.metadata_mut();

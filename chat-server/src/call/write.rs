@@ -147,10 +147,7 @@ async fn pass_on<W: Write>(
     request: Request<W>,
     leader: &LeaderHint,
 ) -> Result<W::Answer, Attempt> {
-    let channel = node
-        .proxy
-        .channel(&leader.client_address)
-        .map_err(Attempt::Final)?;
+    let channel = node.proxy.channel(leader).map_err(Attempt::Final)?;
     let mut leadership = node.leadership.clone();
     let there = Destination::There(leader.clone());
     let answered = tokio::select! {

@@ -10,6 +10,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::Problem;
 use super::args::{ReplicaCommand, Through};
+use super::config::overrides;
 use super::output::say;
 use crate::admin::proto::admin_service_client::AdminServiceClient;
 use crate::admin::proto::{
@@ -19,7 +20,7 @@ use crate::admin::proto::{
 use crate::admin::{SOCKET, path_in};
 use crate::config::ClusterConfig;
 
-type Operator = AdminServiceClient<Channel>;
+pub(super) type Operator = AdminServiceClient<Channel>;
 
 pub(super) async fn replica(command: ReplicaCommand) -> Result<(), Problem> {
     match command {
@@ -59,7 +60,7 @@ async fn add(
     through: &Through,
 ) -> Result<(), Problem> {
     let in_file = match &through.config {
-        Some(file) => load(file)?.replica(ReplicaId(id)).cloned(),
+        Some(file) => load(file, through.id)?.replica(ReplicaId(id)).cloned(),
         None => None,
     };
     let peer = peer.or_else(|| Some(in_file.as_ref()?.peer_address.to_string()));
@@ -110,7 +111,7 @@ pub(super) async fn force_view(through: &Through) -> Result<(), Problem> {
 }
 
 /// Connects to the replica that the command line names, or to the first of the file's that runs here.
-async fn reach(through: &Through) -> Result<Operator, Problem> {
+pub(super) async fn reach(through: &Through) -> Result<Operator, Problem> {
     let folders = folders(through)?;
     let mut last = None;
     for folder in &folders {
@@ -138,7 +139,7 @@ fn folders(through: &Through) -> Result<Vec<PathBuf>, Problem> {
                 .to_owned(),
         );
     };
-    let cluster = load(file)?;
+    let cluster = load(file, through.id)?;
     let wanted = cluster
         .replicas
         .iter()
@@ -159,8 +160,11 @@ fn folders(through: &Through) -> Result<Vec<PathBuf>, Problem> {
     }
 }
 
-fn load(file: &Path) -> Result<ClusterConfig, Problem> {
-    ClusterConfig::load(file).map_err(|error| error.to_string())
+/// The file as the replica itself reads it, where it is known which one that is.
+fn load(file: &Path, id: Option<u32>) -> Result<ClusterConfig, Problem> {
+    let environment = || std::env::var("CHAT_ID").ok()?.parse().ok();
+    let me = id.or_else(environment).map(ReplicaId);
+    ClusterConfig::load_with(file, &overrides(&[])?, me).map_err(|error| error.to_string())
 }
 
 async fn connect(folder: &Path) -> Result<Operator, Problem> {
@@ -199,11 +203,11 @@ async fn connect(folder: &Path) -> Result<Operator, Problem> {
 }
 
 /// What the replica said.
-fn told(status: Status) -> Problem {
+pub(super) fn told(status: Status) -> Problem {
     status.message().to_owned()
 }
 
-fn list(status: &GetStatusResponse, listed: &ListReplicasResponse) -> String {
+pub(super) fn list(status: &GetStatusResponse, listed: &ListReplicasResponse) -> String {
     let mut lines = vec![format!("cluster {}", status.cluster_id)];
     lines.push(match status.leader_id {
         Some(leader) => format!("replica {leader} leads, epoch {}", status.epoch),
@@ -283,6 +287,7 @@ mod tests {
             in_view,
             leads,
             reachable: in_view,
+            ..Replica::default()
         };
         let listed = ListReplicasResponse {
             replicas: vec![replica(1, true, true), replica(2, false, false)],

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use chat_replication::types::Mode;
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::config::Layout;
+use crate::config::{Layout, Place};
+use crate::tls::DAYS;
 
 /// A replicated chat service.
 #[derive(Debug, Parser)]
@@ -17,6 +18,8 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Makes everything that a new cluster needs: its file, certificates, and keys.
+    Init(InitArgs),
     /// Runs one replica of the cluster that a file describes.
     Run(RunArgs),
     /// Runs a whole cluster on this machine, each replica as a process of its own.
@@ -27,6 +30,14 @@ pub(super) enum Command {
     /// Adds, removes and lists the replicas of a running cluster.
     #[command(subcommand)]
     Replica(ReplicaCommand),
+    /// Says in words whether a cluster is well, and what to do if it is not. The exit code is 1 then.
+    Status {
+        #[command(flatten)]
+        through: Through,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
     /// Lets another replica lead; for a minute at least, even if it is not the preferred one.
     TransferLeadership {
         /// The replica that is to lead.
@@ -116,6 +127,15 @@ pub(super) enum ReplicaCommand {
     },
 }
 
+/// What takes the place of what the cluster file says.
+#[derive(Debug, clap::Args)]
+pub(super) struct Layers {
+    /// Says something else than the cluster file, such as `limits.body_bytes=1000`; `replica.KEY` is the replica's own. In
+    /// the environment that is `CHAT_LIMITS__BODY_BYTES=1000`, which this is stronger than.
+    #[arg(long = "set", value_name = "TABLE.KEY=VALUE")]
+    pub(super) settings: Vec<String>,
+}
+
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArgs {
     /// The cluster file, which all replicas share.
@@ -127,9 +147,66 @@ pub(super) struct RunArgs {
     /// Listens where other machines can reach it, though connections are not encrypted.
     #[arg(long, env = "CHAT_INSECURE")]
     pub(super) insecure: bool,
+    #[command(flatten)]
+    pub(super) layers: Layers,
+    /// What is logged, such as `debug` or `info,h2=warn`; the same as `--set logging.level=…`.
+    #[arg(long, value_name = "LEVEL")]
+    pub(super) log_level: Option<String>,
+    /// How it is logged, `pretty` or `json`; the same as `--set logging.format=…`.
+    #[arg(long, value_name = "FORMAT")]
+    pub(super) log_format: Option<String>,
     /// Stops when standard input closes, so that no child outlives its parent.
     #[arg(long, hide = true)]
     pub(super) exit_with_stdin: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  chat-server init chat --replica 0=a.example.org --replica 1=b.example.org --replica 2=c.example.org")]
+pub(super) struct InitArgs {
+    /// Where to write it; the folder stays with whoever makes certificates.
+    #[arg(value_name = "DIR")]
+    pub(super) dir: PathBuf,
+    /// A replica, and the name or address by which others reach its machine; repeat it for each one [default: three on
+    /// this machine]
+    #[arg(long, value_name = "ID=HOST", value_parser = parse_place)]
+    pub(super) replica: Vec<Place>,
+    /// Clients' port of replica 0; the others have the ports behind it.
+    #[arg(long, value_name = "PORT", default_value_t = Layout::default().base_port)]
+    pub(super) base_port: u16,
+    /// What the cluster needs in order to go on.
+    #[arg(long, value_name = "MODE", default_value = "available")]
+    pub(super) mode: ModeArg,
+    /// How long certificates last.
+    #[arg(long, value_name = "N", default_value_t = DAYS, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(super) days: u32,
+    /// Makes a new certificate for one replica of the cluster that the folder has.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["replica", "base_port", "mode"])]
+    pub(super) renew: Option<u32>,
+}
+
+fn parse_place(text: &str) -> Result<Place, String> {
+    let (id, host) = text
+        .split_once('=')
+        .ok_or("write ID=HOST, such as 0=a.example.org")?;
+    let id = id
+        .trim()
+        .parse()
+        .map_err(|_| format!("`{id}` is not a replica's number"))?;
+    let host = host.trim().trim_start_matches('[').trim_end_matches(']');
+    let is_host = !host.is_empty()
+        && host
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':'));
+    match is_host {
+        true => Ok(Place {
+            id,
+            host: host.to_ascii_lowercase(),
+        }),
+        false => Err(format!(
+            "`{host}` is not a host; write a name or an address, without a port"
+        )),
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -188,12 +265,23 @@ pub(super) enum ConfigCommand {
         #[arg(long, value_name = "MODE", default_value = "available")]
         mode: ModeArg,
     },
-    /// Checks a cluster file.
-    Check {
-        /// The file.
-        #[arg(value_name = "FILE", env = "CHAT_CONFIG")]
-        file: PathBuf,
-    },
+    /// Checks a cluster file, and what the environment and the command line say instead.
+    Check(ReadArgs),
+    /// Prints the configuration that is in force, and where each value is from.
+    Print(ReadArgs),
+}
+
+/// Which configuration is read.
+#[derive(Debug, clap::Args)]
+pub(super) struct ReadArgs {
+    /// The file.
+    #[arg(value_name = "FILE", env = "CHAT_CONFIG")]
+    pub(super) file: PathBuf,
+    /// The replica that `replica.KEY` stands for.
+    #[arg(long, value_name = "N", env = "CHAT_ID")]
+    pub(super) id: Option<u32>,
+    #[command(flatten)]
+    pub(super) layers: Layers,
 }
 
 #[cfg(test)]

@@ -4,13 +4,13 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
-use chat_replication::types::ClusterId;
+use chat_replication::types::{ClusterId, ReplicaId};
 use uuid::Uuid;
 
 use super::Problem;
 use super::args::ConfigCommand;
 use super::output::say;
-use crate::config::{ClusterConfig, Layout, template};
+use crate::config::{ClusterConfig, Layout, Overrides, template};
 
 pub(super) fn run(command: &ConfigCommand) -> Result<(), Problem> {
     match command {
@@ -34,8 +34,11 @@ pub(super) fn run(command: &ConfigCommand) -> Result<(), Problem> {
                 None => say(text.trim_end()),
             }
         }
-        ConfigCommand::Check { file } => {
-            let config = ClusterConfig::load(file).map_err(|error| error.to_string())?;
+        ConfigCommand::Check(args) => {
+            let layers = overrides(&args.layers.settings)?;
+            let config = ClusterConfig::load_with(&args.file, &layers, args.id.map(ReplicaId))
+                .map_err(|error| error.to_string())?;
+            let file = &args.file;
             say(format!(
                 "{} describes cluster {} of {} replicas",
                 file.display(),
@@ -43,8 +46,21 @@ pub(super) fn run(command: &ConfigCommand) -> Result<(), Problem> {
                 config.replicas.len()
             ));
         }
+        ConfigCommand::Print(args) => {
+            let layers = overrides(&args.layers.settings)?;
+            let printed = ClusterConfig::print(&args.file, &layers, args.id.map(ReplicaId));
+            say(printed.map_err(|error| error.to_string())?);
+        }
     }
     Ok(())
+}
+
+/// What the environment and the command line say instead of the file.
+pub(super) fn overrides(settings: &[String]) -> Result<Overrides, Problem> {
+    // Names and values that are no text are none of ours.
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Overrides::new(environment, settings).map_err(|error| error.to_string())
 }
 
 /// The text of a file for a new cluster.

@@ -7,11 +7,13 @@ mod args;
 mod children;
 mod cluster;
 mod config;
+mod init;
 mod inspect;
 mod logging;
 mod output;
 mod run;
 mod signals;
+mod status;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -28,13 +30,12 @@ pub fn main() -> ExitCode {
     // Writes usage and mistakes itself, and exits with 0 or 2.
     let args = Args::parse();
     let done = match args.command {
-        Command::Run(args) => {
-            logging::start();
-            block_on(run::run(args))
-        }
+        Command::Init(args) => init::run(&args),
+        Command::Run(args) => block_on(run::run(args)),
         Command::Cluster(args) => block_on(cluster::run(args)),
         Command::Config(command) => config::run(&command),
         Command::Replica(command) => block_on(admin::replica(command)),
+        Command::Status { through, json } => block_on(status::run(&through, json)),
         Command::TransferLeadership { to, through } => {
             block_on(admin::transfer_leadership(to, &through))
         }

@@ -8,6 +8,11 @@ pub(super) struct StopSignals {
     terminate: Signal,
 }
 
+/// The signal by which an operator says that the configuration has changed.
+pub(super) fn reloads() -> Result<Signal, String> {
+    signal(SignalKind::hangup()).map_err(|error| format!("cannot listen for signals: {error}"))
+}
+
 impl StopSignals {
     pub(super) fn listen() -> Result<StopSignals, String> {
         let listen =
@@ -16,6 +21,13 @@ impl StopSignals {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
         })
+    }
+
+    /// Resolves once so many have come.
+    pub(super) async fn nth(&mut self, count: u32) {
+        for _ in 0..count {
+            self.next().await;
+        }
     }
 
     /// Resolves at the next signal.

@@ -13,10 +13,14 @@ use chat_core::{Body, Command, SessionPolicy};
 use chat_replication::types::{ClusterId, Mode, ReplicaId};
 use toml::Spanned;
 use toml::value::Value;
+use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
 use super::error::Lines;
-use super::{ClusterConfig, ConfigError, Limits, LogLength, ReplicaConfig, Timing, duration, raw};
+use super::{
+    ClusterConfig, ConfigError, Limits, LogFormat, LogLength, Logging, ReplicaConfig, Timing,
+    duration, raw, tls,
+};
 
 pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigError> {
     let lines = Lines { text, path };
@@ -29,6 +33,8 @@ pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigErro
     let timing = timing(&lines, &file.cluster)?;
     let limits = limits(&lines, &file.limits)?;
     let log = log_length(&lines, &file.cluster)?;
+    let logging = logging(&lines, &file.logging)?;
+    let tls = tls::check(&lines, &file.tls, path)?;
     if file.replica.is_empty() {
         return Err(lines.mistake(
             None,
@@ -47,6 +53,8 @@ pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigErro
         timing,
         limits,
         log,
+        logging,
+        tls,
         replicas,
     })
 }
@@ -62,6 +70,31 @@ fn cluster_id(lines: &Lines<'_>, id: &Spanned<String>) -> Result<ClusterId, Conf
             ),
         )),
     }
+}
+
+fn logging(lines: &Lines<'_>, raw: &raw::Logging) -> Result<Logging, ConfigError> {
+    let mut logging = Logging::default();
+    if let Some(level) = &raw.level {
+        level.get_ref().parse::<EnvFilter>().map_err(|error| {
+            let problem = format!(
+                "level `{}` is not understood ({error}); write error, warn, info, debug or trace, or such as \"info,h2=debug\"",
+                level.get_ref()
+            );
+            lines.mistake(Some(level.span()), problem)
+        })?;
+        logging.level.clone_from(level.get_ref());
+    }
+    if let Some(format) = &raw.format {
+        logging.format = match format.get_ref().as_str() {
+            "pretty" => LogFormat::Pretty,
+            "json" => LogFormat::Json,
+            other => {
+                let problem = format!("format `{other}` is unknown; write \"pretty\" or \"json\"");
+                return Err(lines.mistake(Some(format.span()), problem));
+            }
+        };
+    }
+    Ok(logging)
 }
 
 fn mode(lines: &Lines<'_>, mode: &Option<Spanned<String>>) -> Result<Mode, ConfigError> {
@@ -165,7 +198,40 @@ fn limits(lines: &Lines<'_>, raw: &raw::Limits) -> Result<Limits, ConfigError> {
     let hash_workers = whole("hash_workers", &raw.hash_workers, 1..=1024)?;
     let memory = whole("hash_memory_kib", &raw.hash_memory_kib, 8..=4 << 20)?;
     let passes = whole("hash_passes", &raw.hash_passes, 1..=100)?;
+    let most = |key, value: &Option<Spanned<i64>>, range, usual: usize| {
+        let most = whole(key, value, range)?;
+        Ok(most
+            .and_then(|most| usize::try_from(most).ok())
+            .unwrap_or(usual))
+    };
+    let max_connections = most(
+        "max_connections",
+        &raw.max_connections,
+        1..=1_000_000,
+        default.max_connections,
+    )?;
+    let connections_per_address = most(
+        "connections_per_address",
+        &raw.connections_per_address,
+        1..=1_000_000,
+        default.connections_per_address,
+    )?;
+    let calls = whole(
+        "calls_per_connection",
+        &raw.calls_per_connection,
+        1..=100_000,
+    )?;
+    let header_bytes = whole("header_bytes", &raw.header_bytes, 1024..=1 << 20)?;
+    let or = |given: Option<i64>, usual| {
+        given
+            .and_then(|given| u32::try_from(given).ok())
+            .unwrap_or(usual)
+    };
     Ok(Limits {
+        max_connections,
+        connections_per_address,
+        calls_per_connection: or(calls, default.calls_per_connection),
+        header_bytes: or(header_bytes, default.header_bytes),
         body_bytes: body_bytes.map_or(default.body_bytes, |bytes| bytes as usize),
         sessions,
         session_lifetime: session_lifetime.unwrap_or(default.session_lifetime),
@@ -214,11 +280,24 @@ fn replica(
         client_address,
         peer_listen,
         peer_address,
+        metrics_listen: match &raw.metrics_listen {
+            Some(text) => Some(address(lines, "metrics_listen", text)?),
+            None => None,
+        },
         data_dir: data_dir(lines, &raw.data_dir, path)?,
     })
 }
 
 fn address(lines: &Lines<'_>, key: &str, text: &Spanned<String>) -> Result<Endpoint, ConfigError> {
+    if text.get_ref().contains("://") {
+        return Err(lines.mistake(
+            Some(text.span()),
+            format!(
+                "{key}: `{}` has a scheme; write HOST:PORT, which is encrypted where the file has a [tls] table",
+                text.get_ref()
+            ),
+        ));
+    }
     text.get_ref().parse().map_err(|error| {
         let problem = match error {
             EndpointError::Malformed { problem, .. }

@@ -27,9 +27,26 @@ pub enum ConfigError {
         /// What is wrong there, and what to do.
         problem: String,
     },
+    /// What the environment or the command line says instead is wrong.
+    #[error("{whence}: {problem}")]
+    Overridden {
+        /// The variable, or the argument.
+        whence: String,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
 }
 
 impl ConfigError {
+    /// What is wrong, without where.
+    pub(super) fn problem(self) -> String {
+        match self {
+            ConfigError::Unreadable { problem, .. }
+            | ConfigError::Mistake { problem, .. }
+            | ConfigError::Overridden { problem, .. } => problem,
+        }
+    }
+
     pub(super) fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
         let problem = match error.kind() {
             io::ErrorKind::NotFound => {

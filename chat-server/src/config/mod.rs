@@ -17,13 +17,16 @@
 mod check;
 mod duration;
 mod error;
+mod layers;
+mod print;
 mod raw;
 mod template;
+mod tls;
 
-use std::fs;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fmt, fs};
 
 use chat_client::Endpoint;
 use chat_core::password::Params;
@@ -31,7 +34,9 @@ use chat_core::{Body, Command, SessionPolicy};
 use chat_replication::types::{ClusterId, Mode, ReplicaId};
 
 pub use self::error::ConfigError;
-pub use self::template::{Layout, template};
+pub use self::layers::{Overrides, Source};
+pub use self::template::{Layout, Place, secured, template};
+pub use self::tls::{TlsConfig, TlsFiles};
 
 /// A cluster as its file describes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,8 +49,12 @@ pub struct ClusterConfig {
     pub timing: Timing,
     /// What clients may ask for.
     pub limits: Limits,
+    /// The certificates, if connections are encrypted.
+    pub tls: Option<TlsConfig>,
     /// How long logs grow.
     pub log: LogLength,
+    /// What the program says on standard error.
+    pub logging: Logging,
     /// The replicas in id order; at least one.
     pub replicas: Vec<ReplicaConfig>,
 }
@@ -73,6 +82,34 @@ pub struct LogLength {
     pub cap: u64,
 }
 
+/// What the program says on standard error while it runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Logging {
+    /// What is logged, such as `debug`, or `info,h2=warn`; `info` by default.
+    pub level: String,
+    /// How it looks.
+    pub format: LogFormat,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Pretty,
+    /// One JSON object per line.
+    Json,
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LogFormat::Pretty => "pretty",
+            LogFormat::Json => "json",
+        })
+    }
+}
+
 /// Limits of what clients may ask for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -86,6 +123,14 @@ pub struct Limits {
     pub hash_workers: usize,
     /// What a password's hash costs.
     pub hash_cost: Params,
+    /// How many connections clients may have with one replica; 10,000 by default.
+    pub max_connections: usize,
+    /// How many of them from one address, an IPv6 network of 64 bits counting as one; 2,000 by default.
+    pub connections_per_address: usize,
+    /// How many calls may be under way on one connection; 256 by default.
+    pub calls_per_connection: u32,
+    /// How long the headers of a call may be, in bytes; 16 KiB by default.
+    pub header_bytes: u32,
 }
 
 /// One replica.
@@ -101,6 +146,8 @@ pub struct ReplicaConfig {
     pub peer_listen: Endpoint,
     /// Where other replicas reach it.
     pub peer_address: Endpoint,
+    /// Where tools find `/livez`, `/readyz` and `/metrics`; nowhere by default.
+    pub metrics_listen: Option<Endpoint>,
     /// Holds its files.
     pub data_dir: PathBuf,
 }
@@ -115,6 +162,22 @@ impl ClusterConfig {
         let text =
             fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
         ClusterConfig::parse(&text, path)
+    }
+
+    /// Reads a cluster file, with what the environment and the command line say instead. `me` is the replica that is to
+    /// run, if one is.
+    ///
+    /// # Errors
+    ///
+    /// The first mistake in the file, or in what is over it.
+    pub fn load_with(
+        path: &Path,
+        layers: &Overrides,
+        me: Option<ReplicaId>,
+    ) -> Result<ClusterConfig, ConfigError> {
+        let text =
+            fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+        layers.apply(&text, path, me)
     }
 
     /// Reads the text of a cluster file that lies, or is to lie, at `path`.
@@ -151,6 +214,15 @@ impl Default for LogLength {
     }
 }
 
+impl Default for Logging {
+    fn default() -> Logging {
+        Logging {
+            level: "info".to_owned(),
+            format: LogFormat::default(),
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
@@ -161,6 +233,10 @@ impl Default for Limits {
             session_lifetime: Command::REQUEST_WINDOW,
             hash_workers: default_hash_workers(),
             hash_cost: Params::default(),
+            max_connections: 10_000,
+            connections_per_address: 2_000,
+            calls_per_connection: 256,
+            header_bytes: 16 << 10,
         }
     }
 }

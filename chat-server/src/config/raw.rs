@@ -10,6 +10,9 @@ pub(super) struct File {
     pub(super) cluster: Cluster,
     #[serde(default)]
     pub(super) limits: Limits,
+    pub(super) tls: Option<Tls>,
+    #[serde(default)]
+    pub(super) logging: Logging,
     #[serde(default)]
     pub(super) replica: Vec<Spanned<Replica>>,
 }
@@ -35,6 +38,25 @@ pub(super) struct Limits {
     pub(super) hash_workers: Option<Spanned<i64>>,
     pub(super) hash_memory_kib: Option<Spanned<i64>>,
     pub(super) hash_passes: Option<Spanned<i64>>,
+    pub(super) max_connections: Option<Spanned<i64>>,
+    pub(super) connections_per_address: Option<Spanned<i64>>,
+    pub(super) calls_per_connection: Option<Spanned<i64>>,
+    pub(super) header_bytes: Option<Spanned<i64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tls {
+    pub(super) ca: Spanned<String>,
+    pub(super) cert: Spanned<String>,
+    pub(super) key: Spanned<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Logging {
+    pub(super) level: Option<Spanned<String>>,
+    pub(super) format: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -46,5 +68,6 @@ pub(super) struct Replica {
     pub(super) client_address: Option<Spanned<String>>,
     pub(super) peer_listen: Spanned<String>,
     pub(super) peer_address: Option<Spanned<String>>,
+    pub(super) metrics_listen: Option<Spanned<String>>,
     pub(super) data_dir: Spanned<String>,
 }

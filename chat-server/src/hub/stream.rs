@@ -18,6 +18,7 @@ use crate::clock;
 use crate::error::Failure;
 use crate::leadership::Leadership;
 use crate::node::Node;
+use crate::operations::OnlineStream;
 use crate::wire::{self, ResumePoint};
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -96,6 +97,7 @@ impl Stream {
     /// Runs until the reader has gone. The account is online for as long.
     pub(crate) async fn run(mut self, begin: Begin) {
         let _online = self.node.presence.enter(self.caller.account());
+        let _counted = OnlineStream::begin(&self.node.metrics);
         let end = match self.open(begin).await {
             Ok(()) => self.follow().await,
             Err(end) => end,
@@ -103,11 +105,14 @@ impl Stream {
         let farewell = match end {
             End::Over => return,
             End::Draining => Ok(response(Vec::new(), Wire::Draining(api::Draining {}))),
-            End::Disconnected => Err(Failure::Overloaded(
+            End::Disconnected => {
+                self.node.metrics.slow_readers.inc();
+                Err(Failure::Overloaded(
                 "events were missed, since they were not read fast enough or this replica took over another state: subscribe \
                  again with the latest resume token",
             )
-            .into()),
+            .into())
+            }
             End::Failed(failure) => Err(failure.into()),
         };
         // A reader that takes nothing need not hear it.

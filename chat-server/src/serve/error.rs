@@ -8,6 +8,7 @@ use thiserror::Error;
 use tokio::task::JoinError;
 
 use crate::state::StateError;
+use crate::tls::TlsError;
 
 /// A replica could not start, or had to stop. The message says what to do.
 #[derive(Debug, Error)]
@@ -32,8 +33,9 @@ pub enum ServeError {
     },
     /// Others could reach what is not encrypted.
     #[error(
-        "{key} {address} can be reached from other machines, and connections are not encrypted; listen on a loopback \
-         address such as 127.0.0.1, or pass --insecure if the network can be trusted"
+        "{key} {address} can be reached from other machines, and connections are not encrypted; make certificates with \
+         `chat-server init`, listen on a loopback address such as 127.0.0.1, or pass --insecure if the network can be \
+         trusted"
     )]
     Exposed {
         /// The key in the cluster file.
@@ -41,6 +43,9 @@ pub enum ServeError {
         /// Where.
         address: Endpoint,
     },
+    /// Certificates or keys cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The log cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),

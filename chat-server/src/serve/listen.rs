@@ -7,8 +7,10 @@ use chat_replication::types::ReplicaId;
 use tokio::net::TcpListener;
 use tracing::warn;
 
+use super::ServerConfig;
 use super::error::ServeError;
 use crate::config::ClusterConfig;
+use crate::tls::Tls;
 
 /// Who may reach a replica.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -18,6 +20,34 @@ pub enum Exposure {
     Loopback,
     /// Whoever can reach its addresses, over connections that are not encrypted.
     Insecure,
+}
+
+/// Where listeners may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Access {
+    Loopback,
+    Anywhere,
+}
+
+/// Decides that, and says what is unusual about it.
+pub(super) fn access(config: &ServerConfig, tls: Option<&Tls>) -> Access {
+    match (config.exposure, tls) {
+        (Exposure::Loopback, None) => Access::Loopback,
+        (Exposure::Loopback, Some(_)) => Access::Anywhere,
+        (Exposure::Insecure, Some(_)) => {
+            warn!(
+                "--insecure changes nothing: the cluster file has a [tls] table, and connections are encrypted"
+            );
+            Access::Anywhere
+        }
+        (Exposure::Insecure, None) => {
+            warn!(
+                "--insecure: connections are not encrypted, and whoever can reach the ports can read messages and \
+                 passwords and take part as a replica; `chat-server init` makes certificates"
+            );
+            Access::Anywhere
+        }
+    }
 }
 
 /// A kind of listener that tonic and the peers' transport can both be made from.
@@ -37,22 +67,36 @@ impl Listener for std::net::TcpListener {
     }
 }
 
+/// Binds the address, or takes the listener that there is already.
 pub(super) async fn bind<L: Listener>(
     whom: &'static str,
     key: &'static str,
     address: &Endpoint,
-    exposure: Exposure,
+    access: Access,
+    bound: Option<std::net::TcpListener>,
 ) -> Result<L, ServeError> {
     let failed = |problem: String| ServeError::Listen {
         whom,
         address: address.clone(),
         problem,
     };
+    if let Some(listener) = bound {
+        let taken = async {
+            let local = listener.local_addr()?.ip();
+            listener.set_nonblocking(true)?;
+            Ok::<_, io::Error>((local, TcpListener::from_std(listener)?))
+        };
+        let (local, listener) = taken.await.map_err(|error| failed(error.to_string()))?;
+        if access == Access::Loopback && !local.is_loopback() {
+            let address = address.clone();
+            return Err(ServeError::Exposed { key, address });
+        }
+        return L::from_tokio(listener).map_err(|error| failed(error.to_string()));
+    }
     let resolved = address.resolve().await.map_err(|error| {
         failed(format!("{error}; correct {key} in the cluster file, or the name's entry in DNS or the hosts file"))
     })?;
-    if exposure == Exposure::Loopback && resolved.iter().any(|address| !address.ip().is_loopback())
-    {
+    if access == Access::Loopback && resolved.iter().any(|address| !address.ip().is_loopback()) {
         return Err(ServeError::Exposed {
             key,
             address: address.clone(),

@@ -127,10 +127,5 @@ async fn user(settings: &Settings, name: &str, password: &str) -> Result<Client,
 }
 
 async fn client(settings: &Settings) -> Result<Client, Error> {
-    Client::builder()
-        .endpoints(&settings.servers)
-        .attempt_deadline(settings.attempt_timeout)
-        .total_deadline(settings.timeout)
-        .connect()
-        .await
+    settings.builder().connect().await
 }

@@ -20,7 +20,7 @@ impl Write for api::SendMessageRequest {
     async fn execute(&self, node: &Node, context: &Context) -> Result<Self::Answer, Failure> {
         let request = wire::request_id(&self.request_id)?;
         let sender = Caller::of(node, context).await?.account();
-        let body = Body::parse(&self.body, node.limits.body_bytes).map_err(|error| {
+        let body = Body::parse(&self.body, node.limits().body_bytes).map_err(|error| {
             let reason = match error {
                 BodyError::Empty => Reason::BodyEmpty,
                 BodyError::TooLong { .. } => Reason::BodyTooLong,

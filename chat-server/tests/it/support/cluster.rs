@@ -8,7 +8,12 @@ use std::time::{Duration, Instant};
 use chat_client::{Builder, Client, ClusterStatus};
 use chat_replication::types::ClusterId;
 use chat_server::config::{Layout, template};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use tempfile::TempDir;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 use uuid::Uuid;
 
 use super::{PATIENCE, RawClient, eventually, free_base_port};
@@ -94,6 +99,20 @@ impl Cluster {
         format!("127.0.0.1:{}", usize::from(self.base_port) + 100 + id)
     }
 
+    pub(crate) fn metrics_address(&self, id: usize) -> String {
+        format!("127.0.0.1:{}", usize::from(self.base_port) + 200 + id)
+    }
+
+    /// What the standard health service says of a replica.
+    pub(crate) async fn is_healthy(&self, id: usize) -> bool {
+        let mut client = HealthClient::new(self.raw(id).channel);
+        let request = HealthCheckRequest {
+            service: String::new(),
+        };
+        let answer = client.check(request).await.unwrap().into_inner();
+        answer.status() == ServingStatus::Serving
+    }
+
     /// The command that runs a replica.
     pub(crate) fn command(&self, id: usize) -> Command {
         let mut command = Command::new(PROGRAM);
@@ -131,6 +150,25 @@ impl Cluster {
         let mut child = self.replicas[id].take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// Sends a signal to a running replica.
+    pub(crate) fn signal(&self, id: usize, signal: Signal) {
+        let process = self.replicas[id].as_ref().unwrap().id();
+        nix::sys::signal::kill(Pid::from_raw(process as i32), signal).unwrap();
+    }
+
+    /// Runs a command of the program. What it said, and its exit code.
+    pub(crate) async fn program(&self, arguments: &[&str]) -> (String, Option<i32>) {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).arg("--config").arg(self.file());
+        let output = tokio::task::spawn_blocking(move || command.output());
+        let output = output.await.unwrap().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (
+            String::from_utf8_lossy(&said).into_owned(),
+            output.status.code(),
+        )
     }
 
     /// As its operator would.
