@@ -129,8 +129,10 @@
 //!
 //! The configuration is in the view starts and nowhere else, so a change of it is a view under the same rules, one at a time.
 //! A replica is named by its id and the uuid of its disk. One that is added follows as a learner until it has caught up. One
-//! whose disk was lost comes back with another uuid: what it had promised is forgotten, so it has no vote until the new disk
-//! has caught up and taken the old one's place. One that was removed is told so, hands over what it still holds, and never
+//! whose disk was lost comes back with another uuid: what it had promised is forgotten, so it has no vote, and what it
+//! acknowledges or confirms counts for nothing, until the new disk has caught up and taken the old one's place. Nor do empty
+//! disks begin a cluster if one of them has promised an epoch to a disk that is not among them: they may have taken the place
+//! of lost ones. One that was removed is told so, hands over what it still holds, and never
 //! leads again: even if its epoch is higher, it is refused by whoever knows. Only where it was removed on one side of a fork,
 //! and others of that side's own configuration follow it in a higher epoch, the removal is lost with the branch, and the
 //! operator is told: those others know nothing of it, so nothing that they lack was dropped.
@@ -183,7 +185,8 @@
 //! it does not go on: it lets another lead, and learns. So does one to whom the newest log would cost its state, as it was
 //! checkpointed on a branch that loses: a leader without a state serves nobody, and the next who takes its log loses its own,
 //! until nobody has any. Whoever led the newest log has the state to it; if that one does not come within the grace, the
-//! branch of whoever has a state is gone on from, and the other's commands become orphans. Likewise one that finds its state lost ceases to lead, for only a
+//! branch of whoever has a state is gone on from, and the other's commands become orphans. Nor is a replica without a state
+//! a member of a view: a log that continues a state which is gone is a copy of nothing. Likewise one that finds its state lost ceases to lead, for only a
 //! leader's snapshot can give it another.
 //!
 //! ## Reads

@@ -26,6 +26,8 @@ pub struct Standing {
     pub leader: Option<Epoch>,
     /// The version of its state machine.
     pub apply_version: u32,
+    /// It has no state and no log to rebuild one from: it waits for a snapshot.
+    pub state_lost: bool,
 }
 
 /// A message between two replicas of one cluster. Any of them may be lost, repeated, delayed or reordered.

@@ -36,6 +36,7 @@ impl Replica {
             in_view: self.in_view,
             leader: self.live_leader(),
             apply_version: self.apply_version,
+            state_lost: self.wants_snapshot.is_some(),
         }
     }
 

@@ -321,7 +321,8 @@ impl Replica {
             })
             .map(|(id, standing)| {
                 let ancestor = self.log.branches.common_ancestor(&standing.branches);
-                (*id, Progress::from(ancestor.index, self.now))
+                let disk = (standing.store, true);
+                (*id, Progress::from(disk, ancestor.index, self.now))
             })
             .collect();
         let start = self.log.last().index + 1;

@@ -4,6 +4,7 @@
 //! what it misses when it comes back, and a branch that loses still has all that has to be kept of it. Where a view needs
 //! a majority, and so no branch is lost that mattered, a replica that is away for long is not waited for.
 
+use super::progress::Progress;
 use super::state::{Leading, State};
 use super::{Mutation, Note, Replica, Settings};
 use crate::store::Reset;
@@ -82,7 +83,7 @@ impl Replica {
             return self.commit;
         }
         let me = self.me();
-        let verified = |id: ReplicaId| leading.progress.get(&id).and_then(|known| known.verified);
+        let verified = |id| leading.progress.get(&id).and_then(Progress::acknowledged);
         let matched = configuration
             .members
             .iter()

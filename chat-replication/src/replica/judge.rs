@@ -65,6 +65,8 @@ pub enum Waiting {
     Seeds(Vec<ReplicaId>),
     /// The replica with the lowest id begins a new cluster.
     Lowest(ReplicaId),
+    /// All are empty, and one of them has promised this epoch to somebody else: there is a cluster already.
+    Begun(Epoch),
     /// Members of the last view may hold newer commands.
     Members {
         /// The view.
@@ -115,6 +117,12 @@ impl fmt::Display for Waiting {
                 )
             }
             Waiting::Lowest(id) => write!(f, "waiting for replica {id} to begin the new cluster"),
+            Waiting::Begun(epoch) => write!(
+                f,
+                "all known replicas are empty, but replica {} has led a cluster in {epoch}; start it, or begin anew with \
+                 empty data folders everywhere",
+                epoch.replica
+            ),
             Waiting::Members { view, missing } => write!(
                 f,
                 "waiting for replicas {}, which were in view {view} and may hold newer messages; start them, or wait for \
@@ -266,6 +274,9 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
     let near = |standing: &Standing| {
         newest_log.last_index() - common(standing) <= case.catch_up_limit && by_log(standing)
     };
+    // Somebody nearer should lead. If nobody has, because all of them have lost their state, say, a long way is better than
+    // none.
+    let may_catch_up = case.grace_over && by_log(mine);
     // With the one that is about to join, without the one that is about to leave.
     let candidates: BTreeMap<ReplicaId, &Standing> = case
         .standings
@@ -283,7 +294,9 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
         None => candidates
             .iter()
             .filter(|(id, standing)| {
-                !case.lagging.contains(id) && (in_view(standing) || near(standing))
+                !case.lagging.contains(id)
+                    && !standing.state_lost
+                    && (in_view(standing) || near(standing) || **id == case.me && may_catch_up)
             })
             .map(|(id, _)| *id)
             .collect(),
@@ -415,6 +428,16 @@ fn bootstrap(case: &Case<'_>) -> Verdict {
         .collect();
     if !absent.is_empty() {
         return Verdict::Wait(Waiting::Seeds(absent));
+    }
+    // A disk is empty as well when it has taken the place of one that was lost. Whoever died while it began a cluster has
+    // promised itself, or another of these.
+    let known = |promised: &Epoch| {
+        let by = case.standings.get(&promised.replica);
+        *promised == Epoch::default() || by.is_some_and(|by| by.store == promised.store)
+    };
+    let promised = case.standings.values().map(|standing| standing.promised);
+    if let Some(begun) = promised.into_iter().find(|promised| !known(promised)) {
+        return Verdict::Wait(Waiting::Begun(begun));
     }
     let lowest = case
         .seeds

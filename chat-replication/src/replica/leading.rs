@@ -147,13 +147,15 @@ impl Replica {
             if verified >= durable {
                 progress.moved_at = now;
             }
-            if progress.verified.is_some() && verified + CAUGHT_UP >= last {
+            let stateless = progress.wants_snapshot.is_some();
+            if progress.verified.is_some() && verified + CAUGHT_UP >= last && !stateless {
                 progress.caught_up_since.get_or_insert(now);
             } else {
                 progress.caught_up_since = None;
             }
             let member = leading.members.contains(id);
-            if member && now - progress.moved_at > self.settings.suspect {
+            // A log without the state that it continues is no copy of anything.
+            if member && (stateless || now - progress.moved_at > self.settings.suspect) {
                 peer.lagging = true;
             }
             let kept_up = progress

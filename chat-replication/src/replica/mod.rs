@@ -243,7 +243,7 @@ impl Replica {
                 verified,
             } => {
                 if self.may_acknowledge(from, store) {
-                    self.on_append_ack(from, epoch, verified);
+                    self.on_append_ack(from, store, epoch, verified);
                 }
             }
             Message::Mismatch {

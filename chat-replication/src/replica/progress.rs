@@ -1,6 +1,6 @@
 //! What has been sent to whom, what is durable there, and what is committed by that.
 
-use super::state::State;
+use super::state::{Leading, State};
 use super::{Mutation, Outgoing, Replica};
 use crate::branch::BranchTable;
 use crate::message::Message;
@@ -30,6 +30,11 @@ pub(super) struct Progress {
     poke: bool,
     /// The newest round that it has confirmed.
     pub(super) round: u64,
+    /// Of which disk all this is.
+    disk: StoreUuid,
+    /// The disk has a vote. What another says in its place, one that is about to join, counts for nothing: the promises of
+    /// the one before went with it.
+    votes: bool,
     /// Its log parts from the leader's below what it still holds: it cannot be cut there.
     stuck: bool,
     /// Its state is lost: it needs a snapshot, of this index or a later one.
@@ -39,8 +44,8 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// It holds everything up to this index.
-    pub(super) fn from(floor: Index, now: u64) -> Progress {
+    /// This disk, which has a vote or is about to join, holds everything up to this index.
+    pub(super) fn from((disk, votes): (StoreUuid, bool), floor: Index, now: u64) -> Progress {
         Progress {
             next: floor + 1,
             floor,
@@ -53,6 +58,8 @@ impl Progress {
             caught_up_since: None,
             poke: true,
             round: 0,
+            disk,
+            votes,
             stuck: false,
             wants_snapshot: None,
             snapshot_at: None,
@@ -62,6 +69,16 @@ impl Progress {
     /// Whether the entries that it needs next are gone, or are of no use to it.
     pub(super) fn is_beyond(&self, compacted: Index) -> bool {
         self.stuck || self.next - 1 < compacted
+    }
+
+    /// What a member has on the disk that makes it one.
+    pub(super) fn acknowledged(&self) -> Option<Index> {
+        self.verified.filter(|_| self.votes)
+    }
+
+    /// The newest round that the member has confirmed.
+    pub(super) fn confirmed(&self) -> u64 {
+        if self.votes { self.round } else { 0 }
     }
 
     /// What it holds for certain.
@@ -93,6 +110,19 @@ impl Progress {
         self.floor = holds.max(self.verified.unwrap_or(0));
         self.next = self.floor + 1;
         self.poke = true;
+    }
+}
+
+impl Leading {
+    /// What is known of a replica is of the disk that it had when it said so.
+    fn forget_other_disks(&mut self, id: ReplicaId, disk: StoreUuid) {
+        if self
+            .progress
+            .get(&id)
+            .is_some_and(|known| known.disk != disk)
+        {
+            self.progress.remove(&id);
+        }
     }
 }
 
@@ -186,7 +216,13 @@ impl Replica {
         }
     }
 
-    pub(super) fn on_append_ack(&mut self, from: ReplicaId, epoch: Epoch, verified: Index) {
+    pub(super) fn on_append_ack(
+        &mut self,
+        from: ReplicaId,
+        store: StoreUuid,
+        epoch: Epoch,
+        verified: Index,
+    ) {
         let (now, last) = (self.now, self.log.last().index);
         let State::Leading(leading) = &mut self.state else {
             return;
@@ -194,7 +230,7 @@ impl Replica {
         let Some(progress) = leading.progress.get_mut(&from) else {
             return;
         };
-        if leading.epoch != epoch || verified > last {
+        if leading.epoch != epoch || verified > last || progress.disk != store {
             return;
         }
         if progress.verified.is_none_or(|before| before < verified) {
@@ -263,6 +299,10 @@ impl Replica {
             self.join_with(from, store);
             return self.notice_new_disk(from, store);
         }
+        let disk = (
+            store,
+            self.has_vote(from, store) || self.is_broken(Mutation::WipedDiskVotes),
+        );
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.sent = sent;
             peer.report = progress;
@@ -270,19 +310,18 @@ impl Replica {
         let State::Leading(leading) = &mut self.state else {
             return;
         };
+        leading.forget_other_disks(from, store);
         match (verified, branches) {
             (Some(verified), _) => {
-                leading
-                    .progress
-                    .entry(from)
-                    .or_insert_with(|| Progress::from(verified.min(self.log.last().index), now));
-                self.on_append_ack(from, epoch, verified);
+                let new = || Progress::from(disk, verified.min(self.log.last().index), now);
+                leading.progress.entry(from).or_insert_with(new);
+                self.on_append_ack(from, store, epoch, verified);
             }
             // It has nothing verified in this epoch: it is new, or was restarted.
             (None, Some(branches)) => {
                 let ancestor = self.log.branches.common_ancestor(&branches).index;
                 let gone = self.log.compacted.index;
-                let new = || Progress::from(ancestor, now);
+                let new = || Progress::from(disk, ancestor, now);
                 let known = leading.progress.contains_key(&from);
                 let progress = leading.progress.entry(from).or_insert_with(new);
                 // One that has taken a snapshot meanwhile can be sent entries again.
@@ -349,7 +388,7 @@ impl Replica {
                 if *id == me {
                     self.log.durable
                 } else {
-                    progress.and_then(|p| p.verified).unwrap_or(0)
+                    progress.and_then(Progress::acknowledged).unwrap_or(0)
                 }
             })
             .collect();

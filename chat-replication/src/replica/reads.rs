@@ -4,6 +4,7 @@
 //! member that has promised no longer follows. So what this leader had committed when the read began is all that was
 //! acknowledged by then.
 
+use super::progress::Progress;
 use super::state::{Leading, State};
 use super::{Mutation, ReadId, Replica};
 use crate::types::Index;
@@ -56,12 +57,7 @@ impl Replica {
             .members
             .iter()
             .filter(|id| **id != me)
-            .map(|id| {
-                leading
-                    .progress
-                    .get(id)
-                    .map_or(0, |progress| progress.round)
-            })
+            .map(|id| leading.progress.get(id).map_or(0, Progress::confirmed))
             .min()
             .unwrap_or(u64::MAX);
         let confirmed = if unconfirmed { u64::MAX } else { confirmed };

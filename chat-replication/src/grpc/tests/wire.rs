@@ -106,6 +106,7 @@ fn message() -> impl Strategy<Value = Message> {
                     in_view: Some(epoch),
                     leader: None,
                     apply_version: 1,
+                    state_lost: true,
                 }),
             }
         }),

@@ -65,6 +65,7 @@ fn standing(n: u32, Log(number, leader, members, last): Log) -> Standing {
         in_view: None,
         leader: None,
         apply_version: 1,
+        state_lost: false,
     }
 }
 
@@ -87,6 +88,7 @@ fn empty(n: u32) -> Standing {
         in_view: None,
         leader: None,
         apply_version: 1,
+        state_lost: false,
     }
 }
 
@@ -345,4 +347,48 @@ fn nobody_leads_without_a_state() {
     );
     let (_, donor, forced) = goes(decide(branches(), around(true, 5)));
     assert_eq!((donor, forced), (0, true));
+}
+
+/// Empty disks begin a cluster, unless one of them has promised an epoch to a replica, or a disk, that is not among them.
+#[test]
+fn empty_disks_in_the_place_of_lost_ones_begin_nothing() {
+    let promised = |to: Epoch| {
+        let mut second = empty(1);
+        second.promised = to;
+        decide(
+            vec![(0, empty(0)), (1, second), (2, empty(2))],
+            Around::default(),
+        )
+    };
+    assert_eq!(goes(promised(Epoch::default())).0, vec![0, 1, 2]);
+    assert_eq!(goes(promised(epoch(2, 0))).0, vec![0, 1, 2]);
+    let lost = Epoch {
+        store: store(7),
+        ..epoch(2, 0)
+    };
+    for other in [epoch(9, 4), lost] {
+        assert_eq!(promised(other), Verdict::Wait(Waiting::Begun(other)));
+    }
+}
+
+/// A log without a state is no copy, and its replica no member; whoever has the state may take a long way to that log, once
+/// nobody nearer has come.
+#[test]
+fn whoever_lost_its_state_is_no_member() {
+    let branches = || {
+        let mut second = in_view(1, Log(4, 2, &[1, 2], 90));
+        second.state_lost = true;
+        vec![(0, standing(0, Log(4, 2, &[1, 2], 9))), (1, second)]
+    };
+    let around = |grace_over| Around {
+        suspected: &[2],
+        grace_over,
+        ..Around::default()
+    };
+    assert_eq!(
+        decide(branches(), around(false)),
+        Verdict::Wait(Waiting::Behind)
+    );
+    let (members, donor, _) = goes(decide(branches(), around(true)));
+    assert_eq!((members, donor), (vec![0], 1));
 }
