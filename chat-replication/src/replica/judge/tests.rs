@@ -153,6 +153,7 @@ const DEAD_0: Around = Around {
     suspected: &[0],
     lagging: &[],
     grace_over: false,
+    state_base: 0,
 };
 
 #[test]
