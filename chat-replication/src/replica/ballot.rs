@@ -160,6 +160,14 @@ impl Replica {
                 self.seek("another has newer entries, too many to catch up with in a moment");
                 self.next_ballot = self.now + self.jitter(self.settings.suspect);
             }
+            // They met as well, and on the one that stays this disk has no vote. Whoever has one is kept from leading by
+            // those who follow here.
+            Verdict::Wait(Waiting::Removed | Waiting::NoMember | Waiting::NoVote)
+                if matches!(self.state, State::Leading(_)) =>
+            {
+                self.seek("another history is newer, and this disk has no vote in it");
+                self.next_ballot = self.now + self.jitter(self.settings.suspect);
+            }
             Verdict::Wait(waiting) => {
                 self.waiting = Some(waiting);
                 self.ballot = Some(ballot);

@@ -6,7 +6,7 @@
 use super::progress::Progress;
 use super::state::State;
 use super::{Note, Replica, Seed};
-use crate::types::{Configuration, Member, ReplicaId, StoreUuid};
+use crate::types::{Configuration, Member, Mode, ReplicaId, StoreUuid};
 
 /// Names a change of membership between its [`Replica::change_members`] and its fate.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -231,7 +231,14 @@ impl Replica {
             peer_address: member.peer_address.clone(),
             client_address: member.client_address.clone(),
         };
-        // One change at a time.
+        // One change at a time. But to be one more takes the promise of all that there are, this one included.
+        let waits_for_all = configuration.mode == Mode::Available
+            && self
+                .joining()
+                .is_some_and(|id| configuration.member(id).is_none());
+        if waits_for_all {
+            self.end_change(Err(ChangeRefusal::TooFew));
+        }
         if self.change.is_none() {
             self.note(Note::NewDisk { replica: id });
             let what = What::Join {
