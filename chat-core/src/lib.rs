@@ -147,7 +147,7 @@ pub use crate::{
     },
     outcome::{Applied, Outcome, Progress},
     pattern::{Pattern, PatternError},
-    query::{Credentials, HistoryFrom, MAX_PAGE, Page, SessionCheck, StateHash, Stats},
+    query::{Census, Credentials, HistoryFrom, MAX_PAGE, Page, SessionCheck, StateHash, Stats},
     rejection::Rejection,
     store::{KeyValue, MemoryStore},
     values::{
