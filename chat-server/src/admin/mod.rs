@@ -27,6 +27,7 @@ use self::service::Service;
 use self::socket::Socket;
 pub(crate) use self::socket::{SOCKET, path_in};
 use crate::config::ClusterConfig;
+use crate::node::Node;
 use crate::state::Response;
 
 /// How long operators' calls may take to end once the replica is to stop.
@@ -38,6 +39,7 @@ pub(crate) fn serve(
     file: &ClusterConfig,
     handle: Handle<Response>,
     orders: Arc<Orders>,
+    node: Arc<Node>,
     mut draining: watch::Receiver<bool>,
 ) -> Option<JoinHandle<()>> {
     let (socket, listener) = match Socket::listen(folder) {
@@ -58,6 +60,7 @@ pub(crate) fn serve(
         .add_service(AdminServiceServer::new(Service {
             handle,
             orders,
+            node,
             file: file.clone(),
             folder: folder.to_owned(),
         }))

@@ -1,30 +1,38 @@
 //! The service of `chat.admin.v1`.
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use chat_client::Endpoint;
 use chat_replication::handle::{Handle, OrderError};
 use chat_replication::status::Status as ReplicaStatus;
 use chat_replication::types::{Member, ReplicaId};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use super::difference::differences;
 use super::orders::Orders;
 use super::proto::admin_service_server::AdminService;
 use super::proto::{
-    AddReplicaRequest, AddReplicaResponse, ForceViewRequest, ForceViewResponse, GetStatusRequest,
-    GetStatusResponse, ListReplicasRequest, ListReplicasResponse, RemoveReplicaRequest,
-    RemoveReplicaResponse, Replica, TransferLeadershipRequest, TransferLeadershipResponse,
+    AddReplicaRequest, AddReplicaResponse, BackupRequest, BackupResponse, ForceViewRequest,
+    ForceViewResponse, GetStatusRequest, GetStatusResponse, ListReplicasRequest,
+    ListReplicasResponse, RemoveReplicaRequest, RemoveReplicaResponse, Replica,
+    TransferLeadershipRequest, TransferLeadershipResponse,
 };
 use super::word::{Order, Refusal};
+use crate::backup::{self, Without};
 use crate::config::ClusterConfig;
+use crate::node::Node;
 use crate::state;
 
 /// One replica's answers to its operator.
 pub(super) struct Service {
     pub(super) handle: Handle<state::Response>,
     pub(super) orders: Arc<Orders>,
+    /// What the replica serves.
+    pub(super) node: Arc<Node>,
     /// The cluster file as it was read.
     pub(super) file: ClusterConfig,
     /// The data folder.
@@ -140,7 +148,25 @@ impl AdminService for Service {
             Err(error) => Err(Status::failed_precondition(error.to_string())),
         }
     }
+
+    type BackupStream = BackupPieces;
+
+    async fn backup(
+        &self,
+        request: Request<BackupRequest>,
+    ) -> Result<Response<BackupPieces>, Status> {
+        let without = match request.into_inner().without_leader {
+            true => Without::Anyway,
+            false => Without::Refuse,
+        };
+        let pieces = backup::take(&self.node, without).await?;
+        let pieces = ReceiverStream::new(pieces)
+            .map(|piece| piece.map_err(|error| Status::internal(error.to_string())));
+        Ok(Response::new(Box::pin(pieces)))
+    }
 }
+
+type BackupPieces = Pin<Box<dyn Stream<Item = Result<BackupResponse, Status>> + Send>>;
 
 /// Free and total bytes of the file system that holds a folder.
 fn disk(folder: &Path) -> (u64, u64) {

@@ -159,7 +159,7 @@ fn folders(through: &Through) -> Result<Vec<PathBuf>, Problem> {
     }
 }
 
-fn load(file: &Path) -> Result<ClusterConfig, Problem> {
+pub(super) fn load(file: &Path) -> Result<ClusterConfig, Problem> {
     ClusterConfig::load(file).map_err(|error| error.to_string())
 }
 

@@ -27,6 +27,7 @@ pub use self::machine::{
     AppliedBatch, ChatStateMachine, Continuity, Publisher, Response, StateSettings,
 };
 pub use self::reader::StateReader;
+pub use self::snapshot::Snapshot;
 pub use self::store::StateStore;
 
 #[cfg(test)]
