@@ -126,6 +126,8 @@
 
 mod command;
 mod event;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod manager;
 mod message;
 mod outcome;

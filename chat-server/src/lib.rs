@@ -19,6 +19,8 @@ mod condition;
 pub mod config;
 mod error;
 mod folder;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod hashing;
 mod housekeeping;
 mod hub;

@@ -23,6 +23,8 @@ mod store;
 
 pub use self::error::StateError;
 pub use self::file::STATE_FILE;
+#[cfg(fuzzing)]
+pub(crate) use self::incoming::fuzz_snapshot;
 pub use self::machine::{
     AppliedBatch, ChatStateMachine, Continuity, Publisher, Response, StateSettings,
 };
