@@ -14,7 +14,7 @@ pub(crate) enum Subject {
     /// Operators' orders on their way to the leader.
     Orders = 2,
     /// How a replica is.
-    Condition = 3,
+    Condition = 4,
 }
 
 impl Subject {
@@ -31,7 +31,7 @@ impl Subject {
         let subject = match sealed.first()? {
             1 => Subject::Presence,
             2 => Subject::Orders,
-            3 => Subject::Condition,
+            4 => Subject::Condition,
             _ => return None,
         };
         let word = sealed.split_off(1);
