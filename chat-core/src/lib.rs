@@ -126,6 +126,8 @@
 
 mod command;
 mod event;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod manager;
 mod message;
 mod outcome;
@@ -147,7 +149,7 @@ pub use crate::{
     },
     outcome::{Applied, Outcome, Progress},
     pattern::{Pattern, PatternError},
-    query::{Credentials, HistoryFrom, MAX_PAGE, Page, SessionCheck, StateHash, Stats},
+    query::{Census, Credentials, HistoryFrom, MAX_PAGE, Page, SessionCheck, StateHash, Stats},
     rejection::Rejection,
     store::{KeyValue, MemoryStore},
     values::{

@@ -215,6 +215,8 @@
 pub mod branch;
 pub mod driver;
 pub mod embed;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod grpc;
 pub mod handle;
 pub mod memory_store;

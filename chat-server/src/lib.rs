@@ -10,12 +10,17 @@
 
 mod admin;
 mod api;
+pub mod backup;
 mod call;
 pub mod cli;
 mod clock;
 mod cluster;
+mod condition;
 pub mod config;
 mod error;
+mod folder;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod hashing;
 mod housekeeping;
 mod hub;
@@ -33,5 +38,6 @@ mod wire;
 mod words;
 
 pub use cluster::{Cluster, ClusterBuilder, ClusterError};
+pub use folder::FolderError;
 pub use serve::{Exposure, ServeError, Server, ServerBuilder, ServerConfig, serve};
 pub use tls::TlsError;

@@ -1,6 +1,7 @@
 //! Looking at the state. Every list comes in pages, and a page costs what it shows, not what is stored.
 
 mod accounts;
+mod check;
 mod conversations;
 mod history;
 mod requests;
@@ -9,6 +10,7 @@ mod state;
 
 pub use self::{
     accounts::Credentials,
+    check::Census,
     history::HistoryFrom,
     sessions::SessionCheck,
     state::{StateHash, Stats},

@@ -72,6 +72,8 @@ impl World {
     pub(crate) fn check(&self) {
         let Ok(recomputed) = self.manager.recompute_state_hash();
         assert_eq!(self.manager.state_hash(), recomputed, "the sum went wrong");
+        let Ok(census) = self.manager.check();
+        assert_eq!(census.flaws, Vec::<String>::new());
     }
 
     pub(crate) fn run(&mut self, body: CommandBody) -> Result<Outcome, Rejection> {

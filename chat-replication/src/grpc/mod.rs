@@ -35,6 +35,8 @@ use self::proto::peer_service_server::PeerServiceServer;
 use self::queue::{Limits, Queue};
 pub use self::security::{Accepted, Connection, Identified, Securing, Security, Unsecured};
 use self::server::{Peer, PeerServer, Peers};
+#[cfg(fuzzing)]
+pub use self::wire::fuzz_message;
 use crate::message::Message;
 use crate::store::Identity;
 use crate::transport::{Inbox, Transport};

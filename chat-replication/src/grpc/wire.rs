@@ -162,3 +162,17 @@ fn check_entries(previous: Position, entries: &[Entry]) -> Result<(), Malformed>
     }
     Ok(())
 }
+
+/// What a peer sends, for the fuzzer.
+#[cfg(fuzzing)]
+pub fn fuzz_message(bytes: &[u8]) {
+    use prost::Message as _;
+
+    let Ok(packed) = PeerMessage::decode(bytes) else {
+        return;
+    };
+    if let Ok(message) = unpack(packed) {
+        let again = unpack(pack(message.clone())).expect("what is written is read");
+        assert_eq!(again, message);
+    }
+}

@@ -31,6 +31,8 @@ use self::archive::Archive;
 pub use self::crash_disk::{CrashDisk, Fate};
 use self::file::{DataFile, Fault, contain};
 use self::load::{initialise, read_bounds, read_durable, read_identity};
+#[cfg(fuzzing)]
+pub use self::rows::fuzz_entry;
 use self::rows::{
     LOG, ORPHANS, POSITION, Table, parse_payload, parse_position, position_bytes, unseal,
 };

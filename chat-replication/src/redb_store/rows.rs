@@ -191,6 +191,23 @@ pub(super) fn parse_payload(index: u64, value: &[u8]) -> Result<Payload, Fault> 
     }
 }
 
+/// A row of the log whose checksum fits, for the fuzzer.
+#[cfg(fuzzing)]
+pub fn fuzz_entry(bytes: &[u8]) {
+    let index = 7;
+    if let Ok(payload) = parse_payload(index, &seal(Table::Log, &u64::to_be_bytes(index), bytes)) {
+        let encoded = EncodedPayload::new(&payload);
+        let mut value = vec![0; encoded.sealed_len()];
+        encoded.write(index, &mut value);
+        assert_eq!(parse_payload(index, &value), Ok(payload));
+    }
+    let _ = parse_payload(index, bytes);
+    if let Some(position) = bytes.first_chunk::<POSITION>() {
+        let parsed = parse_position(position).expect("every position means something");
+        assert_eq!(position_bytes(parsed), *position);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -36,7 +36,7 @@ pub(crate) async fn warn_of_differences(
 }
 
 /// Each difference in words, with what resolves it.
-pub(super) fn differences(
+pub(crate) fn differences(
     file: &ClusterConfig,
     cluster: &Configuration,
     me: ReplicaId,

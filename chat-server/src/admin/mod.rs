@@ -20,13 +20,16 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tracing::warn;
 
-pub(crate) use self::difference::warn_of_differences;
+pub(crate) use self::difference::{differences, warn_of_differences};
 pub(crate) use self::orders::Orders;
 use self::proto::admin_service_server::AdminServiceServer;
 use self::service::Service;
 use self::socket::Socket;
 pub(crate) use self::socket::{SOCKET, path_in};
-use crate::config::ClusterConfig;
+#[cfg(fuzzing)]
+pub(crate) use self::word::fuzz_word;
+use crate::condition::Conditions;
+use crate::node::Node;
 use crate::state::Response;
 
 /// How long operators' calls may take to end once the replica is to stop.
@@ -35,9 +38,10 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// Serves operators until the replica goes away. Without a socket the replica works all the same, so that is a warning.
 pub(crate) fn serve(
     folder: &Path,
-    file: &ClusterConfig,
     handle: Handle<Response>,
     orders: Arc<Orders>,
+    node: Arc<Node>,
+    conditions: Arc<Conditions>,
     mut draining: watch::Receiver<bool>,
 ) -> Option<JoinHandle<()>> {
     let (socket, listener) = match Socket::listen(folder) {
@@ -58,8 +62,8 @@ pub(crate) fn serve(
         .add_service(AdminServiceServer::new(Service {
             handle,
             orders,
-            file: file.clone(),
-            folder: folder.to_owned(),
+            node,
+            conditions,
         }))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop);
     Some(tokio::spawn(async move {

@@ -1,34 +1,38 @@
 //! The service of `chat.admin.v1`.
 
-use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use chat_client::Endpoint;
 use chat_replication::handle::{Handle, OrderError};
 use chat_replication::status::Status as ReplicaStatus;
-use chat_replication::types::{Member, ReplicaId};
+use chat_replication::types::{Member, Position, ReplicaId};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
-use super::difference::differences;
 use super::orders::Orders;
 use super::proto::admin_service_server::AdminService;
 use super::proto::{
-    AddReplicaRequest, AddReplicaResponse, ForceViewRequest, ForceViewResponse, GetStatusRequest,
-    GetStatusResponse, ListReplicasRequest, ListReplicasResponse, RemoveReplicaRequest,
-    RemoveReplicaResponse, Replica, TransferLeadershipRequest, TransferLeadershipResponse,
+    AddReplicaRequest, AddReplicaResponse, BackupRequest, BackupResponse, ForceViewRequest,
+    ForceViewResponse, GetStatusRequest, GetStatusResponse, ListReplicasRequest,
+    ListReplicasResponse, RemoveReplicaRequest, RemoveReplicaResponse, Replica,
+    TransferLeadershipRequest, TransferLeadershipResponse,
 };
 use super::word::{Order, Refusal};
-use crate::config::ClusterConfig;
+use crate::backup::{self, Without};
+use crate::condition::{Condition, Conditions};
+use crate::node::Node;
 use crate::state;
 
 /// One replica's answers to its operator.
 pub(super) struct Service {
     pub(super) handle: Handle<state::Response>,
     pub(super) orders: Arc<Orders>,
-    /// The cluster file as it was read.
-    pub(super) file: ClusterConfig,
-    /// The data folder.
-    pub(super) folder: PathBuf,
+    /// What the replica serves.
+    pub(super) node: Arc<Node>,
+    /// How the replicas are.
+    pub(super) conditions: Arc<Conditions>,
 }
 
 #[tonic::async_trait]
@@ -42,12 +46,12 @@ impl AdminService for Service {
             true => String::new(),
             false => status.configuration.mode.to_string(),
         };
-        let differences = match status.leader {
-            Some(_) => differences(&self.file, &status.configuration, status.identity.replica),
-            // What a replica that follows nobody has may be old.
-            None => Vec::new(),
-        };
-        let (disk_free_bytes, disk_total_bytes) = disk(&self.folder);
+        let Condition {
+            disk_free: disk_free_bytes,
+            disk_total: disk_total_bytes,
+            differences,
+            ..
+        } = self.conditions.own();
         Ok(Response::new(GetStatusResponse {
             cluster_id: status.identity.cluster.to_string(),
             replica_id: status.identity.replica.0,
@@ -74,7 +78,17 @@ impl AdminService for Service {
         _: Request<ListReplicasRequest>,
     ) -> Result<Response<ListReplicasResponse>, Status> {
         let status = self.handle.status();
-        let listed = |member| replica(&status, member);
+        let own = self.conditions.own();
+        let listed = |member: &Member| {
+            let replica = replica(&status, member);
+            match member.id == status.identity.replica {
+                true => describe(replica, &own, None),
+                false => match self.conditions.of(member.id) {
+                    Some(heard) => describe(replica, &heard.condition, Some(heard.ahead)),
+                    None => replica,
+                },
+            }
+        };
         let configuration = &status.configuration;
         Ok(Response::new(ListReplicasResponse {
             replicas: configuration.members.iter().map(listed).collect(),
@@ -140,16 +154,43 @@ impl AdminService for Service {
             Err(error) => Err(Status::failed_precondition(error.to_string())),
         }
     }
+
+    type BackupStream = BackupPieces;
+
+    async fn backup(
+        &self,
+        request: Request<BackupRequest>,
+    ) -> Result<Response<BackupPieces>, Status> {
+        let without = match request.into_inner().without_leader {
+            true => Without::Anyway,
+            false => Without::Refuse,
+        };
+        let pieces = backup::take(&self.node, without).await?;
+        let pieces = ReceiverStream::new(pieces)
+            .map(|piece| piece.map_err(|error| Status::internal(error.to_string())));
+        Ok(Response::new(Box::pin(pieces)))
+    }
 }
 
-/// Free and total bytes of the file system that holds a folder.
-fn disk(folder: &Path) -> (u64, u64) {
-    match nix::sys::statvfs::statvfs(folder) {
-        Ok(disk) => {
-            let unit = disk.fragment_size();
-            (disk.blocks_available() * unit, disk.blocks() * unit)
-        }
-        Err(_) => (0, 0),
+type BackupPieces = Pin<Box<dyn Stream<Item = Result<BackupResponse, Status>> + Send>>;
+
+/// What a replica says of itself, with what is known of it here.
+fn describe(replica: Replica, condition: &Condition, ahead: Option<i64>) -> Replica {
+    let Position { epoch, index } = condition.applied;
+    let shows = format!("{:032x}", condition.state_hash);
+    Replica {
+        applied_index: Some(index),
+        applied_epoch: format!("{epoch}.{}", epoch.store.0),
+        state_hash: shows,
+        runs_with_store: condition.store.0.to_string(),
+        waiting_for: condition.waiting_for.clone(),
+        clock_ahead_ms: ahead,
+        disk_free_bytes: condition.disk_free,
+        disk_total_bytes: condition.disk_total,
+        certificate_ends_at: condition.certificate_ends,
+        differences: condition.differences.clone(),
+        program: condition.program.clone(),
+        ..replica
     }
 }
 
@@ -184,6 +225,7 @@ fn replica(status: &ReplicaStatus, member: &Member) -> Replica {
         in_view: status.view.contains(&member.id),
         leads: status.leader == Some(member.id),
         reachable: is_me || heard(member.id),
+        ..Replica::default()
     }
 }
 

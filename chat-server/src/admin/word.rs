@@ -58,3 +58,12 @@ impl Word {
         postcard::from_bytes(bytes).ok()
     }
 }
+
+/// Any bytes, for the fuzzer.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz_word(bytes: &[u8]) {
+    if let Some(word) = Word::decode(bytes) {
+        let (_, again) = crate::words::Subject::open(word.seal()).expect("it has a subject");
+        assert_eq!(Word::decode(&again), Some(word));
+    }
+}

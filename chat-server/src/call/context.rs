@@ -84,6 +84,17 @@ impl Context {
         }
     }
 
+    /// That of an operator, who wants to see everything.
+    pub(crate) fn of_operator() -> Context {
+        Context {
+            session: None,
+            read_token: None,
+            proxying: Proxying::Wanted,
+            reading: Reading::Linearizable,
+            deadline: None,
+        }
+    }
+
     /// When an answer must be on its way, so that it arrives before the caller gives up.
     pub(crate) fn last_moment(&self) -> Instant {
         let longest = Instant::now() + LONGEST;

@@ -161,7 +161,7 @@ fn folders(through: &Through) -> Result<Vec<PathBuf>, Problem> {
 }
 
 /// The file as the replica itself reads it, where it is known which one that is.
-fn load(file: &Path, id: Option<u32>) -> Result<ClusterConfig, Problem> {
+pub(super) fn load(file: &Path, id: Option<u32>) -> Result<ClusterConfig, Problem> {
     let environment = || std::env::var("CHAT_ID").ok()?.parse().ok();
     let me = id.or_else(environment).map(ReplicaId);
     ClusterConfig::load_with(file, &overrides(&[])?, me).map_err(|error| error.to_string())

@@ -66,15 +66,28 @@ pub(super) enum Command {
         #[arg(long)]
         bodies: bool,
     },
-    /// Checks the files of a replica that does not run.
+    /// Checks the files of a replica that does not run, or a backup. The exit code is 1 if anything is wrong.
     Verify {
-        /// Its data folder, or a copy of it.
-        #[arg(value_name = "DIR")]
-        dir: PathBuf,
+        /// The data folder, or a copy of it; or the file of a backup.
+        #[arg(value_name = "DIR|FILE")]
+        path: PathBuf,
         /// Builds the state anew from the log, in a temporary folder, and compares.
         #[arg(long)]
         replay: bool,
     },
+    /// Writes everything that a running cluster holds into one file, while it goes on.
+    Backup {
+        /// The file, which must not be there yet.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Takes what the replica has, even where no leader can vouch that nothing is missing.
+        #[arg(long)]
+        anyway: bool,
+        #[command(flatten)]
+        through: Through,
+    },
+    /// Begins a cluster anew from a backup: makes the data folder of its first replica.
+    Restore(RestoreArgs),
 }
 
 /// Whom a command is given to: a replica that runs on this machine. Any will do, orders are passed on to the leader.
@@ -93,6 +106,22 @@ pub(super) struct Through {
         requires = "config",
         conflicts_with = "data_dir"
     )]
+    pub(super) id: Option<u32>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RestoreArgs {
+    /// What `chat-server backup` wrote.
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// The data folder, absent or empty [default: what the cluster file says].
+    #[arg(long, value_name = "DIR", required_unless_present = "config")]
+    pub(super) data_dir: Option<PathBuf>,
+    /// The cluster file, which says where replicas are reached by now [default: as it was when the backup was taken].
+    #[arg(long, value_name = "FILE", env = "CHAT_CONFIG")]
+    pub(super) config: Option<PathBuf>,
+    /// The replica whose folder it is [default: the one that the backup was taken from].
+    #[arg(long, value_name = "N")]
     pub(super) id: Option<u32>,
 }
 

@@ -4,9 +4,9 @@ use std::io::{BufWriter, Write, stdout};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::Problem;
 use super::output::say;
-use crate::inspect::{Bodies, LogRange, Replay, show_log};
+use super::{Problem, progress};
+use crate::inspect::{Bodies, LogRange, Replay, show_log, verify_backup};
 
 pub(super) fn log(folder: &Path, range: LogRange, bodies: bool) -> Result<(), Problem> {
     let bodies = match bodies {
@@ -25,10 +25,21 @@ pub(super) fn log(folder: &Path, range: LogRange, bodies: bool) -> Result<(), Pr
     shown.map_err(|error| error.to_string())
 }
 
-pub(super) fn verify(folder: &Path, replay: bool) -> Result<(), Problem> {
+pub(super) fn verify(path: &Path, replay: bool) -> Result<(), Problem> {
+    if path.is_file() {
+        if replay {
+            return Err(
+                "a backup has no log that could be replayed; leave out --replay".to_owned(),
+            );
+        }
+        let bar = progress::of_bytes(progress::len(path));
+        let verified = verify_backup(path, say, |read| bar.set_position(read));
+        bar.finish_and_clear();
+        return verified.map_err(|error| error.to_string());
+    }
     let replay = match replay {
         true => Replay::Yes,
         false => Replay::No,
     };
-    crate::inspect::verify(folder, replay, say).map_err(|error| error.to_string())
+    crate::inspect::verify(path, replay, say).map_err(|error| error.to_string())
 }

@@ -4,6 +4,7 @@
 
 mod admin;
 mod args;
+mod backup;
 mod children;
 mod cluster;
 mod config;
@@ -11,6 +12,7 @@ mod init;
 mod inspect;
 mod logging;
 mod output;
+mod progress;
 mod run;
 mod signals;
 mod status;
@@ -46,7 +48,13 @@ pub fn main() -> ExitCode {
             limit,
             bodies,
         } => inspect::log(&dir, LogRange { from, limit }, bodies),
-        Command::Verify { dir, replay } => inspect::verify(&dir, replay),
+        Command::Verify { path, replay } => inspect::verify(&path, replay),
+        Command::Backup {
+            file,
+            anyway,
+            through,
+        } => block_on(backup::take(&file, anyway, &through)),
+        Command::Restore(args) => backup::restore(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

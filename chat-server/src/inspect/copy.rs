@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::InspectError;
+use crate::folder;
 
 /// What of a data folder is copied: the files themselves, not their locks.
 const ENDING: &str = "redb";
@@ -24,6 +25,7 @@ impl FolderCopy {
             path: folder.to_owned(),
             reason: error.to_string(),
         };
+        folder::check(folder)?;
         let mut files: Vec<PathBuf> = Vec::new();
         let mut locks = Vec::new();
         for entry in fs::read_dir(folder).map_err(unreadable)? {

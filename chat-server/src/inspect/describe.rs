@@ -119,7 +119,7 @@ fn configuration(configuration: &Configuration) -> String {
     )
 }
 
-fn ids(ids: impl Iterator<Item = ReplicaId>) -> String {
+pub(super) fn ids(ids: impl Iterator<Item = ReplicaId>) -> String {
     let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
     ids.join(" ")
 }

@@ -13,7 +13,10 @@ use chat_replication::store::StoreError;
 use thiserror::Error;
 
 pub use self::log::{Bodies, LogRange, show_log};
-pub use self::verify::{Replay, verify};
+pub use self::verify::{Replay, verify, verify_backup};
+pub(crate) use self::verify::{counts, date};
+use crate::backup::BackupError;
+use crate::folder::FolderError;
 use crate::state::StateError;
 
 /// Why files cannot be looked at, or what does not fit in them. The message says what to do.
@@ -41,6 +44,12 @@ pub enum InspectError {
         /// What the system said.
         reason: String,
     },
+    /// The data folder is not for this version.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The backup is not one, or not whole.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// The log cannot be read.
     #[error(transparent)]
     Log(#[from] StoreError),

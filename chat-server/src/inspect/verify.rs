@@ -2,16 +2,18 @@
 
 use std::path::Path;
 
-use chat_core::Command;
+use chat_core::{Census, Command, Timestamp};
 use chat_replication::branch::BranchTable;
 use chat_replication::redb_store::{LOG_FILE, RedbStore};
 use chat_replication::state_machine::StateMachine;
-use chat_replication::store::{Durable, Store};
-use chat_replication::types::{Entry, Index, Payload, Position};
+use chat_replication::store::{Durable, Reset, Store};
+use chat_replication::types::{Entry, Index, Payload, Position, ViewStart};
+use time::OffsetDateTime;
 
-use super::InspectError;
 use super::copy::FolderCopy;
 use super::log::{PIECE, first_entry};
+use super::{InspectError, describe};
+use crate::backup::{self, Reader};
 use crate::state::{ChatStateMachine, STATE_FILE, StateSettings};
 
 /// Whether the state is built anew from the log.
@@ -40,6 +42,9 @@ pub fn verify(
     let machine = open(copy.path(), &durable)?;
     let applied = machine.applied();
     say(state(&machine, &durable, folder)?);
+    if applied != Position::default() {
+        say(check_rows(&machine)?);
+    }
     if replay == Replay::No {
         return Ok(());
     }
@@ -78,6 +83,64 @@ pub fn verify(
         first_entry(&durable) - 1
     ));
     go_on(machine, &store, &durable, say)
+}
+
+/// Checks a backup as a restore would, and says what is in it, line by line.
+///
+/// # Errors
+///
+/// It is damaged, or its rows contradict each other.
+pub fn verify_backup(
+    file: &Path,
+    mut say: impl FnMut(String),
+    progress: impl FnMut(u64),
+) -> Result<(), InspectError> {
+    let mut reader = Reader::open(file)?;
+    let head = reader.head().clone();
+    let members = head.configuration.members.iter().map(|member| member.id);
+    say(format!(
+        "backup: of cluster {}, taken from replica {} by version {} at {}; replicas {}, {} mode",
+        head.cluster,
+        head.replica,
+        head.program,
+        date(head.taken_at),
+        describe::ids(members),
+        head.configuration.mode
+    ));
+    let folder = FolderCopy::empty()?;
+    let newest = head.branches.epochs().last().map_or(0, |(_, first)| *first);
+    // Where the log would begin does not matter to the state.
+    let reset = Reset {
+        branches: head.branches.clone(),
+        newest: (
+            newest,
+            ViewStart {
+                members: Vec::new(),
+                configuration: head.configuration.clone(),
+                forced: false,
+                apply_version: head.apply_version,
+            },
+        ),
+    };
+    let (_, census) = backup::build(&mut reader, folder.path(), head.replica, &reset, progress)?;
+    say(format!(
+        "state: at {}, hash {:032x}; whole",
+        head.position, head.state_hash
+    ));
+    say(counts(&census));
+    if !head.is_current {
+        say(
+            "but no leader vouched for the replica that it was taken from: what only others had is missing"
+                .to_owned(),
+        );
+    }
+    if head.orphans > 0 {
+        say(format!(
+            "but {} commands of a lost history were about to be committed again, and are missing",
+            head.orphans
+        ));
+    }
+    Ok(())
 }
 
 /// Applies what else is in the log.
@@ -219,6 +282,54 @@ fn state(
              when it starts"
         ),
     })
+}
+
+/// What is stored, in words.
+pub(crate) fn counts(census: &Census) -> String {
+    format!(
+        "rows: {}; {} accounts and {} deleted ones, {} sessions, {} conversations, {} messages of which {} wait to be \
+         delivered, {} answered requests",
+        census.rows,
+        census.accounts,
+        census.deleted_accounts,
+        census.sessions,
+        census.conversations,
+        census.messages,
+        census.undelivered,
+        census.requests
+    )
+}
+
+/// A moment, to the second.
+pub(crate) fn date(moment: Timestamp) -> String {
+    let seconds = i64::try_from(moment.as_millis() / 1000).unwrap_or(i64::MAX);
+    match OffsetDateTime::from_unix_timestamp(seconds) {
+        Ok(moment) => {
+            let (date, time) = (moment.date(), moment.time());
+            let (hour, minute, second) = time.as_hms();
+            format!("{date} {hour:02}:{minute:02}:{second:02} UTC")
+        }
+        Err(_) => format!("{seconds} s"),
+    }
+}
+
+/// Rows against the rows that they must agree with.
+fn check_rows(machine: &ChatStateMachine) -> Result<String, InspectError> {
+    let census = machine.reader().query(|manager, _| manager.check())?;
+    if let Some(first) = census.flaws.first() {
+        return Err(InspectError::Mismatch {
+            problem: format!(
+                "the state at {} has {} rows that contradict others: {first}{}",
+                machine.applied(),
+                census.flaws_found,
+                census.flaws[1..]
+                    .iter()
+                    .map(|flaw| format!("; {flaw}"))
+                    .collect::<String>()
+            ),
+        });
+    }
+    Ok(counts(&census))
 }
 
 /// The hash that was kept up to date against the one of all rows.

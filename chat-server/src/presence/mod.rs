@@ -17,6 +17,8 @@ use tokio::sync::Notify;
 
 use self::peer::PeerPresence;
 pub(crate) use self::task::run;
+#[cfg(fuzzing)]
+pub(crate) use self::word::fuzz_word;
 use crate::wire::Online;
 
 /// A replica that says nothing for so long is not counted any more. It speaks several times a second.

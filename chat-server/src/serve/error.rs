@@ -7,6 +7,7 @@ use chat_replication::types::ReplicaId;
 use thiserror::Error;
 use tokio::task::JoinError;
 
+use crate::folder::FolderError;
 use crate::state::StateError;
 use crate::tls::TlsError;
 
@@ -46,6 +47,9 @@ pub enum ServeError {
     /// Certificates or keys cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The data folder is not for this version.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// The log cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -38,7 +38,7 @@ use crate::state::{
 };
 use crate::tls::Tls;
 use crate::words::Told;
-use crate::{housekeeping, leadership};
+use crate::{folder, housekeeping, leadership};
 
 /// What runs: one replica of a cluster.
 #[derive(Clone, Debug)]
@@ -99,6 +99,7 @@ async fn open_files(
 ) -> Result<Files, ServeError> {
     let (id, cluster, folder) = (replica.id, cluster.id, replica.data_dir.clone());
     let opened = spawn_blocking(move || -> Result<Files, ServeError> {
+        folder::prepare(&folder)?;
         let store = RedbStore::open(&folder, cluster, id)?;
         let hub: Arc<std::sync::OnceLock<Arc<Hub>>> = Arc::default();
         let publish = {

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::admin::{self, Orders};
 use crate::api::Services;
+use crate::condition::Conditions;
 use crate::config::{ClusterConfig, Limits, ReplicaConfig};
 use crate::operations::{self, Measured, Metrics, Page, Readiness, serve_page};
 use crate::proxy::Proxy;
@@ -285,6 +286,7 @@ impl ServerBuilder {
 
         let (presences, of_presence) = mpsc::channel::<Told>(PEERS_WORDS);
         let (orders, of_orders) = mpsc::channel::<Told>(PEERS_WORDS);
+        let (conditions, of_conditions) = mpsc::channel::<Told>(PEERS_WORDS);
         let seeds = seeds(&config.cluster);
         let options = settings::options(&config.cluster);
         let security: Arc<dyn Security> = match &secured {
@@ -306,6 +308,7 @@ impl ServerBuilder {
                     let _ = match Subject::open(sealed) {
                         Some((Subject::Presence, word)) => presences.try_send((from, word)),
                         Some((Subject::Orders, word)) => orders.try_send((from, word)),
+                        Some((Subject::Condition, word)) => conditions.try_send((from, word)),
                         None => Ok(()),
                     };
                 },
@@ -321,13 +324,13 @@ impl ServerBuilder {
             config.replica,
             handle.status_changes(),
         ));
-        let administration = admin::serve(
-            &replica.data_dir,
-            &config.cluster,
+        let conditions = Conditions::new(
             handle.clone(),
-            orders,
-            drain.subscribe(),
+            replica.data_dir.clone(),
+            config.cluster.clone(),
+            secured.clone(),
         );
+        tokio::spawn(Arc::clone(&conditions).run(of_conditions));
         let (limits, live) = watch::channel(config.cluster.limits);
         let means = Means {
             state: state.clone(),
@@ -338,6 +341,14 @@ impl ServerBuilder {
             draining,
         };
         let node = node(&config, handle.clone(), means, of_presence);
+        let administration = admin::serve(
+            &replica.data_dir,
+            handle.clone(),
+            orders,
+            Arc::clone(&node),
+            conditions,
+            drain.subscribe(),
+        );
         let (leave, leaves) = watch::channel(false);
         let readiness = operations::follow(&handle, node.leadership.clone(), leaves);
         tokio::spawn(count_views(handle.status_changes(), Arc::clone(&metrics)));

@@ -23,10 +23,13 @@ mod store;
 
 pub use self::error::StateError;
 pub use self::file::STATE_FILE;
+#[cfg(fuzzing)]
+pub(crate) use self::incoming::fuzz_snapshot;
 pub use self::machine::{
     AppliedBatch, ChatStateMachine, Continuity, Publisher, Response, StateSettings,
 };
 pub use self::reader::StateReader;
+pub use self::snapshot::Snapshot;
 pub use self::store::StateStore;
 
 #[cfg(test)]

@@ -47,6 +47,15 @@ impl Overlay {
         self.bytes
     }
 
+    /// The same rows, with nothing to take back.
+    pub(super) fn copy(&self) -> Overlay {
+        Overlay {
+            rows: self.rows.clone(),
+            bytes: self.bytes,
+            undo: None,
+        }
+    }
+
     pub(super) fn set(&mut self, key: &[u8], value: Option<&[u8]>) {
         let size = |value: Option<&[u8]>| ROW_OVERHEAD + key.len() + value.map_or(0, <[u8]>::len);
         let value = value.map(<[u8]>::to_vec);

@@ -8,6 +8,8 @@ use chat_core::AccountManager;
 use chat_replication::types::Position;
 
 use super::error::StateError;
+use super::overlay::Checkpoint;
+use super::snapshot::Snapshot;
 use super::store::StateStore;
 
 /// What apply and queries share.
@@ -55,6 +57,18 @@ impl StateReader {
     ) -> Result<T, StateError> {
         let shared = read(&self.shared);
         query(shared.manager()?, shared.applied)
+    }
+
+    /// The state as it is now, to be read while it goes on. Apply waits for as long as copying takes what no checkpoint
+    /// holds: tens of milliseconds at worst.
+    pub fn snapshot(&self) -> Result<Snapshot, StateError> {
+        let shared = read(&self.shared);
+        let manager = shared.manager()?;
+        let now = Checkpoint {
+            applied: shared.applied,
+            state_hash: manager.state_hash().as_u128(),
+        };
+        Ok(Snapshot::over(manager.store().copy(), now))
     }
 
     /// The last entry whose effects queries see.

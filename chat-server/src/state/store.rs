@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use chat_core::store::{CorruptRow, KeyValue, Order};
 use chat_replication::redb_store::file::Fault;
+use redb::ReadableTableMetadata;
 
 use super::error::StateError;
 use super::file::{Base, BaseRow, StateFile, checked_value};
@@ -16,7 +17,7 @@ use super::overlay::{Checkpoint, Frozen, Overlay, Value};
 pub struct StateStore {
     overlay: Overlay,
     frozen: Option<Arc<Frozen>>,
-    base: Base,
+    base: Arc<Base>,
     /// Last, so that nothing reads the file any more when it is closed.
     file: Arc<StateFile>,
 }
@@ -33,8 +34,25 @@ impl StateStore {
             file,
             overlay: Overlay::default(),
             frozen: None,
-            base,
+            base: Arc::new(base),
         }
+    }
+
+    /// The rows as they are now, which later writes do not change. Copies those that no checkpoint holds.
+    pub(super) fn copy(&self) -> StateStore {
+        StateStore {
+            overlay: self.overlay.copy(),
+            frozen: self.frozen.clone(),
+            base: Arc::clone(&self.base),
+            file: Arc::clone(&self.file),
+        }
+    }
+
+    /// How many rows there are at most: one that was written over since the last checkpoint counts again.
+    pub(super) fn rows_at_most(&self) -> Result<u64, StateError> {
+        let in_file = self.file.run(|_| Ok(self.base.len()?))?;
+        let frozen = self.frozen.as_ref().map_or(0, |frozen| frozen.rows.len());
+        Ok(in_file + (frozen + self.overlay.rows().len()) as u64)
     }
 
     /// Memory that the rows which no checkpoint holds take, roughly, in bytes.
@@ -70,7 +88,7 @@ impl StateStore {
 
     /// The frozen overlay is in the file now: reads go there. The overlay is returned, since freeing it takes a while.
     pub(super) fn thaw(&mut self) -> Result<Option<Arc<Frozen>>, StateError> {
-        self.base = self.file.base()?;
+        self.base = Arc::new(self.file.base()?);
         Ok(self.frozen.take())
     }
 }

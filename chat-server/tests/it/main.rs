@@ -3,6 +3,7 @@
 
 mod admin;
 mod alone;
+mod backup;
 mod cluster_command;
 mod config;
 mod embedded;

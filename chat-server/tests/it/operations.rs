@@ -195,13 +195,42 @@ async fn status_says_what_is_wrong_in_words_and_by_its_exit_code() {
     }
     let said = eventually("the others are missed", || async {
         let (said, code) = cluster.program(&status).await;
-        (code == Some(1) && said.contains("1 of 3 replicas are live")).then_some(said)
+        (code == Some(1) && said.contains("one of three live")).then_some(said)
     })
     .await;
     assert!(said.contains("the next crash stops the chat"), "{said}");
     assert!(said.contains("DO: start what is not running"), "{said}");
     let (json, _) = cluster.program(&["status", "--json", "--id", &id]).await;
     assert!(json.contains("\"is_well\": false"), "{json}");
+    assert!(json.contains("\"kind\": \"degraded\""), "{json}");
+}
+
+/// An operator asks one replica and hears how the others are, by their own word.
+#[tokio::test(flavor = "multi_thread")]
+async fn status_shows_what_each_replica_says_of_itself() {
+    let cluster = Cluster::three().await;
+    cluster.user("ada").await;
+    let asked = (cluster.settled(3).await + 1) % 3;
+    let id = asked.to_string();
+    let said = eventually("all have spoken", || async {
+        let (json, _) = cluster.program(&["status", "--json", "--id", &id]).await;
+        let clocks = json.matches("\"clock_ahead_ms\": null").count();
+        let silent = json.matches("\"program\": \"\"").count();
+        // The one that is asked has nothing to compare its own clock with.
+        (clocks == 1 && silent == 0).then_some(json)
+    })
+    .await;
+    assert!(!said.contains("\"kind\": \"clock\""), "{said}");
+    assert!(!said.contains("\"disk_total_bytes\": 0"), "{said}");
+    eventually("all show one state", || async {
+        let (json, _) = cluster.program(&["status", "--json", "--id", &id]).await;
+        let hashes: std::collections::BTreeSet<_> = json
+            .lines()
+            .filter(|line| line.contains("state_hash"))
+            .collect();
+        (hashes.len() == 1).then_some(())
+    })
+    .await;
 }
 
 #[test]

@@ -130,6 +130,8 @@ proptest! {
         compare(&manager, &model, &author)?;
         let Ok(recomputed) = manager.recompute_state_hash();
         prop_assert_eq!(manager.state_hash(), recomputed);
+        let Ok(census) = manager.check();
+        prop_assert_eq!(census.flaws, Vec::<String>::new());
 
         // Another manager, whose store is closed and opened again and again, comes to the same state.
         let mut other = AccountManager::new();

@@ -2,7 +2,7 @@
 
 use chat_replication::branch::BranchTable;
 use chat_replication::redb_store::CrashDisk;
-use chat_replication::state_machine::{InstallError, StateMachine};
+use chat_replication::state_machine::{InstallError, SnapshotReader, StateMachine};
 use chat_replication::store::Reset;
 use chat_replication::types::{Entry, Payload, Position};
 use proptest::prelude::*;
@@ -267,4 +267,44 @@ fn pieces_of_any_size_make_the_same_rows() {
     assert!(expected.len() > 100, "{}", expected.len());
     assert_eq!(rows(&mut || 1), expected);
     assert_eq!(rows(&mut || random.random_range(1..3000)), expected);
+}
+
+#[test]
+fn what_no_checkpoint_holds_yet_is_in_a_snapshot_of_now() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let log = long_log(7);
+    let mut source = open(folders[0].path()).unwrap();
+    let (first, rest) = log.split_at(log.len() / 2);
+    source.apply(first).unwrap();
+    source.checkpoint().unwrap();
+    // Rows of the checkpoint are written over, deleted and added to.
+    let (second, third) = rest.split_at(rest.len() / 2);
+    source.apply(second).unwrap();
+    let now = second[second.len() - 1].position;
+    let hash = source.state_hash();
+
+    let mut snapshot = source.reader().snapshot().unwrap();
+    assert!(source.durable() < snapshot.position());
+    assert_eq!((snapshot.position(), snapshot.state_hash()), (now, hash));
+    let mut pieces = Vec::new();
+    let mut third = third.iter();
+    while let Some(piece) = snapshot.next_chunk(400).unwrap() {
+        pieces.push(piece.to_vec());
+        if let Some(entry) = third.next() {
+            source.apply(std::slice::from_ref(entry)).unwrap();
+        }
+        if pieces.len() == 3 {
+            source.checkpoint().unwrap();
+        }
+    }
+    assert!(pieces.len() > 3);
+    assert!(snapshot.rows_read() <= snapshot.rows_at_most().unwrap());
+
+    let mut other = open(folders[1].path()).unwrap();
+    let taken = Taken {
+        reset: reset(&log, now),
+        pieces,
+    };
+    install(&mut other, &taken).unwrap();
+    assert_eq!((other.applied(), other.state_hash()), (now, hash));
 }

@@ -158,10 +158,22 @@ impl Cluster {
         nix::sys::signal::kill(Pid::from_raw(process as i32), signal).unwrap();
     }
 
-    /// Runs a command of the program. What it said, and its exit code.
+    /// What the test keeps beside the cluster's own.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs a command of the program on this cluster. What it said, and its exit code.
     pub(crate) async fn program(&self, arguments: &[&str]) -> (String, Option<i32>) {
+        let file = self.file();
+        let place = ["--config", file.to_str().unwrap()];
+        self.bare(&[arguments, &place].concat()).await
+    }
+
+    /// Runs a command of the program.
+    pub(crate) async fn bare(&self, arguments: &[&str]) -> (String, Option<i32>) {
         let mut command = Command::new(PROGRAM);
-        command.args(arguments).arg("--config").arg(self.file());
+        command.env_remove("CHAT_CONFIG").args(arguments);
         let output = tokio::task::spawn_blocking(move || command.output());
         let output = output.await.unwrap().unwrap();
         let said = [output.stdout, output.stderr].concat();
@@ -224,9 +236,19 @@ impl Cluster {
 
     /// Waits until so many replicas are in a view and its leader is known to all of them. Says who leads.
     pub(crate) async fn settled(&self, replicas: usize) -> usize {
+        let all: Vec<usize> = (0..self.replicas.len()).collect();
+        self.settled_among(&all, replicas).await
+    }
+
+    /// The same, with no regard to what others say.
+    pub(crate) async fn settled_among(&self, ids: &[usize], replicas: usize) -> usize {
         eventually("a leader whom all follow", || async move {
             let mut views = Vec::new();
-            for id in (0..self.replicas.len()).filter(|id| self.replicas[*id].is_some()) {
+            for id in ids
+                .iter()
+                .copied()
+                .filter(|id| self.replicas[*id].is_some())
+            {
                 let status = self.status(id).await?;
                 let leader = status.leader.as_ref()?.replica_id;
                 let in_view = status

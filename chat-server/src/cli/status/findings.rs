@@ -1,0 +1,378 @@
+//! What is wrong with a cluster, in words, each with what to do about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::admin::proto::{GetStatusResponse, ListReplicasResponse, Replica};
+
+/// A disk with less than this part of it free, or less than so many bytes, is low.
+const LOW_PART: u64 = 20;
+const LOW_BYTES: u64 = 1 << 30;
+/// Entries that a member of the view may lack in passing.
+const MUCH: u64 = 10_000;
+/// Clocks that are further apart are wrong: much more than a word takes from one replica to another.
+const APART: i64 = 2_000;
+/// A certificate's end is told of so long before.
+const NOTICE: i64 = 30 * DAY;
+const DAY: i64 = 24 * 3600;
+
+/// What a replica has said of the cluster.
+pub(super) struct Seen {
+    pub(super) status: GetStatusResponse,
+    pub(super) listed: ListReplicasResponse,
+    /// In seconds since 1970.
+    pub(super) now: i64,
+}
+
+/// Something that is wrong.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(super) struct Finding {
+    pub(super) kind: Kind,
+    pub(super) what: String,
+    #[serde(rename = "do")]
+    pub(super) remedy: String,
+}
+
+/// What it is about, for programs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Kind {
+    NoLeader,
+    Drifted,
+    Degraded,
+    Forced,
+    Behind,
+    Orphans,
+    Waiting,
+    RemovedDisk,
+    Disk,
+    Certificate,
+    Clock,
+    Difference,
+    Versions,
+}
+
+/// Everything that is wrong, the worst first.
+pub(super) fn findings(seen: &Seen) -> Vec<Finding> {
+    let mut found = Found::default();
+    let Seen {
+        status,
+        listed,
+        now,
+    } = seen;
+    no_leader(status, &mut found);
+    drifted(&listed.replicas, &mut found);
+    degraded(status, listed, &mut found);
+    if status.forced {
+        found.add(
+            Kind::Forced,
+            "the view was forced: what only the missing replicas have is missing",
+            "bring the others back, or remove them with `chat-server replica remove N`",
+        );
+    }
+    for replica in &listed.replicas {
+        progress(replica, &mut found);
+        place(replica, status, listed, &mut found);
+    }
+    for replica in &listed.replicas {
+        disk(replica, &mut found);
+        certificate(replica, *now, &mut found);
+    }
+    clocks(status.replica_id, &listed.replicas, &mut found);
+    differences(status, listed, &mut found);
+    versions(&listed.replicas, &mut found);
+    found.0
+}
+
+#[derive(Default)]
+struct Found(Vec<Finding>);
+
+impl Found {
+    fn add(&mut self, kind: Kind, what: impl Into<String>, remedy: impl Into<String>) {
+        self.0.push(Finding {
+            kind,
+            what: what.into(),
+            remedy: remedy.into(),
+        });
+    }
+}
+
+fn no_leader(status: &GetStatusResponse, found: &mut Found) {
+    if status.leader_id.is_some() {
+        return;
+    }
+    let waits = match status.waiting_for.as_str() {
+        "" => String::new(),
+        waiting_for => format!("; replica {}: {waiting_for}", status.replica_id),
+    };
+    found.add(
+        Kind::NoLeader,
+        format!("no replica leads, so that nothing can be written{waits}"),
+        "start the replicas that are missing; if they are lost for good, `chat-server force-view --id N` lets replica N go \
+         on without them",
+    );
+}
+
+/// Two replicas that have applied the same entries have the same state.
+fn drifted(replicas: &[Replica], found: &mut Found) {
+    let known = || {
+        let known = replicas.iter().filter(|one| !one.state_hash.is_empty());
+        known.filter_map(|one| {
+            let at = (one.applied_index?, one.applied_epoch.as_str());
+            Some((at, &one.state_hash, one.replica_id))
+        })
+    };
+    let apart = known().find_map(|(at, hash, id)| {
+        let other = known().find(|other| other.0 == at && other.1 != hash)?;
+        Some((at.0, id, other.2))
+    });
+    if let Some((index, one, other)) = apart {
+        found.add(
+            Kind::Drifted,
+            format!(
+                "replicas {one} and {other} have different states at the same entry, {index}, which must not be"
+            ),
+            format!(
+                "keep copies of both data folders and report this; then remove replica {other}, and add it again with an \
+                 empty data folder"
+            ),
+        );
+    }
+}
+
+fn degraded(status: &GetStatusResponse, listed: &ListReplicasResponse, found: &mut Found) {
+    let all = listed.replicas.len();
+    let live = listed.replicas.iter().filter(|one| one.in_view).count();
+    if status.leader_id.is_none() || live == all {
+        return;
+    }
+    let missing: Vec<_> = listed.replicas.iter().filter(|one| !one.in_view).collect();
+    let names = ids(missing.iter().map(|one| one.replica_id));
+    let are = match missing.len() {
+        1 => "is",
+        _ => "are",
+    };
+    let spare = match status.mode.as_str() {
+        "consistent" => live.saturating_sub(all / 2 + 1),
+        _ => live.saturating_sub(1),
+    };
+    let risk = match spare {
+        0 => "the next crash stops the chat".to_owned(),
+        1 => "the chat survives one more crash".to_owned(),
+        some => format!("the chat survives {some} more crashes"),
+    };
+    let remedy = match missing.iter().all(|one| one.reachable) {
+        true => "it is reached and catching up; wait, and see its log if that takes long",
+        false => {
+            "start what is not running there, or mend the network; `chat-server replica remove N` if a replica is lost for \
+             good"
+        }
+    };
+    let live = number(live);
+    found.add(
+        Kind::Degraded,
+        format!("{live} of {} live, {names} {are} not: {risk}", number(all)),
+        remedy,
+    );
+}
+
+fn progress(replica: &Replica, found: &mut Found) {
+    let id = replica.replica_id;
+    if let Some(lag) = replica.lag.filter(|lag| *lag > MUCH) {
+        found.add(
+            Kind::Behind,
+            format!("replica {id} lacks {lag} entries"),
+            "look at its disk and its network; it catches up on its own",
+        );
+    }
+    if replica.orphans > 0 {
+        found.add(
+            Kind::Orphans,
+            format!(
+                "replica {id} has {} commands of a lost history that are not committed again yet",
+                replica.orphans
+            ),
+            "keep it running and reachable until that is done; do not remove it before",
+        );
+    }
+}
+
+/// Whether a replica that runs has its place in the cluster.
+fn place(
+    replica: &Replica,
+    status: &GetStatusResponse,
+    listed: &ListReplicasResponse,
+    found: &mut Found,
+) {
+    let id = replica.replica_id;
+    let is_removed = |store: &str| listed.removed.iter().any(|old| old.store_uuid == store);
+    if is_removed(&replica.runs_with_store) {
+        found.add(
+            Kind::RemovedDisk,
+            format!("replica {id} runs with a data folder that was removed from the cluster"),
+            "stop it, move its data folder away, and start it again with an empty one",
+        );
+        return;
+    }
+    // What the asked one waits for is told where there is no leader.
+    let is_told = status.leader_id.is_none() && id == status.replica_id;
+    if !replica.waiting_for.is_empty() && !is_told {
+        found.add(
+            Kind::Waiting,
+            format!("replica {id} waits: {}", replica.waiting_for),
+            "do what it says, or wait if it is about to happen by itself",
+        );
+    }
+}
+
+fn disk(replica: &Replica, found: &mut Found) {
+    let (free, total) = (replica.disk_free_bytes, replica.disk_total_bytes);
+    if total > 0 && (free < LOW_BYTES || free < total / LOW_PART) {
+        found.add(
+            Kind::Disk,
+            format!(
+                "the disk of replica {} has {} MiB of {} MiB left",
+                replica.replica_id,
+                free >> 20,
+                total >> 20
+            ),
+            "make room, or move the data folder to a larger disk",
+        );
+    }
+}
+
+fn certificate(replica: &Replica, now: i64, found: &mut Found) {
+    let id = replica.replica_id;
+    let left = match replica.certificate_ends_at {
+        Some(ends) => ends.saturating_sub(now),
+        None => return,
+    };
+    let what = match left {
+        i64::MIN..=0 => format!(
+            "the certificate of replica {id} ended {} ago: nobody connects to it any more",
+            days(-left)
+        ),
+        1..NOTICE => format!(
+            "the certificate of replica {id} ends in {}: nobody connects to it then",
+            days(left)
+        ),
+        _ => return,
+    };
+    found.add(
+        Kind::Certificate,
+        what,
+        format!(
+            "make a new one with `chat-server init DIR --renew {id}`, where the certificate authority is, and put it in its \
+             place; it is read without a restart"
+        ),
+    );
+}
+
+/// The two clocks that are furthest apart.
+fn clocks(me: u32, replicas: &[Replica], found: &mut Found) {
+    let mut clocks: Vec<(i64, u32)> = replicas
+        .iter()
+        .filter_map(|one| Some((one.clock_ahead_ms?, one.replica_id)))
+        .collect();
+    clocks.push((0, me));
+    let (Some(first), Some(last)) = (clocks.iter().min(), clocks.iter().max()) else {
+        return;
+    };
+    let apart = last.0.saturating_sub(first.0);
+    if apart > APART {
+        found.add(
+            Kind::Clock,
+            format!(
+                "the clock of replica {} is {}.{} s ahead of that of replica {}",
+                last.1,
+                apart / 1000,
+                apart % 1000 / 100,
+                first.1
+            ),
+            "let both machines take the time from the network (chrony, systemd-timesyncd); until then messages bear wrong \
+             times",
+        );
+    }
+}
+
+/// Where files and cluster differ. What several say is told once.
+fn differences(status: &GetStatusResponse, listed: &ListReplicasResponse, found: &mut Found) {
+    let mut said_by: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
+    let of_others = listed
+        .replicas
+        .iter()
+        .flat_map(|one| one.differences.iter().map(|words| (words, one.replica_id)));
+    let own = status
+        .differences
+        .iter()
+        .map(|words| (words, status.replica_id));
+    for (words, id) in own.chain(of_others) {
+        said_by.entry(words).or_default().insert(id);
+    }
+    for (words, by) in said_by {
+        let (what, remedy) = words
+            .split_once("; ")
+            .unwrap_or((words, "correct the file"));
+        found.add(
+            Kind::Difference,
+            format!("{what} (by {})", ids(by.into_iter())),
+            remedy,
+        );
+    }
+}
+
+fn versions(replicas: &[Replica], found: &mut Found) {
+    let mut runs: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+    for replica in replicas.iter().filter(|one| !one.program.is_empty()) {
+        runs.entry(&replica.program)
+            .or_default()
+            .push(replica.replica_id);
+    }
+    if runs.len() > 1 {
+        let versions: Vec<String> = runs
+            .into_iter()
+            .map(|(version, of)| format!("{version} on {}", ids(of.into_iter())))
+            .collect();
+        found.add(
+            Kind::Versions,
+            format!(
+                "the replicas run different versions: {}",
+                versions.join(", ")
+            ),
+            "install the newest one on all of them, one after the other",
+        );
+    }
+}
+
+/// `replica 1`, `replicas 1 and 2`.
+fn ids(ids: impl Iterator<Item = u32>) -> String {
+    let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
+    match ids.split_last() {
+        None => "no replica".to_owned(),
+        Some((only, [])) => format!("replica {only}"),
+        Some((last, rest)) => format!("replicas {} and {last}", rest.join(", ")),
+    }
+}
+
+fn number(number: usize) -> String {
+    match number {
+        1 => "one".to_owned(),
+        2 => "two".to_owned(),
+        3 => "three".to_owned(),
+        4 => "four".to_owned(),
+        5 => "five".to_owned(),
+        many => many.to_string(),
+    }
+}
+
+fn days(seconds: i64) -> String {
+    match seconds / DAY {
+        0 => format!("{} h", seconds / 3600),
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

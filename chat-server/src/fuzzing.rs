@@ -1,0 +1,44 @@
+//! Decoders that nobody else may call, for the fuzzer.
+
+use bytes::Bytes;
+use chat_replication::types::ClusterId;
+use uuid::Uuid;
+
+use crate::session::SessionToken;
+use crate::wire;
+use crate::words::Subject;
+
+/// What a client may send in the place of tokens.
+pub fn tokens(bytes: &[u8]) {
+    let cluster = ClusterId(Uuid::from_u128(1));
+    let _ = wire::seen(None, Some(bytes));
+    if let Some(point) = wire::ResumePoint::read(bytes, cluster) {
+        assert_eq!(point.write(cluster), bytes, "a token has one form");
+    }
+    let page = wire::PageToken::of(wire::PageKind::History, &[1; 16], b"bob");
+    // A fuzzer does not find the fingerprint by itself.
+    let text = page.next(Some(bytes));
+    assert_eq!(page.read(&text).expect("its own").as_deref(), Some(bytes));
+    let _ = page.read_number(&text);
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = page.read(text);
+        let _ = SessionToken::from_header(text);
+        let _ = SessionToken::from_header(&format!("Bearer {text}"));
+    }
+}
+
+/// What another replica's application may say.
+pub fn words(bytes: &[u8]) {
+    if let Some((subject, word)) = Subject::open(Bytes::copy_from_slice(bytes)) {
+        match subject {
+            Subject::Presence => crate::presence::fuzz_word(&word),
+            Subject::Orders => crate::admin::fuzz_word(&word),
+            Subject::Condition => crate::condition::fuzz_word(&word),
+        }
+    }
+}
+
+/// What may come as a snapshot, piece by piece.
+pub fn snapshot(pieces: &[Vec<u8>]) {
+    crate::state::fuzz_snapshot(pieces);
+}

@@ -1,0 +1,6 @@
+//! What a peer says.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| chat_replication::fuzzing::peer_message(bytes));
