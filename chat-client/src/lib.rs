@@ -66,5 +66,6 @@ pub use timestamp::Timestamp;
 pub use tls::{TlsError, TlsSettings};
 pub use types::{
     Account, Conversation, DeleteScope, Deleted, DeliveryState, Durability, LoggedIn, LogoutScope,
+    OpenSession,
     Message, Page, PageRequest, Registered, Sent, Session,
 };

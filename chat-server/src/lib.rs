@@ -28,6 +28,7 @@ mod proxy;
 mod serve;
 mod session;
 pub mod state;
+mod throttle;
 mod tls;
 mod wire;
 mod words;

@@ -21,10 +21,10 @@ impl AccountService for Services {
         request: Request<api::ListAccountsRequest>,
     ) -> Result<Response<api::ListAccountsResponse>, Status> {
         let node = &*self.node;
-        let context = Context::of(request.metadata());
+        let context = Context::of(&request);
         let request = request.into_inner();
         read(node, &context, request.read_token.as_ref()).await?;
-        let caller = Caller::of(node, &context).await?;
+        let caller = Caller::counted(node, &context).await?;
         let size = wire::page_size(request.page_size)?;
         let tokens = PageToken::of(
             PageKind::Accounts,
@@ -55,7 +55,9 @@ impl AccountService for Services {
         &self,
         request: Request<api::DeleteAccountRequest>,
     ) -> Result<Response<api::DeleteAccountResponse>, Status> {
-        write(&self.node, request).await
+        let context = Context::of(&request);
+        let deletion = write(&self.node, request);
+        passwords::guarded(&self.node, context.from, context.claimed(), deletion).await
     }
 }
 

@@ -6,6 +6,7 @@ mod cluster;
 mod events;
 mod messages;
 mod passwords;
+mod sessions;
 
 use std::sync::Arc;
 
@@ -17,9 +18,6 @@ use chat_client::api::message_service_server::MessageServiceServer;
 use tonic::service::Routes;
 
 use crate::node::Node;
-
-/// The largest request. A thousand ids are small, and a message is held to a limit of its own.
-const LARGEST_REQUEST: usize = 4 << 20;
 
 /// One replica's services.
 #[derive(Clone)]
@@ -33,16 +31,17 @@ impl Services {
     }
 
     pub(crate) fn routes(self) -> Routes {
-        Routes::new(AuthServiceServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
+        let largest = self.node.limits().request_bytes;
+        Routes::new(AuthServiceServer::new(self.clone()).max_decoding_message_size(largest))
             .add_service(
-                AccountServiceServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST),
+                AccountServiceServer::new(self.clone()).max_decoding_message_size(largest),
             )
             .add_service(
-                MessageServiceServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST),
+                MessageServiceServer::new(self.clone()).max_decoding_message_size(largest),
             )
             .add_service(
-                EventServiceServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST),
+                EventServiceServer::new(self.clone()).max_decoding_message_size(largest),
             )
-            .add_service(ClusterServiceServer::new(self).max_decoding_message_size(LARGEST_REQUEST))
+            .add_service(ClusterServiceServer::new(self).max_decoding_message_size(largest))
     }
 }

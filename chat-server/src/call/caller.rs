@@ -38,6 +38,26 @@ impl Caller {
         }
     }
 
+    /// The same, and counts the call. For calls that are carried out where they are made.
+    pub(crate) async fn counted(node: &Node, context: &Context) -> Result<Caller, Failure> {
+        let caller = Caller::of(node, context).await?;
+        node.throttle.account(context.from, caller.account())?;
+        Ok(caller)
+    }
+
+    /// Counts a call that is carried out elsewhere, perhaps. One whose session is not known here is not worth counting: it
+    /// is refused.
+    pub(crate) fn count(node: &Node, context: &Context) -> Result<Option<AccountId>, Failure> {
+        if context.session.is_none() {
+            return Ok(None);
+        }
+        let SessionCheck::Valid(session) = check(node, context)? else {
+            return Ok(None);
+        };
+        node.throttle.account(context.from, session.account)?;
+        Ok(Some(session.account))
+    }
+
     /// Looks up whether a request that ends its own session has been carried out already, when the session is gone: its
     /// answer may have been lost. Nothing is told to anybody who does not know the request's id.
     pub(crate) fn earlier(

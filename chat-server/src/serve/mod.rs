@@ -2,6 +2,7 @@
 
 mod accept;
 mod error;
+mod gate;
 mod listen;
 mod prompt;
 mod server;
@@ -21,12 +22,15 @@ use tokio::time::{sleep, timeout};
 use tonic::service::Routes;
 use tracing::warn;
 
+pub(crate) use self::accept::{Connection, Peer, network};
 pub use self::error::ServeError;
+pub(crate) use self::gate::understood;
 pub use self::listen::Exposure;
 pub(crate) use self::prompt::Prompt;
 pub use self::server::{Server, ServerBuilder};
-use crate::config::{ClusterConfig, Limits, ReplicaConfig};
+use crate::config::{ClusterConfig, Limits, Registration, ReplicaConfig};
 use crate::hashing::Hashing;
+use crate::housekeeping::Replicas;
 use crate::hub::Hub;
 use crate::node::Node;
 use crate::operations::Metrics;
@@ -35,6 +39,7 @@ use crate::proxy::Proxy;
 use crate::state::{
     AppliedBatch, ChatStateMachine, Continuity, Response, StateReader, StateSettings,
 };
+use crate::throttle::{Places, Throttle};
 use crate::tls::Tls;
 use crate::words::Told;
 use crate::{housekeeping, leadership};
@@ -61,8 +66,6 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest HTTP/2 frame, the smallest that must be allowed.
 const FRAME: u32 = 16 << 10;
-/// A call that is neither answered nor a stream by then has a caller who does not send it whole.
-const LONGEST_CALL: Duration = Duration::from_secs(30);
 
 /// Runs one replica until `shutdown` resolves, then stops it as [`Server::shutdown`] does.
 ///
@@ -132,6 +135,7 @@ struct Means {
     proxy: Proxy,
     metrics: Arc<Metrics>,
     limits: watch::Receiver<Limits>,
+    registration: watch::Receiver<Registration>,
     draining: watch::Receiver<bool>,
 }
 
@@ -147,6 +151,7 @@ fn node(
         proxy,
         metrics,
         limits,
+        registration,
         draining,
     } = means;
     let presence = Arc::new(Presence::default());
@@ -160,14 +165,22 @@ fn node(
         state,
         hub,
         presence,
+        throttle: Throttle::new(limits.clone()),
+        subscriptions: Places::default(),
         hashing: Hashing::new(begun_with.hash_workers, begun_with.hash_cost),
         proxy,
         limits,
+        registration,
         metrics,
         draining,
         under_way: Arc::default(),
     });
+    let replicas = match config.cluster.tls {
+        Some(_) => Replicas::Proven,
+        None => Replicas::Unproven,
+    };
     tokio::spawn(housekeeping::run(Arc::clone(&node)));
+    tokio::spawn(housekeeping::tidy(Arc::clone(&node), replicas));
     node
 }
 
@@ -196,7 +209,6 @@ fn serve_clients(
         .max_concurrent_streams(calls_per_connection)
         .http2_max_header_list_size(header_bytes)
         .max_frame_size(FRAME)
-        .timeout(LONGEST_CALL)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .add_routes(routes)

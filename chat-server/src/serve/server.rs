@@ -19,12 +19,12 @@ use tracing::{info, warn};
 
 use super::listen::Access;
 use super::{
-    DRAIN, Files, Means, PEERS_WORDS, ServeError, ServerConfig, Serving, finish, listen, node,
+    DRAIN, Files, Means, PEERS_WORDS, ServeError, ServerConfig, Serving, finish, gate, listen, node,
     none_under_way, open_files, serve_clients, settings,
 };
 use crate::admin::{self, Orders};
 use crate::api::Services;
-use crate::config::{ClusterConfig, Limits, ReplicaConfig};
+use crate::config::{ClusterConfig, Limits, Registration, ReplicaConfig};
 use crate::operations::{self, Measured, Metrics, Page, Readiness, serve_page};
 use crate::proxy::Proxy;
 use crate::state::Response;
@@ -43,6 +43,7 @@ pub struct Server {
     peer_address: SocketAddr,
     cluster: ClusterConfig,
     limits: watch::Sender<Limits>,
+    registration: watch::Sender<Registration>,
     handle: Handle<Response>,
     running: Running,
     /// True once nobody new is to come.
@@ -120,13 +121,15 @@ impl Server {
         self.handle.status_changes()
     }
 
-    /// Takes over what of a new configuration can change while the replica runs: its limits, but for the cost of hashing and
-    /// what open connections were told; and what the files of certificates and keys hold by now. Names what needs a restart.
+    /// Takes over what of a new configuration can change while the replica runs: its limits and who may register, but
+    /// for the cost of hashing and what open connections were told; and what the files of certificates and keys hold by now. Names what needs a restart.
     pub fn reload(&mut self, new: &ClusterConfig) -> Vec<&'static str> {
         let old = &self.cluster;
         let (of_old, of_new) = (old.replica(self.me), new.replica(self.me));
         let hashing = |limits: &Limits| (limits.hash_workers, limits.hash_cost);
-        let calls = |limits: &Limits| (limits.calls_per_connection, limits.header_bytes);
+        let calls = |limits: &Limits| {
+            (limits.calls_per_connection, limits.header_bytes, limits.request_bytes)
+        };
         let waits: Vec<_> = [
             (
                 "cluster",
@@ -137,7 +140,7 @@ impl Server {
                 hashing(&old.limits) != hashing(&new.limits),
             ),
             (
-                "limits.calls_per_connection or limits.header_bytes",
+                "limits.calls_per_connection, limits.header_bytes or limits.request_bytes",
                 calls(&old.limits) != calls(&new.limits),
             ),
             ("tls", old.tls != new.tls),
@@ -149,6 +152,8 @@ impl Server {
         .collect();
         self.limits.send_replace(new.limits);
         self.cluster.limits = new.limits;
+        self.registration.send_replace(new.registration);
+        self.cluster.registration = new.registration;
         if let Some(certificates) = &self.certificates {
             certificates.again.notify_one();
         }
@@ -329,12 +334,14 @@ impl ServerBuilder {
             drain.subscribe(),
         );
         let (limits, live) = watch::channel(config.cluster.limits);
+        let registration = watch::Sender::new(config.cluster.registration);
         let means = Means {
             state: state.clone(),
             hub,
             proxy: Proxy::new(secured.clone()),
             metrics: Arc::clone(&metrics),
             limits: live.clone(),
+            registration: registration.subscribe(),
             draining,
         };
         let node = node(&config, handle.clone(), means, of_presence);
@@ -359,10 +366,11 @@ impl ServerBuilder {
             replica.data_dir.display()
         );
         let under_way = Arc::clone(&node.under_way);
-        let routes = Services::new(node)
+        let routes = Services::new(Arc::clone(&node))
             .routes()
             .add_service(operations::health(readiness.clone()).await)
             .add_service(operations::reflection());
+        let routes = gate::guard(routes, node);
         let serving = serve_clients(clients, secured.clone(), live, routes, drain.subscribe());
         Ok(Server {
             me: replica.id,
@@ -370,6 +378,7 @@ impl ServerBuilder {
             peer_address,
             cluster: config.cluster.clone(),
             limits,
+            registration,
             handle,
             running,
             drain,

@@ -147,6 +147,20 @@ impl AuthService for Node {
         self.serve("WhoAmI", "", &request, answer).await
     }
 
+    async fn list_sessions(
+        &self,
+        _: Request<api::ListSessionsRequest>,
+    ) -> Result<Response<api::ListSessionsResponse>, Status> {
+        Err(Status::unimplemented("the fake keeps no ids of sessions"))
+    }
+
+    async fn revoke_session(
+        &self,
+        _: Request<api::RevokeSessionRequest>,
+    ) -> Result<Response<api::RevokeSessionResponse>, Status> {
+        Err(Status::unimplemented("the fake keeps no ids of sessions"))
+    }
+
     async fn change_password(
         &self,
         request: Request<api::ChangePasswordRequest>,

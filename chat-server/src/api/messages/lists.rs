@@ -13,7 +13,7 @@ pub(super) async fn inbox(
     node: &Node,
     request: Request<api::ListInboxRequest>,
 ) -> Result<Response<api::ListInboxResponse>, Status> {
-    let context = Context::of(request.metadata());
+    let context = Context::of(&request);
     let request = request.into_inner();
     read(node, &context, request.read_token.as_ref()).await?;
     let account = Caller::of(node, &context).await?.account();
@@ -36,7 +36,7 @@ pub(super) async fn history(
     node: &Node,
     request: Request<api::ListHistoryRequest>,
 ) -> Result<Response<api::ListHistoryResponse>, Status> {
-    let context = Context::of(request.metadata());
+    let context = Context::of(&request);
     let request = request.into_inner();
     read(node, &context, request.read_token.as_ref()).await?;
     let account = Caller::of(node, &context).await?.account();
@@ -66,7 +66,7 @@ pub(super) async fn conversations(
     node: &Node,
     request: Request<api::ListConversationsRequest>,
 ) -> Result<Response<api::ListConversationsResponse>, Status> {
-    let context = Context::of(request.metadata());
+    let context = Context::of(&request);
     let request = request.into_inner();
     read(node, &context, request.read_token.as_ref()).await?;
     let account = Caller::of(node, &context).await?.account();
