@@ -2,6 +2,7 @@
 //!
 //! Orders for the leader are passed on to it between the replicas, so that an operator may turn to any of them.
 
+mod accounts;
 mod difference;
 mod orders;
 pub(crate) mod proto;
@@ -13,8 +14,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_replication::handle::Handle;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
@@ -27,7 +26,7 @@ use self::service::Service;
 use self::socket::Socket;
 pub(crate) use self::socket::{SOCKET, path_in};
 use crate::config::ClusterConfig;
-use crate::state::Response;
+use crate::node::Node;
 
 /// How long operators' calls may take to end once the replica is to stop.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -36,9 +35,8 @@ const FAREWELL: Duration = Duration::from_millis(500);
 pub(crate) fn serve(
     folder: &Path,
     file: &ClusterConfig,
-    handle: Handle<Response>,
+    node: Arc<Node>,
     orders: Arc<Orders>,
-    mut draining: watch::Receiver<bool>,
 ) -> Option<JoinHandle<()>> {
     let (socket, listener) = match Socket::listen(folder) {
         Ok(listening) => listening,
@@ -49,6 +47,7 @@ pub(crate) fn serve(
             return None;
         }
     };
+    let mut draining = node.draining.clone();
     let mut stopping = draining.clone();
     let stop = async move {
         // Gone or true, it is over.
@@ -56,7 +55,7 @@ pub(crate) fn serve(
     };
     let serving = Server::builder()
         .add_service(AdminServiceServer::new(Service {
-            handle,
+            node,
             orders,
             file: file.clone(),
             folder: folder.to_owned(),

@@ -4,26 +4,30 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chat_client::Endpoint;
-use chat_replication::handle::{Handle, OrderError};
+use chat_replication::handle::OrderError;
 use chat_replication::status::Status as ReplicaStatus;
 use chat_replication::types::{Member, ReplicaId};
 use tonic::{Request, Response, Status};
 
+use super::accounts;
 use super::difference::differences;
 use super::orders::Orders;
 use super::proto::admin_service_server::AdminService;
 use super::proto::{
-    AddReplicaRequest, AddReplicaResponse, ForceViewRequest, ForceViewResponse, GetStatusRequest,
-    GetStatusResponse, ListReplicasRequest, ListReplicasResponse, RemoveReplicaRequest,
-    RemoveReplicaResponse, Replica, TransferLeadershipRequest, TransferLeadershipResponse,
+    AddReplicaRequest, AddReplicaResponse, CreateAccountRequest, CreateAccountResponse,
+    DeleteAccountRequest, DeleteAccountResponse, ForceViewRequest, ForceViewResponse,
+    GetStatusRequest, GetStatusResponse, ListAccountsRequest, ListAccountsResponse,
+    ListReplicasRequest, ListReplicasResponse, RemoveReplicaRequest, RemoveReplicaResponse,
+    Replica, ResetPasswordRequest, ResetPasswordResponse, TransferLeadershipRequest,
+    TransferLeadershipResponse,
 };
 use super::word::{Order, Refusal};
 use crate::config::ClusterConfig;
-use crate::state;
+use crate::node::Node;
 
 /// One replica's answers to its operator.
 pub(super) struct Service {
-    pub(super) handle: Handle<state::Response>,
+    pub(super) node: Arc<Node>,
     pub(super) orders: Arc<Orders>,
     /// The cluster file as it was read.
     pub(super) file: ClusterConfig,
@@ -37,7 +41,7 @@ impl AdminService for Service {
         &self,
         _: Request<GetStatusRequest>,
     ) -> Result<Response<GetStatusResponse>, Status> {
-        let status = self.handle.status();
+        let status = self.node.handle.status();
         let mode = match status.configuration.members.is_empty() {
             true => String::new(),
             false => status.configuration.mode.to_string(),
@@ -73,7 +77,7 @@ impl AdminService for Service {
         &self,
         _: Request<ListReplicasRequest>,
     ) -> Result<Response<ListReplicasResponse>, Status> {
-        let status = self.handle.status();
+        let status = self.node.handle.status();
         let listed = |member| replica(&status, member);
         let configuration = &status.configuration;
         Ok(Response::new(ListReplicasResponse {
@@ -127,18 +131,50 @@ impl AdminService for Service {
         &self,
         _: Request<ForceViewRequest>,
     ) -> Result<Response<ForceViewResponse>, Status> {
-        let status = self.handle.status();
+        let status = self.node.handle.status();
         if status.leader.is_some() {
             return Err(Status::failed_precondition(format!(
                 "replica {} has a leader and waits for nobody, so that there is nothing to force",
                 status.identity.replica
             )));
         }
-        match self.handle.force_view().await {
+        match self.node.handle.force_view().await {
             Ok(()) => Ok(Response::new(ForceViewResponse {})),
             Err(error @ OrderError::Stopped) => Err(Status::unavailable(error.to_string())),
             Err(error) => Err(Status::failed_precondition(error.to_string())),
         }
+    }
+
+    async fn create_account(
+        &self,
+        request: Request<CreateAccountRequest>,
+    ) -> Result<Response<CreateAccountResponse>, Status> {
+        let made = accounts::create(&self.node, &self.orders, request.get_ref()).await?;
+        Ok(Response::new(made))
+    }
+
+    async fn reset_password(
+        &self,
+        request: Request<ResetPasswordRequest>,
+    ) -> Result<Response<ResetPasswordResponse>, Status> {
+        accounts::reset_password(&self.node, &self.orders, request.get_ref()).await?;
+        Ok(Response::new(ResetPasswordResponse {}))
+    }
+
+    async fn delete_account(
+        &self,
+        request: Request<DeleteAccountRequest>,
+    ) -> Result<Response<DeleteAccountResponse>, Status> {
+        accounts::delete(&self.node, &self.orders, request.get_ref()).await?;
+        Ok(Response::new(DeleteAccountResponse {}))
+    }
+
+    async fn list_accounts(
+        &self,
+        request: Request<ListAccountsRequest>,
+    ) -> Result<Response<ListAccountsResponse>, Status> {
+        let listed = accounts::list(&self.node, request.get_ref()).await?;
+        Ok(Response::new(listed))
     }
 }
 

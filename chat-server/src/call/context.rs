@@ -91,6 +91,14 @@ impl Context {
         }
     }
 
+    /// For a read of the replica's own operator.
+    pub(crate) fn linearizable() -> Context {
+        Context {
+            reading: Reading::Linearizable,
+            ..Context::of(&Request::new(()))
+        }
+    }
+
     /// Whose account it is that the call says to be of.
     pub(crate) fn claimed(&self) -> Option<Whose> {
         let session = self.session.as_ref()?;

@@ -326,13 +326,6 @@ impl ServerBuilder {
             config.replica,
             handle.status_changes(),
         ));
-        let administration = admin::serve(
-            &replica.data_dir,
-            &config.cluster,
-            handle.clone(),
-            orders,
-            drain.subscribe(),
-        );
         let (limits, live) = watch::channel(config.cluster.limits);
         let registration = watch::Sender::new(config.cluster.registration);
         let means = Means {
@@ -345,6 +338,8 @@ impl ServerBuilder {
             draining,
         };
         let node = node(&config, handle.clone(), means, of_presence);
+        let administration =
+            admin::serve(&replica.data_dir, &config.cluster, Arc::clone(&node), orders);
         let (leave, leaves) = watch::channel(false);
         let readiness = operations::follow(&handle, node.leadership.clone(), leaves);
         tokio::spawn(count_views(handle.status_changes(), Arc::clone(&metrics)));

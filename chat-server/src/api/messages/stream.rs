@@ -151,11 +151,11 @@ impl Sender {
     fn may_send(&self) -> Result<(), Duration> {
         let throttle = &self.node.throttle;
         let from = self.context.from;
-        let counted = throttle.call(from).and_then(|()| match self.account {
+        let counted = match self.account {
             Some(account) => throttle.account(from, account),
             None => Ok(()),
-        });
-        match counted {
+        };
+        match counted.and_then(|()| throttle.call(from)) {
             Err(Failure::Limited { wait, .. }) => Err(wait),
             Ok(()) | Err(_) => Ok(()),
         }
