@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chat_core::password::{self, HashError, Params, Password, PasswordHash};
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
@@ -18,11 +19,14 @@ pub(crate) struct Hashing {
     /// Workers and places to wait.
     places: Arc<Semaphore>,
     cost: Params,
+    /// Passwords that were worked on, which is what an answer's time shows.
+    count: Counter,
 }
 
 impl Hashing {
-    pub(crate) fn new(workers: usize, cost: Params) -> Hashing {
+    pub(crate) fn new(workers: usize, cost: Params, count: Counter) -> Hashing {
         Hashing {
+            count,
             workers: Arc::new(Semaphore::new(workers)),
             places: Arc::new(Semaphore::new(workers * (1 + WAITING_PER_WORKER))),
             cost,
@@ -66,6 +70,7 @@ impl Hashing {
             .acquire_owned()
             .await
             .map_err(|_| Failure::ShuttingDown)?;
+        self.count.inc();
         let done = spawn_blocking(move || {
             let result = work();
             // Held to the end of the work, also when its caller has gone.
@@ -85,7 +90,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_is_refused_and_does_not_wait_for_ever() {
-        let hashing = Arc::new(Hashing::new(1, Params::default()));
+        let hashing = Arc::new(Hashing::new(1, Params::default(), Counter::default()));
         let (release, wait) = mpsc::channel::<()>();
         let busy = tokio::spawn({
             let hashing = Arc::clone(&hashing);

@@ -15,6 +15,7 @@ pub mod cli;
 mod clock;
 mod cluster;
 pub mod config;
+mod disk;
 mod error;
 mod hashing;
 mod housekeeping;

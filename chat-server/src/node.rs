@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::config::{Limits, Registration};
+use crate::disk::Disk;
 use crate::error::Failure;
 use crate::hashing::Hashing;
 use crate::hub::Hub;
@@ -21,7 +22,7 @@ use crate::operations::Metrics;
 use crate::presence::Presence;
 use crate::proxy::Proxy;
 use crate::state::{Response, StateReader};
-use crate::throttle::{Places, Throttle};
+use crate::throttle::{Places, Room, Throttle};
 use crate::wire::{self, Online};
 
 /// A running replica, as its services see it.
@@ -35,6 +36,8 @@ pub(crate) struct Node {
     pub(crate) presence: Arc<Presence>,
     pub(crate) throttle: Throttle,
     pub(crate) subscriptions: Places,
+    pub(crate) room: Room,
+    pub(crate) disk: Arc<Disk>,
     pub(crate) hashing: Hashing,
     pub(crate) proxy: Proxy,
     /// They change while the replica runs.

@@ -13,6 +13,8 @@ pub(crate) enum Subject {
     Presence = 1,
     /// Operators' orders on their way to the leader.
     Orders = 2,
+    /// A disk that is nearly full.
+    Disk = 3,
 }
 
 impl Subject {
@@ -29,6 +31,7 @@ impl Subject {
         let subject = match sealed.first()? {
             1 => Subject::Presence,
             2 => Subject::Orders,
+            3 => Subject::Disk,
             _ => return None,
         };
         let word = sealed.split_off(1);
@@ -42,7 +45,7 @@ mod tests {
 
     #[test]
     fn words_reach_whom_they_are_for() {
-        for subject in [Subject::Presence, Subject::Orders] {
+        for subject in [Subject::Presence, Subject::Orders, Subject::Disk] {
             let sealed = subject.seal(b"word");
             assert_eq!(
                 Subject::open(sealed),

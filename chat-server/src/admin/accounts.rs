@@ -32,7 +32,7 @@ pub(super) async fn create(
         password: node.hashing.hash(password).await?,
         name: name.clone(),
     };
-    propose(orders, id, body).await?;
+    propose(node, orders, id, body).await?;
     Ok(CreateAccountResponse {
         username: name.to_string(),
         account_id: AccountId::derive(id).to_string(),
@@ -57,7 +57,7 @@ pub(super) async fn reset_password(
         password: node.hashing.hash(password).await?,
         keep: None,
     };
-    propose(orders, clock::mint_request(), body).await
+    propose(node, orders, clock::mint_request(), body).await
 }
 
 pub(super) async fn delete(
@@ -67,7 +67,7 @@ pub(super) async fn delete(
 ) -> Result<(), Status> {
     let account = named(node, &request.username).await?.id;
     let body = CommandBody::DeleteAccount { account };
-    propose(orders, clock::mint_request(), body).await
+    propose(node, orders, clock::mint_request(), body).await
 }
 
 pub(super) async fn list(
@@ -107,7 +107,13 @@ fn account(profile: &Profile, sessions: usize) -> Account {
     }
 }
 
-async fn propose(orders: &Orders, request: RequestId, body: CommandBody) -> Result<(), Status> {
+async fn propose(
+    node: &Node,
+    orders: &Orders,
+    request: RequestId,
+    body: CommandBody,
+) -> Result<(), Status> {
+    node.disk.check()?;
     let command = Command {
         request,
         at: clock::now(),

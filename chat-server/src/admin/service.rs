@@ -1,6 +1,6 @@
 //! The service of `chat.admin.v1`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use chat_client::Endpoint;
@@ -23,6 +23,7 @@ use super::proto::{
 };
 use super::word::{Order, Refusal};
 use crate::config::ClusterConfig;
+use crate::disk::room;
 use crate::node::Node;
 
 /// One replica's answers to its operator.
@@ -51,7 +52,11 @@ impl AdminService for Service {
             // What a replica that follows nobody has may be old.
             None => Vec::new(),
         };
-        let (disk_free_bytes, disk_total_bytes) = disk(&self.folder);
+        let (disk_free_bytes, disk_total_bytes) = match room(&self.folder) {
+            (u64::MAX, _) => (0, 0),
+            known => known,
+        };
+        let low = self.node.disk.low();
         Ok(Response::new(GetStatusResponse {
             cluster_id: status.identity.cluster.to_string(),
             replica_id: status.identity.replica.0,
@@ -70,6 +75,7 @@ impl AdminService for Service {
             disk_free_bytes,
             disk_total_bytes,
             differences,
+            low_disks: low.iter().map(|replica| replica.0).collect(),
         }))
     }
 
@@ -175,17 +181,6 @@ impl AdminService for Service {
     ) -> Result<Response<ListAccountsResponse>, Status> {
         let listed = accounts::list(&self.node, request.get_ref()).await?;
         Ok(Response::new(listed))
-    }
-}
-
-/// Free and total bytes of the file system that holds a folder.
-fn disk(folder: &Path) -> (u64, u64) {
-    match nix::sys::statvfs::statvfs(folder) {
-        Ok(disk) => {
-            let unit = disk.fragment_size();
-            (disk.blocks_available() * unit, disk.blocks() * unit)
-        }
-        Err(_) => (0, 0),
     }
 }
 

@@ -1,11 +1,13 @@
 //! `chat-server status`: what is wrong, and what to do.
 
+use chat_replication::types::ReplicaId;
 use serde::Serialize;
 
 use super::Problem;
 use super::admin::{list, reach, told};
 use super::args::Through;
 use super::output::say;
+use crate::disk::named;
 use crate::admin::proto::{
     GetStatusRequest, GetStatusResponse, ListReplicasRequest, ListReplicasResponse, Replica,
 };
@@ -149,6 +151,17 @@ fn findings(status: &GetStatusResponse, listed: &ListReplicasResponse) -> Vec<Fi
                     .to_owned(),
             );
         }
+    }
+    if !status.low_disks.is_empty() {
+        let low: Vec<_> = status.low_disks.iter().copied().map(ReplicaId).collect();
+        add(
+            format!(
+                "nothing is written, since the disk of {} has less room than disk_reserve_mib keeps; reads are answered",
+                named(&low)
+            ),
+            "make room, or move the data folder to a larger disk; writes go on by themselves then"
+                .to_owned(),
+        );
     }
     let (free, total) = (status.disk_free_bytes, status.disk_total_bytes);
     if total > 0 && (free < LOW_BYTES || free < total / LOW_PART) {

@@ -39,6 +39,8 @@ pub struct Limits {
     /// How many bytes of requests that are not whole yet one replica holds, of all clients together; a connection may have
     /// a sixteenth of it. 256 MiB by default.
     pub request_memory: usize,
+    /// How long a call may take until it is answered, or its stream begins; 30 s by default.
+    pub longest_call: Duration,
     /// How many requests an account may make in a second at one replica, a message on a stream counting as one; 1,000 by
     /// default. Four times as many may come at once.
     pub requests_per_account: u32,
@@ -80,6 +82,7 @@ impl Default for Limits {
             header_bytes: 16 << 10,
             request_bytes: 4 * MIB,
             request_memory: 256 * MIB,
+            longest_call: Duration::from_secs(30),
             requests_per_account: 1_000,
             requests_per_address: 4_000,
             failed_logins: 10,
@@ -106,6 +109,13 @@ pub(super) fn check(lines: &Lines<'_>, raw: &raw::Limits) -> Result<Limits, Conf
         return Err(lines.mistake(
             raw.session_lifetime.as_ref().map(Spanned::span),
             "session_lifetime is less than 1s, so that nobody could do anything; 30d is usual",
+        ));
+    }
+    let longest_call = span(lines, "longest_call", &raw.longest_call)?;
+    if longest_call.is_some_and(|longest| longest < Duration::from_secs(1)) {
+        return Err(lines.mistake(
+            raw.longest_call.as_ref().map(Spanned::span),
+            "longest_call is less than 1s, in which no leader can be replaced; 30s is usual",
         ));
     }
     let given = Given { lines };
@@ -191,6 +201,7 @@ pub(super) fn check(lines: &Lines<'_>, raw: &raw::Limits) -> Result<Limits, Conf
                 1..=1 << 20,
             )?
             .saturating_mul(MIB),
+        longest_call: longest_call.unwrap_or(default.longest_call),
         requests_per_account: given.or(
             default.requests_per_account,
             "requests_per_account",
@@ -296,6 +307,7 @@ impl Limits {
             ("header_bytes", self.header_bytes.to_string()),
             ("request_bytes", number(self.request_bytes)),
             ("request_memory_mib", number(self.request_memory / MIB)),
+            ("longest_call", print::span(self.longest_call)),
             ("requests_per_account", self.requests_per_account.to_string()),
             ("requests_per_address", self.requests_per_address.to_string()),
             ("failed_logins", self.failed_logins.to_string()),

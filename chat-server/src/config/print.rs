@@ -179,6 +179,7 @@ calls_per_connection = 6
 header_bytes = 9000
 request_bytes = 9001
 request_memory_mib = 20
+longest_call = \"21s\"
 requests_per_account = 7
 requests_per_address = 8
 failed_logins = 9

@@ -45,6 +45,7 @@ pub(super) struct Limits {
     pub(super) calls_per_connection: Option<Spanned<i64>>,
     pub(super) header_bytes: Option<Spanned<i64>>,
     pub(super) request_bytes: Option<Spanned<i64>>,
+    pub(super) longest_call: Option<Spanned<String>>,
     pub(super) request_memory_mib: Option<Spanned<i64>>,
     pub(super) requests_per_account: Option<Spanned<i64>>,
     pub(super) requests_per_address: Option<Spanned<i64>>,

@@ -174,6 +174,7 @@ fn head(cluster: ClusterId, mode: Mode) -> String {
          # header_bytes = 16384\n\
          # request_bytes = 4194304\n\
          # request_memory_mib = 256\n\
+         # longest_call = \"30s\"\n\
          # requests_per_account = 1000\n\
          # requests_per_address = 4000\n\
          # failed_logins = 10\n\

@@ -19,8 +19,6 @@ use super::accept::Connection;
 use crate::error::Failure;
 use crate::node::Node;
 
-/// A call that is neither answered nor a stream by then has a caller who does not send it whole.
-const LONGEST_CALL: Duration = Duration::from_secs(30);
 /// A connection may have this part of the memory for requests that are not whole.
 const CONNECTIONS_PART: usize = 16;
 /// When to try again what there was no memory for.
@@ -53,7 +51,7 @@ async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Respons
         Some(connection) => request.map(|body| counted(body, Held::new(&gate, &connection))),
         None => request,
     };
-    match timeout(LONGEST_CALL, next.run(request)).await {
+    match timeout(gate.node.limits().longest_call, next.run(request)).await {
         Ok(response) => explained(response),
         Err(_) => Status::from(Failure::TooLong).into_http(),
     }

@@ -29,6 +29,7 @@ pub use self::listen::Exposure;
 pub(crate) use self::prompt::Prompt;
 pub use self::server::{Server, ServerBuilder};
 use crate::config::{ClusterConfig, Limits, Registration, ReplicaConfig};
+use crate::disk::Disk;
 use crate::hashing::Hashing;
 use crate::housekeeping::Replicas;
 use crate::hub::Hub;
@@ -39,7 +40,7 @@ use crate::proxy::Proxy;
 use crate::state::{
     AppliedBatch, ChatStateMachine, Continuity, Response, StateReader, StateSettings,
 };
-use crate::throttle::{Places, Throttle};
+use crate::throttle::{Places, Room, Throttle};
 use crate::tls::Tls;
 use crate::words::Told;
 use crate::{housekeeping, leadership};
@@ -136,6 +137,7 @@ struct Means {
     metrics: Arc<Metrics>,
     limits: watch::Receiver<Limits>,
     registration: watch::Receiver<Registration>,
+    disk: Arc<Disk>,
     draining: watch::Receiver<bool>,
 }
 
@@ -152,6 +154,7 @@ fn node(
         metrics,
         limits,
         registration,
+        disk,
         draining,
     } = means;
     let presence = Arc::new(Presence::default());
@@ -167,7 +170,13 @@ fn node(
         presence,
         throttle: Throttle::new(limits.clone()),
         subscriptions: Places::default(),
-        hashing: Hashing::new(begun_with.hash_workers, begun_with.hash_cost),
+        room: Room::default(),
+        disk,
+        hashing: Hashing::new(
+            begun_with.hash_workers,
+            begun_with.hash_cost,
+            metrics.passwords_hashed.clone(),
+        ),
         proxy,
         limits,
         registration,

@@ -25,6 +25,7 @@ use super::{
 use crate::admin::{self, Orders};
 use crate::api::Services;
 use crate::config::{ClusterConfig, Limits, Registration, ReplicaConfig};
+use crate::disk::Disk;
 use crate::operations::{self, Measured, Metrics, Page, Readiness, serve_page};
 use crate::proxy::Proxy;
 use crate::state::Response;
@@ -288,6 +289,11 @@ impl ServerBuilder {
             state,
         } = open_files(&config.cluster, replica, Arc::clone(&metrics)).await?;
 
+        let (limits, live) = watch::channel(config.cluster.limits);
+        let registration = watch::Sender::new(config.cluster.registration);
+        let shown = metrics.disk_low.clone();
+        let disk = Disk::of(replica.id, &replica.data_dir, live.clone(), shown);
+        let heard = Arc::clone(&disk);
         let (presences, of_presence) = mpsc::channel::<Told>(PEERS_WORDS);
         let (orders, of_orders) = mpsc::channel::<Told>(PEERS_WORDS);
         let seeds = seeds(&config.cluster);
@@ -311,6 +317,10 @@ impl ServerBuilder {
                     let _ = match Subject::open(sealed) {
                         Some((Subject::Presence, word)) => presences.try_send((from, word)),
                         Some((Subject::Orders, word)) => orders.try_send((from, word)),
+                        Some((Subject::Disk, _)) => {
+                            heard.hear(from);
+                            Ok(())
+                        }
                         None => Ok(()),
                     };
                 },
@@ -321,13 +331,12 @@ impl ServerBuilder {
         let (drain, draining) = watch::channel(false);
         let orders = Orders::new(handle.clone());
         tokio::spawn(Arc::clone(&orders).run(of_orders));
+        tokio::spawn(Arc::clone(&disk).watch(handle.clone(), drain.subscribe()));
         tokio::spawn(admin::warn_of_differences(
             config.cluster.clone(),
             config.replica,
             handle.status_changes(),
         ));
-        let (limits, live) = watch::channel(config.cluster.limits);
-        let registration = watch::Sender::new(config.cluster.registration);
         let means = Means {
             state: state.clone(),
             hub,
@@ -335,6 +344,7 @@ impl ServerBuilder {
             metrics: Arc::clone(&metrics),
             limits: live.clone(),
             registration: registration.subscribe(),
+            disk: Arc::clone(&disk),
             draining,
         };
         let node = node(&config, handle.clone(), means, of_presence);
@@ -349,6 +359,7 @@ impl ServerBuilder {
                 state,
                 metrics,
                 readiness: readiness.clone(),
+                disk,
             };
             AbortOnDrop(serve_page(listener, page))
         });

@@ -6,6 +6,7 @@
 mod attempts;
 mod places;
 mod rates;
+mod room;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 use self::attempts::Attempts;
 pub(crate) use self::places::{Place, Places};
 use self::rates::Rates;
+pub(crate) use self::room::Room;
 use crate::config::Limits;
 use crate::error::Failure;
 use crate::serve::Peer;

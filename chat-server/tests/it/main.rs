@@ -1,6 +1,7 @@
 //! The server as processes over real sockets and files, driven by the client library.
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod admin;
 mod alone;
 mod cluster_command;
@@ -9,6 +10,7 @@ mod embedded;
 mod events;
 mod failover;
 mod history;
+mod limits;
 mod once;
 mod operations;
 mod presence;

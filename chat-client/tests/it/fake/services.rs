@@ -149,16 +149,33 @@ impl AuthService for Node {
 
     async fn list_sessions(
         &self,
-        _: Request<api::ListSessionsRequest>,
+        request: Request<api::ListSessionsRequest>,
     ) -> Result<Response<api::ListSessionsResponse>, Status> {
-        Err(Status::unimplemented("the fake keeps no ids of sessions"))
+        let name = self.caller(&request)?;
+        let answer = |store: &mut Store| {
+            Ok(api::ListSessionsResponse {
+                sessions: store.sessions_of(&name),
+                read_token: store.read_token(),
+            })
+        };
+        self.serve("ListSessions", "", &request, answer).await
     }
 
     async fn revoke_session(
         &self,
-        _: Request<api::RevokeSessionRequest>,
+        request: Request<api::RevokeSessionRequest>,
     ) -> Result<Response<api::RevokeSessionResponse>, Status> {
-        Err(Status::unimplemented("the fake keeps no ids of sessions"))
+        let name = self.caller(&request)?;
+        let r = request.get_ref();
+        let answer = |store: &mut Store| {
+            store.revoke(&name, &r.session_id)?;
+            Ok(api::RevokeSessionResponse {
+                durability: durability(),
+                read_token: store.read_token(),
+            })
+        };
+        self.serve("RevokeSession", &r.request_id, &request, answer)
+            .await
     }
 
     async fn change_password(

@@ -43,6 +43,14 @@ impl Write for api::SendMessageRequest {
                 }
             },
         };
+        let _coming = match node.room.take(node, recipient).await {
+            Ok(coming) => Some(coming),
+            // A retry needs no room.
+            Err(full) => match sent(node, sender, MessageId::derive(sender, request))? {
+                Some(_) => None,
+                None => return Err(full),
+            },
+        };
         let body = CommandBody::Send {
             sender,
             recipient,
