@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use self::attempts::Attempts;
 pub(crate) use self::places::{Place, Places};
 use self::rates::Rates;
-pub(crate) use self::room::Room;
+pub(crate) use self::room::{Coming, Room};
 use crate::config::Limits;
 use crate::error::Failure;
 use crate::serve::Peer;

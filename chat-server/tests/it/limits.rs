@@ -78,8 +78,8 @@ async fn an_account_makes_so_many_requests_and_the_library_rides_it_out() {
     // Writes count as well, and those of others do not.
     let mut is_write_refused = false;
     for _ in 0..100 {
-        let sent = raw.messages().send_message(by(&ada, message("bob", "hello")));
-        if let Err(status) = sent.await {
+        let request = by(&ada, message("bob", "hello"));
+        if let Err(status) = raw.messages().send_message(request).await {
             is_refused_for_now(&status, Reason::RateLimited);
             is_write_refused = true;
         }

@@ -8,6 +8,7 @@ mod cluster_command;
 mod config;
 mod embedded;
 mod events;
+mod every_reason;
 mod failover;
 mod history;
 mod limits;

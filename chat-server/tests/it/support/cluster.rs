@@ -158,6 +158,14 @@ impl Cluster {
         nix::sys::signal::kill(Pid::from_raw(process as i32), signal).unwrap();
     }
 
+    /// The memory that a replica's process has, in KiB.
+    pub(crate) fn memory(&self, id: usize) -> u64 {
+        let process = self.replicas[id].as_ref().unwrap().id();
+        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.unwrap().trim().split(' ').next().unwrap().parse().unwrap()
+    }
+
     /// Runs a command of the program. What it said, and its exit code.
     pub(crate) async fn program(&self, arguments: &[&str]) -> (String, Option<i32>) {
         let mut command = Command::new(PROGRAM);
