@@ -36,6 +36,7 @@ pub(crate) struct Node {
     pub(crate) presence: Arc<Presence>,
     pub(crate) throttle: Throttle,
     pub(crate) subscriptions: Places,
+    pub(crate) lists: Places,
     pub(crate) room: Room,
     pub(crate) disk: Arc<Disk>,
     pub(crate) hashing: Hashing,

@@ -142,6 +142,8 @@ fn existing(name: &str) -> Result<Username, Failure> {
 fn unknown(name: &str) -> Failure {
     Failure::not_found(
         Reason::PeerNotFound,
-        format!("there is no account `{name}`; `chat-server account list` shows those that there are"),
+        format!(
+            "there is no account `{name}`; `chat-server account list` shows those that there are"
+        ),
     )
 }

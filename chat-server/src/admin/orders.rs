@@ -167,7 +167,11 @@ impl Orders {
     }
 
     async fn propose(&self, command: &Sealed) -> Fate {
-        let committed = match self.handle.propose(Bytes::copy_from_slice(&command.0)).await {
+        let committed = match self
+            .handle
+            .propose(Bytes::copy_from_slice(&command.0))
+            .await
+        {
             Ok(committed) => committed,
             // Whoever leads is asked again, which has no second effect.
             Err(ProposeError::NotLeader { .. } | ProposeError::Unknown) => return Fate::NotLeader,
@@ -183,7 +187,8 @@ impl Orders {
                     Refusal::Taken(rejection.to_string())
                 }
                 Rejection::StaleCredential => Refusal::Later(
-                    "the account's owner has changed the password at this moment; try again".to_owned(),
+                    "the account's owner has changed the password at this moment; try again"
+                        .to_owned(),
                 ),
                 _ => Refusal::Impossible(rejection.to_string()),
             },

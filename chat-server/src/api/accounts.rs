@@ -7,8 +7,7 @@ use chat_core::{CommandBody, Outcome, Username};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-use super::Services;
-use super::passwords;
+use super::{Services, listed, passwords};
 use crate::call::{Caller, Context, Write, look, read, write};
 use crate::error::Failure;
 use crate::node::Node;
@@ -24,7 +23,7 @@ impl AccountService for Services {
         let context = Context::of(&request);
         let request = request.into_inner();
         read(node, &context, request.read_token.as_ref()).await?;
-        let caller = Caller::counted(node, &context).await?;
+        let (caller, place) = Caller::for_list(node, &context).await?;
         let size = wire::page_size(request.page_size)?;
         let tokens = PageToken::of(
             PageKind::Accounts,
@@ -44,11 +43,15 @@ impl AccountService for Services {
             .items
             .iter()
             .map(|profile| wire::account(profile, &*node.presence));
-        Ok(Response::new(api::ListAccountsResponse {
-            accounts: accounts.collect(),
-            next_page_token: tokens.next(page.next.as_ref().map(|name| name.as_str().as_bytes())),
-            read_token: wire::read_token(at),
-        }))
+        Ok(listed(
+            place,
+            api::ListAccountsResponse {
+                accounts: accounts.collect(),
+                next_page_token: tokens
+                    .next(page.next.as_ref().map(|name| name.as_str().as_bytes())),
+                read_token: wire::read_token(at),
+            },
+        ))
     }
 
     async fn delete_account(

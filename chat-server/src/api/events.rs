@@ -40,7 +40,9 @@ impl EventService for Services {
         };
         let most = self.node.limits().subscriptions_per_account;
         let Some(place) = self.node.subscriptions.take(caller.account(), most) else {
-            let problem = format!("this account has {most} subscriptions, as many as it may have: end one of them");
+            let problem = format!(
+                "this account has {most} subscriptions, as many as it may have: end one of them"
+            );
             return Err(Failure::Limited {
                 reason: Reason::TooManySubscriptions,
                 problem,

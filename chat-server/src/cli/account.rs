@@ -22,32 +22,32 @@ pub(super) async fn run(command: AccountCommand) -> Result<(), Problem> {
             password,
             through,
         } => {
-            let (password, was_made_up) = new_password(&password)?;
+            let password = Password::from(&password)?;
             let request = CreateAccountRequest {
                 username: name,
-                password: password.clone(),
+                password: password.text.clone(),
             };
             let mut operator = reach(&through).await?;
             let made = operator.create_account(request).await.map_err(told)?;
             say(format!("made the account {}", made.into_inner().username));
-            show(&password, was_made_up);
+            password.show();
         }
         AccountCommand::ResetPassword {
             name,
             password,
             through,
         } => {
-            let (password, was_made_up) = new_password(&password)?;
+            let password = Password::from(&password)?;
             let request = ResetPasswordRequest {
                 username: name.clone(),
-                password: password.clone(),
+                password: password.text.clone(),
             };
             let mut operator = reach(&through).await?;
             operator.reset_password(request).await.map_err(told)?;
             say(format!(
                 "the account {name} has a new password; its sessions have ended"
             ));
-            show(&password, was_made_up);
+            password.show();
         }
         AccountCommand::Delete { name, through } => {
             let request = DeleteAccountRequest {
@@ -85,29 +85,50 @@ pub(super) async fn run(command: AccountCommand) -> Result<(), Problem> {
     Ok(())
 }
 
-fn show(password: &str, was_made_up: bool) {
-    if was_made_up {
-        say(format!(
-            "password: {password}\nit is shown this once; the owner changes it with `chat-client passwd`"
-        ));
-    }
+/// A new password, and whether anybody knows it yet.
+struct Password {
+    text: String,
+    origin: Origin,
 }
 
-/// The password, and whether nobody knows it yet.
-fn new_password(source: &NewPassword) -> Result<(String, bool), Problem> {
-    if !source.password_stdin {
-        let random: [u8; LENGTH] = clock::random();
-        let letter = |byte: &u8| char::from(LETTERS[usize::from(byte % 32)]);
-        return Ok((random.iter().map(letter).collect(), true));
+enum Origin {
+    MadeUp,
+    Read,
+}
+
+impl Password {
+    fn from(source: &NewPassword) -> Result<Password, Problem> {
+        if !source.password_stdin {
+            let random: [u8; LENGTH] = clock::random();
+            let letter = |byte: &u8| char::from(LETTERS[usize::from(byte % 32)]);
+            return Ok(Password {
+                text: random.iter().map(letter).collect(),
+                origin: Origin::MadeUp,
+            });
+        }
+        let mut line = String::new();
+        stdin()
+            .lock()
+            .read_line(&mut line)
+            .map_err(|error| format!("the password cannot be read from standard input: {error}"))?;
+        let text = line.trim_end_matches(['\r', '\n']).to_owned();
+        match text.is_empty() {
+            true => Err("standard input holds no password; write it in its first line".to_owned()),
+            false => Ok(Password {
+                text,
+                origin: Origin::Read,
+            }),
+        }
     }
-    let mut line = String::new();
-    stdin()
-        .lock()
-        .read_line(&mut line)
-        .map_err(|error| format!("the password cannot be read from standard input: {error}"))?;
-    let password = line.trim_end_matches(['\r', '\n']).to_owned();
-    match password.is_empty() {
-        true => Err("standard input holds no password; write it in its first line".to_owned()),
-        false => Ok((password, false)),
+
+    /// Tells it to the operator, who could not know it otherwise.
+    fn show(&self) {
+        match self.origin {
+            Origin::MadeUp => say(format!(
+                "password: {}\nit is shown this once; the owner changes it with `chat-client passwd`",
+                self.text
+            )),
+            Origin::Read => {}
+        }
     }
 }

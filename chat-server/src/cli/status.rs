@@ -7,10 +7,10 @@ use super::Problem;
 use super::admin::{list, reach, told};
 use super::args::Through;
 use super::output::say;
-use crate::disk::named;
 use crate::admin::proto::{
     GetStatusRequest, GetStatusResponse, ListReplicasRequest, ListReplicasResponse, Replica,
 };
+use crate::disk::named;
 
 /// A disk with less than this part of it free, or less than so many bytes, is low.
 const LOW_PART: u64 = 20;

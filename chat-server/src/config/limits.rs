@@ -56,6 +56,8 @@ pub struct Limits {
     pub registrations_per_address: u32,
     /// How many subscriptions an account may have at one replica; 64 by default.
     pub subscriptions_per_account: usize,
+    /// How many pages of lists an account may have under way at one replica, until they are read; 16 by default.
+    pub lists_per_account: usize,
     /// How many events wait for a subscriber that reads slowly, before the stream is ended; 1,024 by default.
     pub events_per_subscriber: usize,
     /// How many messages may wait for one recipient; 100,000 by default.
@@ -89,6 +91,7 @@ impl Default for Limits {
             failed_logins_per_address: 60,
             registrations_per_address: 60,
             subscriptions_per_account: 64,
+            lists_per_account: 16,
             events_per_subscriber: 1_024,
             undelivered_per_recipient: 100_000,
             disk_reserve: 256 * MIB as u64,
@@ -238,6 +241,12 @@ pub(super) fn check(lines: &Lines<'_>, raw: &raw::Limits) -> Result<Limits, Conf
             &raw.subscriptions_per_account,
             1..=MANY,
         )?,
+        lists_per_account: given.or(
+            default.lists_per_account,
+            "lists_per_account",
+            &raw.lists_per_account,
+            1..=MANY,
+        )?,
         events_per_subscriber: given.or(
             default.events_per_subscriber,
             "events_per_subscriber",
@@ -303,13 +312,22 @@ impl Limits {
                 "connections_per_address",
                 number(self.connections_per_address),
             ),
-            ("calls_per_connection", self.calls_per_connection.to_string()),
+            (
+                "calls_per_connection",
+                self.calls_per_connection.to_string(),
+            ),
             ("header_bytes", self.header_bytes.to_string()),
             ("request_bytes", number(self.request_bytes)),
             ("request_memory_mib", number(self.request_memory / MIB)),
             ("longest_call", print::span(self.longest_call)),
-            ("requests_per_account", self.requests_per_account.to_string()),
-            ("requests_per_address", self.requests_per_address.to_string()),
+            (
+                "requests_per_account",
+                self.requests_per_account.to_string(),
+            ),
+            (
+                "requests_per_address",
+                self.requests_per_address.to_string(),
+            ),
             ("failed_logins", self.failed_logins.to_string()),
             (
                 "failed_logins_per_address",
@@ -323,6 +341,7 @@ impl Limits {
                 "subscriptions_per_account",
                 number(self.subscriptions_per_account),
             ),
+            ("lists_per_account", number(self.lists_per_account)),
             ("events_per_subscriber", number(self.events_per_subscriber)),
             (
                 "undelivered_per_recipient",

@@ -19,7 +19,10 @@ pub(super) fn print(
     for (table, settings) in [
         ("cluster", cluster(config)),
         ("limits", config.limits.settings()),
-        ("accounts", vec![("registration", quoted(config.registration))]),
+        (
+            "accounts",
+            vec![("registration", quoted(config.registration))],
+        ),
         ("tls", tls(config)),
         ("logging", logging(config)),
     ] {
@@ -186,6 +189,7 @@ failed_logins = 9
 failed_logins_per_address = 10
 registrations_per_address = 11
 subscriptions_per_account = 12
+lists_per_account = 17
 events_per_subscriber = 13
 undelivered_per_recipient = 14
 disk_reserve_mib = 15

@@ -53,6 +53,7 @@ pub(super) struct Limits {
     pub(super) failed_logins_per_address: Option<Spanned<i64>>,
     pub(super) registrations_per_address: Option<Spanned<i64>>,
     pub(super) subscriptions_per_account: Option<Spanned<i64>>,
+    pub(super) lists_per_account: Option<Spanned<i64>>,
     pub(super) events_per_subscriber: Option<Spanned<i64>>,
     pub(super) undelivered_per_recipient: Option<Spanned<i64>>,
     pub(super) disk_reserve_mib: Option<Spanned<i64>>,

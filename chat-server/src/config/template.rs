@@ -181,6 +181,7 @@ fn head(cluster: ClusterId, mode: Mode) -> String {
          # failed_logins_per_address = 60\n\
          # registrations_per_address = 60\n\
          # subscriptions_per_account = 64\n\
+         # lists_per_account = 16\n\
          # events_per_subscriber = 1024\n\
          # undelivered_per_recipient = 100000\n\
          # disk_reserve_mib = 256\n\

@@ -89,9 +89,17 @@ fn a_stream_goes_on_behind_the_last_event_without_gap_or_repetition() {
 fn a_token_from_before_the_memory_begins_is_too_old() {
     let hub = Arc::new(Hub::new(at(1, 10)));
     let before = ResumePoint::behind(at(1, 9));
-    assert!(hub.subscribe(account(1), Some(before), QUEUE).missed.is_none());
+    assert!(
+        hub.subscribe(account(1), Some(before), QUEUE)
+            .missed
+            .is_none()
+    );
     let exactly = ResumePoint::behind(at(1, 10));
-    assert!(hub.subscribe(account(1), Some(exactly), QUEUE).missed.is_some());
+    assert!(
+        hub.subscribe(account(1), Some(exactly), QUEUE)
+            .missed
+            .is_some()
+    );
 }
 
 /// Subscribers of a branch that lost went on as if its events had happened.
@@ -158,7 +166,11 @@ fn memory_is_bounded_and_places_are_given_back() {
     let kept = hub.subscribe(account(1), Some(oldest), QUEUE);
     assert_eq!(kept.missed.as_ref().map(Vec::len), Some(131_072));
     let older = ResumePoint::behind(at(1, 140_000 - 131_073));
-    assert!(hub.subscribe(account(1), Some(older), QUEUE).missed.is_none());
+    assert!(
+        hub.subscribe(account(1), Some(older), QUEUE)
+            .missed
+            .is_none()
+    );
 }
 
 /// A snapshot took the place of entries that nobody was told of: whoever listens begins anew, and does not miss them
@@ -179,8 +191,16 @@ fn a_snapshot_ends_streams_and_makes_older_tokens_too_old() {
             .try_recv()
             .is_err_and(|error| error == tokio::sync::oneshot::error::TryRecvError::Closed)
     );
-    assert!(hub.subscribe(account(1), Some(seen), QUEUE).missed.is_none());
+    assert!(
+        hub.subscribe(account(1), Some(seen), QUEUE)
+            .missed
+            .is_none()
+    );
     let begun = ResumePoint::behind(at(1, 90));
-    assert!(hub.subscribe(account(1), Some(begun), QUEUE).missed.is_some());
+    assert!(
+        hub.subscribe(account(1), Some(begun), QUEUE)
+            .missed
+            .is_some()
+    );
     assert_eq!(*hub.applied().borrow(), at(1, 90));
 }

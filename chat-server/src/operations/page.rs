@@ -59,7 +59,10 @@ async fn ready(State(page): State<Page>) -> impl IntoResponse {
             // Reads are answered all the same.
             match page.disk.low().as_slice() {
                 [] => "ready\n".to_owned(),
-                low => format!("ready, but nothing is written: the disk of {} is nearly full\n", named(low)),
+                low => format!(
+                    "ready, but nothing is written: the disk of {} is nearly full\n",
+                    named(low)
+                ),
             },
         ),
         Readiness::NotReady(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),

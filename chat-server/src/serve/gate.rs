@@ -1,7 +1,9 @@
 //! What every call passes on its way to a service, and on its way back.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -11,6 +13,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use chat_client::Reason;
 use futures_util::StreamExt;
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::timeout;
 use tonic::service::Routes;
 use tonic::{Code, Status};
@@ -18,6 +21,7 @@ use tonic::{Code, Status};
 use super::accept::Connection;
 use crate::error::Failure;
 use crate::node::Node;
+use crate::throttle::Place;
 
 /// A connection may have this part of the memory for requests that are not whole.
 const CONNECTIONS_PART: usize = 16;
@@ -52,8 +56,46 @@ async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Respons
         None => request,
     };
     match timeout(gate.node.limits().longest_call, next.run(request)).await {
-        Ok(response) => explained(response),
+        Ok(response) => kept(explained(response)),
         Err(_) => Status::from(Failure::TooLong).into_http(),
+    }
+}
+
+/// An answer keeps the place that it has taken until it is read or given up.
+fn kept(mut response: Response) -> Response {
+    match response.extensions_mut().remove::<Arc<Place>>() {
+        Some(place) => response.map(|body| {
+            Body::new(Kept {
+                body,
+                _place: place,
+            })
+        }),
+        None => response,
+    }
+}
+
+struct Kept {
+    body: Body,
+    _place: Arc<Place>,
+}
+
+impl HttpBody for Kept {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -108,7 +150,8 @@ impl Held {
         }
         Err(Failure::Limited {
             reason: Reason::Overloaded,
-            problem: "too many long requests are being sent at this moment: send fewer at once".to_owned(),
+            problem: "too many long requests are being sent at this moment: send fewer at once"
+                .to_owned(),
             wait: RETRY_MEMORY,
         })
     }
@@ -151,9 +194,13 @@ pub(crate) fn understood(status: &Status) -> Option<Failure> {
         _ => return None,
     };
     let problem = match (reason, status.message()) {
-        (Reason::UnknownMethod, "") => "the service has no such method: see that client and server have the same version",
+        (Reason::UnknownMethod, "") => {
+            "the service has no such method: see that client and server have the same version"
+        }
         (Reason::RequestTooLarge, _) => "the request is longer than any may be: send less at once",
-        (Reason::MalformedRequest, _) => "the request is not what the method takes: see that client and server have the same version",
+        (Reason::MalformedRequest, _) => {
+            "the request is not what the method takes: see that client and server have the same version"
+        }
         (_, message) => message,
     };
     Some(Failure::Malformed {

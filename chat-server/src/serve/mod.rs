@@ -9,6 +9,7 @@ mod server;
 mod settings;
 
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -65,6 +66,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// A connection without a sign of life for this long is closed, and its subscribers are no longer online.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a connection may send before it is read, which is memory that anybody can take.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
 /// The largest HTTP/2 frame, the smallest that must be allowed.
 const FRAME: u32 = 16 << 10;
 
@@ -146,7 +150,7 @@ fn node(
     handle: Handle<Response>,
     means: Means,
     told: mpsc::Receiver<Told>,
-) -> Arc<Node> {
+) -> io::Result<Arc<Node>> {
     let Means {
         state,
         hub,
@@ -170,13 +174,14 @@ fn node(
         presence,
         throttle: Throttle::new(limits.clone()),
         subscriptions: Places::default(),
+        lists: Places::default(),
         room: Room::default(),
         disk,
         hashing: Hashing::new(
             begun_with.hash_workers,
             begun_with.hash_cost,
             metrics.passwords_hashed.clone(),
-        ),
+        )?,
         proxy,
         limits,
         registration,
@@ -190,7 +195,7 @@ fn node(
     };
     tokio::spawn(housekeeping::run(Arc::clone(&node)));
     tokio::spawn(housekeeping::tidy(Arc::clone(&node), replicas));
-    node
+    Ok(node)
 }
 
 type Serving = JoinHandle<Result<(), tonic::transport::Error>>;
@@ -213,8 +218,8 @@ fn serve_clients(
         let _ = draining.wait_for(|draining| *draining).await;
     };
     let serving = tonic::transport::Server::builder()
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(calls_per_connection)
         .http2_max_header_list_size(header_bytes)
         .max_frame_size(FRAME)

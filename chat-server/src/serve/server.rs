@@ -19,8 +19,8 @@ use tracing::{info, warn};
 
 use super::listen::Access;
 use super::{
-    DRAIN, Files, Means, PEERS_WORDS, ServeError, ServerConfig, Serving, finish, gate, listen, node,
-    none_under_way, open_files, serve_clients, settings,
+    DRAIN, Files, Means, PEERS_WORDS, ServeError, ServerConfig, Serving, finish, gate, listen,
+    node, none_under_way, open_files, serve_clients, settings,
 };
 use crate::admin::{self, Orders};
 use crate::api::Services;
@@ -129,7 +129,11 @@ impl Server {
         let (of_old, of_new) = (old.replica(self.me), new.replica(self.me));
         let hashing = |limits: &Limits| (limits.hash_workers, limits.hash_cost);
         let calls = |limits: &Limits| {
-            (limits.calls_per_connection, limits.header_bytes, limits.request_bytes)
+            (
+                limits.calls_per_connection,
+                limits.header_bytes,
+                limits.request_bytes,
+            )
         };
         let waits: Vec<_> = [
             (
@@ -347,9 +351,13 @@ impl ServerBuilder {
             disk: Arc::clone(&disk),
             draining,
         };
-        let node = node(&config, handle.clone(), means, of_presence);
-        let administration =
-            admin::serve(&replica.data_dir, &config.cluster, Arc::clone(&node), orders);
+        let node = node(&config, handle.clone(), means, of_presence).map_err(lost)?;
+        let administration = admin::serve(
+            &replica.data_dir,
+            &config.cluster,
+            Arc::clone(&node),
+            orders,
+        );
         let (leave, leaves) = watch::channel(false);
         let readiness = operations::follow(&handle, node.leadership.clone(), leaves);
         tokio::spawn(count_views(handle.status_changes(), Arc::clone(&metrics)));

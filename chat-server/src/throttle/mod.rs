@@ -11,11 +11,13 @@ mod room;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use chat_client::Reason;
 use chat_core::{AccountId, Username};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::warn;
 
 use self::attempts::Attempts;
 pub(crate) use self::places::{Place, Places};
@@ -24,6 +26,9 @@ pub(crate) use self::room::{Coming, Room};
 use crate::config::Limits;
 use crate::error::Failure;
 use crate::serve::Peer;
+
+/// Between two words of who guesses at passwords.
+const BETWEEN_WORDS: Duration = Duration::from_secs(10);
 
 /// What one replica counts.
 pub(crate) struct Throttle {
@@ -35,6 +40,8 @@ pub(crate) struct Throttle {
     registrations: Attempts<IpAddr>,
     /// Where other replicas call from that cannot prove who they are.
     replicas: Mutex<BTreeSet<IpAddr>>,
+    /// When the operator was told last that somebody guesses.
+    told: Mutex<Option<Instant>>,
 }
 
 /// Whose password is tried.
@@ -63,6 +70,7 @@ impl Throttle {
             failures_at_account: Attempts::new(),
             registrations: Attempts::new(),
             replicas: Mutex::default(),
+            told: Mutex::default(),
             limits,
         }
     }
@@ -81,7 +89,9 @@ impl Throttle {
         let taken = self.calls_of_address.take(rate, &address);
         taken.map_err(|wait| Failure::Limited {
             reason: Reason::RateLimited,
-            problem: format!("more than {rate} requests in a second come from this address: go on more slowly"),
+            problem: format!(
+                "more than {rate} requests in a second come from this address: go on more slowly"
+            ),
             wait,
         })
     }
@@ -95,7 +105,9 @@ impl Throttle {
         let taken = self.calls_of_account.take(rate, &account);
         taken.map_err(|wait| Failure::Limited {
             reason: Reason::RateLimited,
-            problem: format!("this account makes more than {rate} requests in a second: go on more slowly"),
+            problem: format!(
+                "this account makes more than {rate} requests in a second: go on more slowly"
+            ),
             wait,
         })
     }
@@ -111,10 +123,14 @@ impl Throttle {
             return Ok(attempt);
         };
         let (limits, now) = (self.limits(), Instant::now());
-        let too_many = |wait| Failure::Limited {
-            reason: Reason::TooManyLogins,
-            problem: "too many wrong passwords came from this address: wait, then try again".to_owned(),
-            wait,
+        let too_many = |wait| {
+            self.tell_of(from.address, now);
+            Failure::Limited {
+                reason: Reason::TooManyLogins,
+                problem: "too many wrong passwords came from this address: wait, then try again"
+                    .to_owned(),
+                wait,
+            }
         };
         // The address first, so that nobody fills the memory with names.
         if let Some(address) = self.stranger(Some(from)) {
@@ -149,7 +165,8 @@ impl Throttle {
         let taken = self.registrations.take(most, address, Instant::now());
         taken.map_err(|wait| Failure::Limited {
             reason: Reason::RateLimited,
-            problem: "too many accounts are asked for from this address: wait, then try again".to_owned(),
+            problem: "too many accounts are asked for from this address: wait, then try again"
+                .to_owned(),
             wait,
         })
     }
@@ -162,6 +179,17 @@ impl Throttle {
         self.failures_of_address.tidy(now);
         self.failures_at_account.tidy(now);
         self.registrations.tidy(now);
+    }
+
+    /// Tells the operator who guesses, now and then.
+    fn tell_of(&self, address: IpAddr, now: Instant) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|at| now.duration_since(at) >= BETWEEN_WORDS) {
+            *told = Some(now);
+            warn!(
+                "too many wrong passwords come from {address}; its attempts are not looked at for a while"
+            );
+        }
     }
 
     fn limits(&self) -> Limits {
@@ -289,7 +317,12 @@ mod tests {
         let account = |number| AccountId::from_uuid(Uuid::from_u128(number));
         assert!((0..100).any(|_| throttle.account(one, account(1)).is_err()));
         assert_eq!(reason(throttle.account(one, account(2))), None);
-        assert_eq!((0..100).filter(|_| throttle.registration(one).is_ok()).count(), 3);
+        assert_eq!(
+            (0..100)
+                .filter(|_| throttle.registration(one).is_ok())
+                .count(),
+            3
+        );
     }
 
     #[test]

@@ -73,7 +73,9 @@ impl Room {
         }
         Err(Failure::Limited {
             reason: Reason::RecipientFull,
-            problem: format!("{most} messages wait for the recipient already: wait until some are delivered"),
+            problem: format!(
+                "{most} messages wait for the recipient already: wait until some are delivered"
+            ),
             wait: AGAIN,
         })
     }
@@ -118,6 +120,20 @@ impl Room {
     }
 }
 
+impl Coming {
+    /// The message has not come, or had come before: the room is left to another one.
+    pub(crate) fn give_back(self) {
+        {
+            let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = all.get_mut(&self.recipient) {
+                known.left += 1;
+            }
+        }
+        // It is not coming any more, either.
+        drop(self);
+    }
+}
+
 impl Drop for Coming {
     fn drop(&mut self) {
         let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -151,6 +167,7 @@ mod tests {
         assert!(matches!(room.answer(ada, asked), Answer::Full));
         drop(coming);
         room.learn(ada, 2, asked);
+        take().expect("room for one").give_back();
         assert!(take().is_some());
         assert!(take().is_none());
 

@@ -1,5 +1,6 @@
 //! The user who is to notice nothing.
 
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,6 +12,15 @@ use crate::support::{Cluster, Setup};
 
 /// How much more memory a replica may have after an attack than before, in KiB, unless a test says otherwise.
 pub(crate) const ALLOWED: u64 = 96 << 10;
+
+/// The memory that a replica's process has, in KiB.
+pub(crate) fn memory_of(cluster: &Cluster, id: usize) -> u64 {
+    let path = format!("/proc/{}/status", cluster.process(id));
+    let status = fs::read_to_string(path).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.unwrap().trim().split(' ').next();
+    number.unwrap().parse().unwrap()
+}
 
 /// A cluster of one, and a user who writes all the time.
 pub(crate) struct Scene {
@@ -33,7 +43,7 @@ impl Scene {
         let stop = Arc::new(AtomicBool::new(false));
         let writing = tokio::spawn(write(ada.clone(), Arc::clone(&stop)));
         Scene {
-            memory: cluster.memory(0),
+            memory: memory_of(&cluster, 0),
             cluster,
             ada,
             stop,
@@ -48,7 +58,7 @@ impl Scene {
     /// All that the user wrote was accepted and is there, and the process has little more memory than at the beginning.
     #[allow(clippy::print_stdout)]
     pub(crate) async fn ends_well(self, what: &str, allowed: u64) {
-        let memory = self.cluster.memory(0);
+        let memory = memory_of(&self.cluster, 0);
         self.stop.store(true, Ordering::Relaxed);
         let written = self.writing.await.unwrap();
         assert!(!written.is_empty());
@@ -57,7 +67,11 @@ impl Scene {
         while let Some(asked) = request {
             let page = self.ada.list_history("ada", asked).await.unwrap();
             request = page.next_request(1000);
-            found.extend(page.items.into_iter().map(|note| (note.sequence, note.body)));
+            found.extend(
+                page.items
+                    .into_iter()
+                    .map(|note| (note.sequence, note.body)),
+            );
         }
         found.sort();
         let found: Vec<_> = found.into_iter().map(|(_, body)| body).collect();

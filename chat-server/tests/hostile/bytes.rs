@@ -88,7 +88,8 @@ async fn connections_that_say_it_slowly_are_closed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_connections_than_there_may_be_are_closed_at_once() {
-    let limits = "hash_memory_kib = 64\nhash_passes = 1\nmax_connections = 60\nconnections_per_address = 40";
+    let limits =
+        "hash_memory_kib = 64\nhash_passes = 1\nmax_connections = 60\nconnections_per_address = 40";
     let scene = Scene::new(limits).await;
     let mut open = Vec::new();
     for source in ["127.0.0.2", "127.0.0.3"] {

@@ -36,8 +36,15 @@ async fn a_flood_of_logins() {
     for reason in attacks.join_all().await.into_iter().flatten() {
         *reasons.entry(reason).or_insert(0) += 1;
     }
-    let known = [Reason::BadCredentials, Reason::Overloaded, Reason::TooManyLogins];
-    assert!(reasons.keys().all(|reason| known.contains(reason)), "{reasons:?}");
+    let known = [
+        Reason::BadCredentials,
+        Reason::Overloaded,
+        Reason::TooManyLogins,
+    ];
+    assert!(
+        reasons.keys().all(|reason| known.contains(reason)),
+        "{reasons:?}"
+    );
     assert!(reasons.contains_key(&Reason::Overloaded), "{reasons:?}");
     scene.ends_well("a flood of logins", ALLOWED).await;
 }
@@ -76,7 +83,10 @@ async fn a_flood_of_streams() {
         // A few connections, as each has a limit of its own.
         let raw = match n % 200 {
             0 => RawClient::new(&scene.address()),
-            _ => open.last().map(|(raw, _): &(RawClient, _)| raw.clone()).unwrap(),
+            _ => open
+                .last()
+                .map(|(raw, _): &(RawClient, _)| raw.clone())
+                .unwrap(),
         };
         let request = by(&mallory, api::SubscribeRequest::default());
         match raw.events().subscribe(request).await {

@@ -23,6 +23,13 @@ const END_HEADERS: u8 = 4;
 /// `:method: POST`, `:scheme: http`, `:path: /`, as HPACK has them.
 const CALL: &[u8] = &[0x83, 0x86, 0x84];
 
+/// What becomes of what the server says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answers {
+    Read,
+    Ignored,
+}
+
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = payload.len() as u32;
     let mut frame = length.to_be_bytes()[1..].to_vec();
@@ -40,12 +47,18 @@ fn opening() -> Vec<u8> {
 
 /// Says it again and again, until the other side has had enough or so many bytes are sent. What it answers is not read, or
 /// is, as somebody would who wants to go on for long.
-async fn insist(address: String, begin: Vec<u8>, again: impl Fn(u32) -> Vec<u8> + Send + Sync, most: usize, reads: bool) {
+async fn insist(
+    address: String,
+    begin: Vec<u8>,
+    again: impl Fn(u32) -> Vec<u8> + Send + Sync,
+    most: usize,
+    answers: Answers,
+) {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut from, mut to) = stream.into_split();
     let reading = tokio::spawn(async move {
         let mut answer = vec![0; 64 << 10];
-        if !reads {
+        if answers == Answers::Ignored {
             std::future::pending::<()>().await;
         }
         while matches!(from.read(&mut answer).await, Ok(1..)) {}
@@ -78,13 +91,13 @@ async fn attack(
     what: &str,
     begin: Vec<u8>,
     again: impl Fn(u32) -> Vec<u8> + Clone + Send + Sync + 'static,
-    reads: bool,
+    answers: Answers,
 ) {
     let scene = Scene::new(CHEAP).await;
     let mut attacks = JoinSet::new();
     for _ in 0..8 {
         let (address, begin, again) = (scene.address(), begin.clone(), again.clone());
-        attacks.spawn(insist(address, begin, again, 16 << 20, reads));
+        attacks.spawn(insist(address, begin, again, 16 << 20, answers));
     }
     attacks.join_all().await;
     scene.ends_well(what, ALLOWED).await;
@@ -98,23 +111,27 @@ async fn headers_without_an_end() {
         let header = [&[0x10, 1, b'x', 100][..], &[b'y'; 100]].concat();
         frame(CONTINUATION, 0, 1, &header.repeat(100))
     };
-    attack("endless headers", begin, again, true).await;
+    attack("endless headers", begin, again, Answers::Read).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_that_are_large_once_they_are_unpacked() {
     // One large header goes into the table, and is then named in a byte each time.
-    let large = [&[0x40, 1, b'x', 127, 0x81, 30][..], &[b'y'; 127 + 1 + 30 * 128]].concat();
+    let large = [
+        &[0x40, 1, b'x', 127, 0x81, 30][..],
+        &[b'y'; 127 + 1 + 30 * 128],
+    ]
+    .concat();
     let begin = [opening(), frame(HEADERS, 0, 1, &[CALL, &large].concat())].concat();
     let again = |_| frame(CONTINUATION, 0, 1, &[0xbe; 16_000]);
-    attack("headers that unpack", begin, again, true).await;
+    attack("headers that unpack", begin, again, Answers::Read).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_that_say_to_be_huge() {
     let mut begin = opening();
     begin.extend([0xff, 0xff, 0xff, DATA, 0, 0, 0, 0, 1]);
-    attack("huge frames", begin, |_| vec![0; 16 << 10], true).await;
+    attack("huge frames", begin, |_| vec![0; 16 << 10], Answers::Read).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,7 +144,7 @@ async fn calls_that_are_taken_back_at_once() {
         ]
         .concat()
     };
-    attack("calls taken back", opening(), again, true).await;
+    attack("calls taken back", opening(), again, Answers::Read).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,7 +153,7 @@ async fn pings_and_settings_whose_answers_nobody_reads() {
         0 => frame(PING, 0, 0, &[7; 8]),
         _ => frame(SETTINGS, 0, 0, &[]),
     };
-    attack("pings", opening(), again, false).await;
+    attack("pings", opening(), again, Answers::Ignored).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,5 +166,5 @@ async fn frames_out_of_order() {
         ]
         .concat()
     };
-    attack("frames out of order", opening(), again, true).await;
+    attack("frames out of order", opening(), again, Answers::Read).await;
 }

@@ -10,6 +10,10 @@ mod memory;
 mod peers;
 mod raw;
 mod requests;
-#[allow(dead_code, reason = "shared with the other tests, which use the rest")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "shared with the other tests, which use the rest"
+)]
 #[path = "../it/support/mod.rs"]
 mod support;

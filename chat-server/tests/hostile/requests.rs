@@ -33,7 +33,12 @@ const METHODS: &[&str] = &[
     "chat.v1.ClusterService/GetClusterStatus",
 ];
 
-async fn call(connection: &mut Connection, method: &str, token: &str, bytes: &[u8]) -> Option<Reason> {
+async fn call(
+    connection: &mut Connection,
+    method: &str,
+    token: &str,
+    bytes: &[u8],
+) -> Option<Reason> {
     let (answer, mut body) = connection.call(method, Some(token)).await.unwrap();
     let _ = body.send_data(framed(bytes), true);
     let ended = tokio::time::timeout(std::time::Duration::from_millis(500), end_of(answer)).await;
@@ -71,7 +76,15 @@ async fn bytes_that_are_no_message() {
 async fn control_characters_are_in_no_name_and_come_back_in_a_body_as_they_were() {
     let scene = Scene::new(CHEAP).await;
     let bob = scene.cluster.user("bob").await;
-    for name in ["a\0b", "a\u{1b}[2Jb", "a\u{202e}b", "a\nb", "a\u{200b}b", "\u{feff}ab", "a\u{7f}"] {
+    for name in [
+        "a\0b",
+        "a\u{1b}[2Jb",
+        "a\u{202e}b",
+        "a\nb",
+        "a\u{200b}b",
+        "\u{feff}ab",
+        "a\u{7f}",
+    ] {
         let refused = bob.register(name, "password").await.unwrap_err();
         assert_eq!(refused.reason(), Some(Reason::InvalidUsername), "{name:?}");
         let refused = bob.login(name, "password").await.unwrap_err();
@@ -81,7 +94,10 @@ async fn control_characters_are_in_no_name_and_come_back_in_a_body_as_they_were(
     }
     let body = "\0\u{1b}[2J\u{202e}\u{9b}31m\r\n\u{7f}";
     bob.send_message("bob", body).await.unwrap();
-    let notes = bob.list_history("bob", PageRequest::first(1)).await.unwrap();
+    let notes = bob
+        .list_history("bob", PageRequest::first(1))
+        .await
+        .unwrap();
     assert_eq!(notes.items[0].body, body);
     // Nothing of it has come into the log, where a terminal would obey it.
     assert!(!scene.cluster.log_of(0).contains('\u{1b}'));
@@ -110,13 +126,19 @@ async fn tokens_that_were_never_issued() {
     for token in forged.iter().filter(|token| **token != tokens[0]) {
         let request = with_token(token, api::WhoAmIRequest::default());
         let refused = raw.auth().who_am_i(request).await.unwrap_err();
-        assert_eq!(reason_of(&refused), Some(Reason::Unauthenticated), "{token}");
+        assert_eq!(
+            reason_of(&refused),
+            Some(Reason::Unauthenticated),
+            "{token}"
+        );
     }
     // Of a replica that was passed a forged read token nothing is learnt, and it goes on.
     let mut request = by(&bob, api::WhoAmIRequest::default());
     let read_token = (0..64).map(|_| rng.random()).collect::<Vec<u8>>();
     let value = tonic::metadata::MetadataValue::from_bytes(&read_token);
-    request.metadata_mut().insert_bin("x-chat-read-token-bin", value);
+    request
+        .metadata_mut()
+        .insert_bin("x-chat-read-token-bin", value);
     let refused = raw.auth().who_am_i(request).await.unwrap_err();
     assert!(reason_of(&refused).is_some(), "{refused:?}");
     mallory.set_session_token(Some(SessionToken::new(&forged[0])));
@@ -134,7 +156,11 @@ async fn messages_of_others_and_requests_of_others() {
         scene.cluster.user("mallory").await,
     );
     let request = RequestId::mint();
-    let sent = bob.with_request_id(request).send_message("carol", "secret").await.unwrap();
+    let sent = bob
+        .with_request_id(request)
+        .send_message("carol", "secret")
+        .await
+        .unwrap();
     let theirs: [MessageId; 1] = [sent.message_id];
     let _ = mallory.mark_read(&theirs).await;
     let _ = mallory.confirm_delivery(&theirs).await;
@@ -142,9 +168,16 @@ async fn messages_of_others_and_requests_of_others() {
         let refused = mallory.delete_messages(&theirs, scope).await.unwrap_err();
         assert_eq!(refused.reason(), Some(Reason::MessageNotFound));
     }
-    let history = mallory.list_history("bob", PageRequest::first(10)).await.unwrap();
+    let history = mallory
+        .list_history("bob", PageRequest::first(10))
+        .await
+        .unwrap();
     assert!(history.items.is_empty());
-    let inbox = carol.list_inbox(PageRequest::first(10)).await.unwrap().items;
+    let inbox = carol
+        .list_inbox(PageRequest::first(10))
+        .await
+        .unwrap()
+        .items;
     assert_eq!(inbox.len(), 1);
     assert!(!inbox[0].read && !inbox[0].delivered, "{inbox:?}");
 
@@ -152,13 +185,26 @@ async fn messages_of_others_and_requests_of_others() {
     let replayed = mallory.with_request_id(request);
     replayed.send_message("carol", "secret").await.unwrap();
     for _ in 0..10 {
-        let again = bob.with_request_id(request).send_message("carol", "secret").await;
+        let again = bob
+            .with_request_id(request)
+            .send_message("carol", "secret")
+            .await;
         assert_eq!(again.unwrap().message_id, sent.message_id);
     }
-    let inbox = carol.list_inbox(PageRequest::first(10)).await.unwrap().items;
-    let senders: Vec<_> = inbox.iter().map(|message| message.sender.name.as_str()).collect();
+    let inbox = carol
+        .list_inbox(PageRequest::first(10))
+        .await
+        .unwrap()
+        .items;
+    let senders: Vec<_> = inbox
+        .iter()
+        .map(|message| message.sender.name.as_str())
+        .collect();
     assert_eq!(senders, ["bob", "mallory"]);
-    let other = bob.with_request_id(request).send_message("carol", "other").await;
+    let other = bob
+        .with_request_id(request)
+        .send_message("carol", "other")
+        .await;
     assert_eq!(other.unwrap_err().reason(), Some(Reason::RequestIdReused));
 
     // A login that was listened to opens no second session for the listener.

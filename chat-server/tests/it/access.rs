@@ -94,7 +94,10 @@ async fn a_stranger_who_guesses_is_stopped_and_locks_nobody_out() {
     };
     let refused = thief.accounts().delete_account(by(&owner, delete)).await;
     assert!(is_limited(&refused.unwrap_err()));
-    owner.change_password("password", "another password").await.unwrap();
+    owner
+        .change_password("password", "another password")
+        .await
+        .unwrap();
 }
 
 /// The time of an answer is that of the hashing in it, so that the number of hashes must not tell who has an account.
@@ -265,7 +268,10 @@ async fn where_registration_is_closed_the_operator_makes_accounts_at_any_replica
         assert!(said.contains(words), "{arguments:?}: {said}");
     }
     let (said, _) = cluster.program(&["account", "list"]).await;
-    let names: Vec<_> = said.lines().filter_map(|line| line.split(' ').next()).collect();
+    let names: Vec<_> = said
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
     assert_eq!(names, ["NAME", "ada", "bob"]);
     let (said, code) = cluster.program(&["account", "delete", "ada"]).await;
     assert_eq!(code, Some(0), "{said}");
@@ -278,7 +284,9 @@ async fn where_registration_is_closed_the_operator_makes_accounts_at_any_replica
 }
 
 fn password_in(said: &str) -> String {
-    let line = said.lines().find_map(|line| line.strip_prefix("password: "));
+    let line = said
+        .lines()
+        .find_map(|line| line.strip_prefix("password: "));
     line.unwrap_or_else(|| panic!("{said}")).to_owned()
 }
 
@@ -298,7 +306,9 @@ async fn a_token_is_good_as_it_is_and_while_its_session_lasts() {
     for at in 0..text.len() {
         let mut forged = text.as_bytes().to_vec();
         forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
-        let refused = ask(std::str::from_utf8(&forged).unwrap()).await.unwrap_err();
+        let refused = ask(std::str::from_utf8(&forged).unwrap())
+            .await
+            .unwrap_err();
         assert_eq!(reason_of(&refused), Some(Reason::Unauthenticated), "{at}");
     }
     ada.logout(LogoutScope::ThisSession).await.unwrap();

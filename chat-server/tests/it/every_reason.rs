@@ -85,7 +85,10 @@ async fn method<T: prost::Message + 'static>(
 ) -> Result<(), Status> {
     let mut client = Grpc::new(channel.clone());
     let codec = ProstCodec::<T, api::WhoAmIResponse>::default();
-    client.ready().await.map_err(|error| Status::unknown(error.to_string()))?;
+    client
+        .ready()
+        .await
+        .map_err(|error| Status::unknown(error.to_string()))?;
     let path = PathAndQuery::from_static(path);
     client.unary(Request::new(request), path, codec).await?;
     Ok(())
@@ -94,7 +97,7 @@ async fn method<T: prost::Message + 'static>(
 #[tokio::test(flavor = "multi_thread")]
 async fn every_reason_of_the_list_is_given_to_somebody() {
     let mut walk = Walk::default();
-    let mut cluster = Cluster::start(Setup {
+    let cluster = Cluster::start(Setup {
         limits: LIMITS,
         ..Setup::default()
     })
@@ -119,7 +122,10 @@ async fn every_reason_of_the_list_is_given_to_somebody() {
     let text = fs::read_to_string(cluster.file()).unwrap();
     let full = text.replace("disk_reserve_mib = 0", "disk_reserve_mib = 1073741824");
     for (changed, reason) in [
-        (text.clone() + "\n[accounts]\nregistration = \"closed\"\n", Reason::RegistrationClosed),
+        (
+            text.clone() + "\n[accounts]\nregistration = \"closed\"\n",
+            Reason::RegistrationClosed,
+        ),
         (full, Reason::DiskFull),
     ] {
         fs::write(cluster.file(), changed).unwrap();
@@ -174,7 +180,10 @@ async fn every_reason_of_the_list_is_given_to_somebody() {
     });
     walk.saw::<()>(Reason::NoLeader, Err(refused.await));
 
-    let missing: Vec<_> = Reason::ALL.iter().filter(|one| !walk.0.contains(one)).collect();
+    let missing: Vec<_> = Reason::ALL
+        .iter()
+        .filter(|one| !walk.0.contains(one))
+        .collect();
     // A defect that a test knew of would be mended.
     assert_eq!(missing, [&Reason::Internal]);
 }
@@ -246,7 +255,10 @@ async fn messages(walk: &mut Walk, raw: &RawClient, ada: &Client, bob: &Client) 
     let answer = raw.messages().delete_messages(request).await;
     walk.saw(Reason::MessageNotFound, answer);
     // As short as an id can be said, so that the request is not too long.
-    let request = by(bob, delete(vec![String::new(); 1001], api::DeleteScope::ForMe));
+    let request = by(
+        bob,
+        delete(vec![String::new(); 1001], api::DeleteScope::ForMe),
+    );
     let answer = raw.messages().delete_messages(request).await;
     walk.saw(Reason::TooManyIds, answer);
     let request = by(bob, delete(vec![mint(); 1000], api::DeleteScope::ForMe));
@@ -285,7 +297,10 @@ async fn lists(walk: &mut Walk, raw: &RawClient, ada: &Client) {
     ahead[last - 8..].copy_from_slice(&u64::from(u32::MAX).to_be_bytes());
     let mut elsewhere = seen;
     elsewhere[1..9].copy_from_slice(&0_u64.to_be_bytes());
-    for (value, reason) in [(ahead, Reason::StaleRead), (elsewhere, Reason::HistoryChanged)] {
+    for (value, reason) in [
+        (ahead, Reason::StaleRead),
+        (elsewhere, Reason::HistoryChanged),
+    ] {
         let read_token = Some(api::ReadToken { value });
         let request = by(ada, api::WhoAmIRequest { read_token });
         walk.saw(reason, raw.auth().who_am_i(request).await);

@@ -62,8 +62,7 @@ async fn a_message_has_a_longest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_makes_so_many_requests_and_the_library_rides_it_out() {
-    let cluster =
-        alone("hash_memory_kib = 64\nhash_passes = 1\nrequests_per_account = 5").await;
+    let cluster = alone("hash_memory_kib = 64\nhash_passes = 1\nrequests_per_account = 5").await;
     let (ada, bob) = (cluster.user("ada").await, cluster.user("bob").await);
     let raw = cluster.raw(0);
     let mut refused = 0;
@@ -124,8 +123,7 @@ async fn an_address_makes_so_many_requests_and_others_are_served() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_too_fast_is_slowed_down_and_loses_nothing() {
-    let cluster =
-        alone("hash_memory_kib = 64\nhash_passes = 1\nrequests_per_account = 20").await;
+    let cluster = alone("hash_memory_kib = 64\nhash_passes = 1\nrequests_per_account = 20").await;
     let ada = cluster.user("ada").await;
     let messages = (0..120).map(|n| message("ada", &n.to_string())).collect();
     let requests = tokio_stream::once(api::SendMessagesRequest { messages });
@@ -166,8 +164,7 @@ async fn an_account_has_so_many_subscriptions() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscriber_who_does_not_read_is_let_go_and_misses_nothing() {
-    let cluster =
-        alone("hash_memory_kib = 64\nhash_passes = 1\nevents_per_subscriber = 8").await;
+    let cluster = alone("hash_memory_kib = 64\nhash_passes = 1\nevents_per_subscriber = 8").await;
     let (ada, bob) = (cluster.user("ada").await, cluster.user("bob").await);
     let endpoint = Endpoint::from_shared(format!("http://{}", cluster.address(0))).unwrap();
     let slow = RawClient {
@@ -239,8 +236,7 @@ async fn so_many_messages_wait_for_a_recipient_and_no_more() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_has_a_largest_and_so_have_its_headers() {
-    let limits =
-        "hash_memory_kib = 64\nhash_passes = 1\nrequest_bytes = 2048\nheader_bytes = 2048";
+    let limits = "hash_memory_kib = 64\nhash_passes = 1\nrequest_bytes = 2048\nheader_bytes = 2048";
     let cluster = alone(limits).await;
     let ada = cluster.user("ada").await;
     let raw = cluster.raw(0);
@@ -299,7 +295,11 @@ async fn with_a_disk_nearly_full_nothing_is_written_everything_read_and_nothing_
     let refused = refused.await;
     is_refused_for_now(&refused, Reason::DiskFull);
     assert!(refused.message().contains(&format!("replica {follower} ")));
-    let inbox = bob.list_inbox(PageRequest::first(1000)).await.unwrap().items;
+    let inbox = bob
+        .list_inbox(PageRequest::first(1000))
+        .await
+        .unwrap()
+        .items;
     accepted += inbox.len();
     assert!(accepted >= 10);
     for id in 0..3 {
@@ -315,13 +315,22 @@ async fn with_a_disk_nearly_full_nothing_is_written_everything_read_and_nothing_
         .program(&["status", "--id", &leader.to_string()])
         .await;
     assert_eq!(code, Some(1));
-    assert!(said.contains("nothing is written, since the disk of"), "{said}");
+    assert!(
+        said.contains("nothing is written, since the disk of"),
+        "{said}"
+    );
 
     fs::write(cluster.file(), &text).unwrap();
     cluster.signal(follower, Signal::SIGHUP);
     // The library waits until there is room.
-    ada.send_message("bob", "there is room again").await.unwrap();
-    let inbox = bob.list_inbox(PageRequest::first(1000)).await.unwrap().items;
+    ada.send_message("bob", "there is room again")
+        .await
+        .unwrap();
+    let inbox = bob
+        .list_inbox(PageRequest::first(1000))
+        .await
+        .unwrap()
+        .items;
     assert_eq!(inbox.len(), accepted + 1);
     assert_eq!(cluster.settled(3).await, leader);
     tokio::time::timeout(Duration::from_secs(30), ada.who_am_i())

@@ -16,6 +16,7 @@ mod once;
 mod operations;
 mod presence;
 mod reasons;
+mod secrets;
 mod startup;
 mod strangers;
 mod streams;

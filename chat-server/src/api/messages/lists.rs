@@ -5,6 +5,7 @@ use chat_core::{ConversationCursor, HistoryFrom, Sequence};
 use tonic::{Request, Response, Status};
 
 use super::peer;
+use crate::api::listed;
 use crate::call::{Caller, Context, look, read};
 use crate::node::Node;
 use crate::wire::{self, PageKind, PageToken};
@@ -16,7 +17,8 @@ pub(super) async fn inbox(
     let context = Context::of(&request);
     let request = request.into_inner();
     read(node, &context, request.read_token.as_ref()).await?;
-    let account = Caller::of(node, &context).await?.account();
+    let (caller, place) = Caller::for_list(node, &context).await?;
+    let account = caller.account();
     let size = wire::page_size(request.page_size)?;
     let tokens = PageToken::of(PageKind::Inbox, account.as_bytes(), b"");
     let after = tokens.read_number(&request.page_token)?.map(Sequence::new);
@@ -25,11 +27,14 @@ pub(super) async fn inbox(
         .items
         .iter()
         .map(|message| wire::message(message, &*node.presence));
-    Ok(Response::new(api::ListInboxResponse {
-        messages: messages.collect(),
-        next_page_token: tokens.next_number(page.next.map(Sequence::number)),
-        read_token: wire::read_token(at),
-    }))
+    Ok(listed(
+        place,
+        api::ListInboxResponse {
+            messages: messages.collect(),
+            next_page_token: tokens.next_number(page.next.map(Sequence::number)),
+            read_token: wire::read_token(at),
+        },
+    ))
 }
 
 pub(super) async fn history(
@@ -39,7 +44,8 @@ pub(super) async fn history(
     let context = Context::of(&request);
     let request = request.into_inner();
     read(node, &context, request.read_token.as_ref()).await?;
-    let account = Caller::of(node, &context).await?.account();
+    let (caller, place) = Caller::for_list(node, &context).await?;
+    let account = caller.account();
     let size = wire::page_size(request.page_size)?;
     let peer = peer(node, &request.peer)?;
     let tokens = PageToken::of(PageKind::History, account.as_bytes(), peer.as_bytes());
@@ -55,11 +61,14 @@ pub(super) async fn history(
         .items
         .iter()
         .map(|message| wire::message(message, &*node.presence));
-    Ok(Response::new(api::ListHistoryResponse {
-        messages: messages.collect(),
-        next_page_token: tokens.next_number(page.next.map(Sequence::number)),
-        read_token: wire::read_token(at),
-    }))
+    Ok(listed(
+        place,
+        api::ListHistoryResponse {
+            messages: messages.collect(),
+            next_page_token: tokens.next_number(page.next.map(Sequence::number)),
+            read_token: wire::read_token(at),
+        },
+    ))
 }
 
 pub(super) async fn conversations(
@@ -69,7 +78,8 @@ pub(super) async fn conversations(
     let context = Context::of(&request);
     let request = request.into_inner();
     read(node, &context, request.read_token.as_ref()).await?;
-    let account = Caller::of(node, &context).await?.account();
+    let (caller, place) = Caller::for_list(node, &context).await?;
+    let account = caller.account();
     let size = wire::page_size(request.page_size)?;
     let tokens = PageToken::of(PageKind::Conversations, account.as_bytes(), b"");
     let after = tokens
@@ -83,9 +93,12 @@ pub(super) async fn conversations(
         .items
         .iter()
         .map(|one| wire::conversation(one, &*node.presence));
-    Ok(Response::new(api::ListConversationsResponse {
-        conversations: conversations.collect(),
-        next_page_token: tokens.next_number(page.next.map(ConversationCursor::number)),
-        read_token: wire::read_token(at),
-    }))
+    Ok(listed(
+        place,
+        api::ListConversationsResponse {
+            conversations: conversations.collect(),
+            next_page_token: tokens.next_number(page.next.map(ConversationCursor::number)),
+            read_token: wire::read_token(at),
+        },
+    ))
 }

@@ -44,13 +44,23 @@ impl Write for api::SendMessageRequest {
                 }
             },
         };
-        let _coming = room(node, (sender, request), recipient).await?;
+        let coming = room(node, (sender, request), recipient).await?;
         let body = CommandBody::Send {
             sender,
             recipient,
             body,
         };
-        let done = node.propose(request, body).await?;
+        let done = node.propose(request, body).await;
+        let is_new = match &done {
+            Ok(done) => !done.events.is_empty(),
+            Err(Failure::Rejected(_)) => false,
+            // It may come all the same.
+            Err(_) => true,
+        };
+        if let Some(coming) = coming.filter(|_| !is_new) {
+            coming.give_back();
+        }
+        let done = done?;
         answer(node, sender, recipient, &done)
     }
 

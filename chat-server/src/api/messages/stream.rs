@@ -97,10 +97,8 @@ impl Sender {
                     under_way.push(self.send(message, size));
                 }
             };
-            let reads = more
-                && read.is_empty()
-                && under_way.len() < MOST_UNDER_WAY
-                && bytes < MOST_BYTES;
+            let reads =
+                more && read.is_empty() && under_way.len() < MOST_UNDER_WAY && bytes < MOST_BYTES;
             tokio::select! {
                 biased;
                 Some(first) = under_way.next() => {
