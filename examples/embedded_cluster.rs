@@ -12,7 +12,7 @@ use chat_server::Cluster;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // In a temporary folder, on free ports; `folder` keeps it.
+    // In a temporary folder, on free ports, unencrypted within this machine; `folder` keeps it, `encrypted` encrypts.
     let mut cluster = Cluster::builder().replicas(3).start().await?;
     println!("three replicas at {}", cluster.endpoints().join(", "));
 
@@ -39,8 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// A client of a new account, logged in.
 async fn user(cluster: &Cluster, name: &str) -> Result<Client, Box<dyn Error>> {
-    let client = Client::builder().endpoints(cluster.endpoints());
-    let client = client.connect().await?;
+    let client = cluster.client().connect().await?;
     client.register(name, "correct horse").await?;
     client.login(name, "correct horse").await?;
     Ok(client)

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
+use chat_client::{Builder, Client, TlsSettings};
 use chat_replication::status::Status;
 use chat_replication::types::{ClusterId, Mode, ReplicaId};
 use tempfile::TempDir;
@@ -13,8 +14,9 @@ use thiserror::Error;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use crate::config::{ClusterConfig, ConfigError, Layout, template};
+use crate::config::{ClusterConfig, ConfigError, Layout, Place, secured, template};
 use crate::serve::{Exposure, ServeError, Server, ServerConfig};
+use crate::tls::{DAYS, Folder, TlsError};
 
 /// Name of the cluster file within the cluster's folder.
 const FILE: &str = "cluster.toml";
@@ -28,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Cluster {
     config: ClusterConfig,
+    /// Whom clients trust, if connections are encrypted.
+    authority: Option<TlsSettings>,
     running: BTreeMap<ReplicaId, Server>,
     /// Last, so that nobody has files open in it when it goes.
     _temporary: Option<TempDir>,
@@ -37,8 +41,16 @@ pub struct Cluster {
 #[derive(Clone, Debug, Default)]
 pub struct ClusterBuilder {
     layout: Layout,
+    connections: Connections,
     folder: Option<PathBuf>,
     settings: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Connections {
+    #[default]
+    Plain,
+    Encrypted,
 }
 
 /// A cluster, or a replica of it, could not be started or stopped. The message says what to do.
@@ -61,6 +73,9 @@ pub enum ClusterError {
     /// The cluster file has a mistake.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Certificates or keys cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A replica failed.
     #[error("replica {replica}: {problem}")]
     Replica {
@@ -93,12 +108,26 @@ impl Cluster {
         &self.config
     }
 
-    /// Where clients reach the replicas, whether they run or not; in id order, each HOST:PORT.
+    /// Where clients reach the replicas, whether they run or not; in id order, each HOST:PORT, with `https://` in front
+    /// where connections are encrypted.
     pub fn endpoints(&self) -> Vec<String> {
         let replicas = self.config.replicas.iter();
-        replicas
-            .map(|replica| replica.client_address.to_string())
-            .collect()
+        let addresses = replicas.map(|replica| replica.client_address.clone());
+        match self.config.tls {
+            None => addresses.map(|address| address.to_string()).collect(),
+            Some(_) => addresses
+                .map(|address| address.encrypted().to_string())
+                .collect(),
+        }
+    }
+
+    /// A client that knows all replicas, and trusts the cluster's authority where connections are encrypted.
+    pub fn client(&self) -> Builder {
+        let builder = Client::builder().endpoints(self.endpoints());
+        match &self.authority {
+            None => builder,
+            Some(authority) => builder.tls(authority.clone()),
+        }
     }
 
     /// The replicas that run, in id order.
@@ -241,6 +270,14 @@ impl ClusterBuilder {
         self
     }
 
+    /// Encrypts the connections of a new cluster, with an authority and certificates of its own, as `chat-server init` makes
+    /// them. They last a year; `chat-server init --renew` makes new ones.
+    #[must_use]
+    pub fn encrypted(mut self) -> ClusterBuilder {
+        self.connections = Connections::Encrypted;
+        self
+    }
+
     /// Keeps the cluster file and the data here. What is there already is used again, on the same ports.
     #[must_use]
     pub fn folder(mut self, folder: impl Into<PathBuf>) -> ClusterBuilder {
@@ -280,8 +317,10 @@ impl ClusterBuilder {
             true => (ClusterConfig::load(&file)?, BTreeMap::new()),
             false => self.create(folder, &file)?,
         };
+        let authority = authority(&config)?;
         let mut cluster = Cluster {
             config,
+            authority,
             running: BTreeMap::new(),
             _temporary: temporary,
         };
@@ -303,7 +342,18 @@ impl ClusterBuilder {
         if let Some(problem) = self.layout.problem() {
             return Err(ClusterError::Layout(problem));
         }
-        let mut text = template(ClusterId(Uuid::new_v4()), self.layout);
+        let id = ClusterId(Uuid::new_v4());
+        let mut text = match self.connections {
+            Connections::Plain => template(id, self.layout),
+            Connections::Encrypted => {
+                let here = |id| Place {
+                    id,
+                    host: "127.0.0.1".to_owned(),
+                };
+                let places: Vec<_> = (0..self.layout.replicas).map(here).collect();
+                secured(id, self.layout.mode, self.layout.base_port, &places)
+            }
+        };
         let mut held = BTreeMap::new();
         for id in 0..self.layout.replicas {
             let (clients, client_port) = any_port()?;
@@ -328,9 +378,30 @@ impl ClusterBuilder {
         }
         let config = ClusterConfig::parse(&text, file)?;
         fs::create_dir_all(folder).map_err(unusable)?;
+        if self.connections == Connections::Encrypted {
+            let certificates = Folder(folder);
+            let authority = certificates.establish(config.id)?;
+            for replica in &config.replicas {
+                certificates.issue(&authority, config.id, replica, DAYS)?;
+            }
+        }
         fs::write(file, text).map_err(unusable)?;
         Ok((config, held))
     }
+}
+
+/// Whom clients of a cluster with this configuration trust.
+fn authority(config: &ClusterConfig) -> Result<Option<TlsSettings>, TlsError> {
+    let (Some(tls), Some(first)) = (&config.tls, config.replicas.first()) else {
+        return Ok(None);
+    };
+    let file = tls.files(first.id).ca;
+    let pem = fs::read(&file)
+        .map_err(|error| TlsError::new(&file, format!("cannot be read: {error}")))?;
+    TlsSettings::new()
+        .ca_pem(&pem)
+        .map(Some)
+        .map_err(|error| TlsError::new(&file, error.to_string()))
 }
 
 /// Listeners for clients and for peers.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -96,6 +96,22 @@ impl Machines {
         self.dir.path().join(format!("machine{machine}"))
     }
 
+    /// What the document copies with `scp`, which would need a way to log in.
+    fn copy(&self) {
+        let from = self.home(1).join("chat");
+        for machine in 2..=MACHINES {
+            let to = self.home(machine).join("chat");
+            let own = format!("replica-{}", machine - 1);
+            fs::create_dir_all(to.join(&own)).unwrap();
+            for name in ["cluster.toml", "ca.pem"] {
+                fs::copy(from.join(name), to.join(name)).unwrap();
+            }
+            for name in ["cert.pem", "key.pem"] {
+                fs::copy(from.join(&own).join(name), to.join(&own).join(name)).unwrap();
+            }
+        }
+    }
+
     /// Runs commands on a machine. What they said, and whether they succeeded.
     fn run(&self, step: &Step) -> (String, bool) {
         let home = self.home(step.machine);
@@ -158,11 +174,7 @@ fn three_machines_are_set_up_as_the_document_says() {
     let mut copied = false;
     for step in &steps {
         if step.machine != 1 && !copied {
-            // As `scp` does.
-            for machine in 2..=MACHINES {
-                let to = machines.home(machine).join("cluster.toml");
-                fs::copy(machines.home(1).join("cluster.toml"), to).unwrap();
-            }
+            machines.copy();
             copied = true;
         }
         let until = Instant::now() + PATIENCE;
@@ -190,7 +202,7 @@ fn three_machines_are_set_up_as_the_document_says() {
         assert!(transcript.contains(words), "{words} in\n{transcript}");
     }
     assert!(
-        Path::new(&machines.home(2)).join("data").exists(),
+        machines.home(2).join("chat/replica-1/data").exists(),
         "each machine has a data folder of its own"
     );
 }

@@ -15,6 +15,9 @@ use crate::reason::{ERROR_DOMAIN, Reason};
 /// A replica that asks for more patience than this is asked sooner.
 const LONGEST_RETRY_DELAY: Duration = Duration::from_secs(5);
 
+const WANTS_ENCRYPTION: &str = "it speaks over encrypted connections only; give the cluster's ca.pem (--ca FILE, or CHAT_CA), \
+    or write https:// in front if this system trusts its authority";
+
 #[derive(Debug)]
 pub(crate) enum Verdict {
     /// No other replica would answer differently.
@@ -104,6 +107,14 @@ fn judge_reason(status: &Status, reason: Reason) -> Verdict {
 
 /// The words do not come from the service, but from the connection, or from something on the way.
 fn judge_transport(status: &Status) -> Verdict {
+    if chain(status).any(wants_encryption) {
+        return Verdict::Next(Setback {
+            kind: SetbackKind::Untrusted,
+            text: WANTS_ENCRYPTION.to_owned(),
+            retry_after: None,
+            leader: None,
+        });
+    }
     let kind = match status.code() {
         // A connection that could not be made; or a proxy's word.
         Code::Unavailable => connect_failure(status),
@@ -126,6 +137,12 @@ fn judge_transport(status: &Status) -> Verdict {
         retry_after: retry_after(status),
         leader: None,
     })
+}
+
+/// Whether a replica has said that it speaks over encrypted connections only.
+fn wants_encryption(error: &(dyn StdError + 'static)) -> bool {
+    let error = error.downcast_ref::<h2::Error>();
+    error.and_then(h2::Error::reason) == Some(h2::Reason::INADEQUATE_SECURITY)
 }
 
 fn connect_failure(status: &Status) -> SetbackKind {

@@ -10,6 +10,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::Problem;
 use super::args::{ReplicaCommand, Through};
+use super::config::overrides;
 use super::output::say;
 use crate::admin::proto::admin_service_client::AdminServiceClient;
 use crate::admin::proto::{
@@ -59,7 +60,7 @@ async fn add(
     through: &Through,
 ) -> Result<(), Problem> {
     let in_file = match &through.config {
-        Some(file) => load(file)?.replica(ReplicaId(id)).cloned(),
+        Some(file) => load(file, through.id)?.replica(ReplicaId(id)).cloned(),
         None => None,
     };
     let peer = peer.or_else(|| Some(in_file.as_ref()?.peer_address.to_string()));
@@ -138,7 +139,7 @@ fn folders(through: &Through) -> Result<Vec<PathBuf>, Problem> {
                 .to_owned(),
         );
     };
-    let cluster = load(file)?;
+    let cluster = load(file, through.id)?;
     let wanted = cluster
         .replicas
         .iter()
@@ -159,8 +160,11 @@ fn folders(through: &Through) -> Result<Vec<PathBuf>, Problem> {
     }
 }
 
-fn load(file: &Path) -> Result<ClusterConfig, Problem> {
-    ClusterConfig::load(file).map_err(|error| error.to_string())
+/// The file as the replica itself reads it, where it is known which one that is.
+fn load(file: &Path, id: Option<u32>) -> Result<ClusterConfig, Problem> {
+    let environment = || std::env::var("CHAT_ID").ok()?.parse().ok();
+    let me = id.or_else(environment).map(ReplicaId);
+    ClusterConfig::load_with(file, &overrides(&[])?, me).map_err(|error| error.to_string())
 }
 
 async fn connect(folder: &Path) -> Result<Operator, Problem> {

@@ -6,6 +6,7 @@ use chat_replication::types::Mode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::{Layout, Place};
+use crate::tls::DAYS;
 
 /// A replicated chat service.
 #[derive(Debug, Parser)]
@@ -228,7 +229,7 @@ pub(super) struct InitArgs {
     #[arg(long, value_name = "MODE", default_value = "available")]
     pub(super) mode: ModeArg,
     /// How long certificates last.
-    #[arg(long, value_name = "N", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    #[arg(long, value_name = "N", default_value_t = DAYS, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub(super) days: u32,
     /// Makes a new certificate for one replica of the cluster that the folder has.
     #[arg(long, value_name = "ID", conflicts_with_all = ["replica", "base_port", "mode"])]

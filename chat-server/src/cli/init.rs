@@ -1,26 +1,21 @@
 //! `chat-server init`: everything that a new cluster needs, ready to be copied to its machines.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use chat_replication::types::{ClusterId, ReplicaId};
-use time::Duration;
 use uuid::Uuid;
 
 use super::Problem;
 use super::args::InitArgs;
 use super::output::say;
 use crate::config::{ClusterConfig, Layout, Place, ReplicaConfig, secured};
-use crate::tls::{Authority, Issued};
+use crate::tls::{Folder, TlsError, write_public};
 
 const FILE: &str = "cluster.toml";
-const CA: &str = "ca.pem";
-const CA_KEY: &str = "ca-key.pem";
-const CERT: &str = "cert.pem";
-const KEY: &str = "key.pem";
+const CA: &str = Folder::CA;
+const CA_KEY: &str = Folder::CA_KEY;
 
 pub(super) fn run(args: &InitArgs) -> Result<(), Problem> {
     match args.renew {
@@ -42,7 +37,7 @@ fn begin(args: &InitArgs) -> Result<(), Problem> {
     }
     let folder = &args.dir;
     let mut names: Vec<PathBuf> = [FILE, CA, CA_KEY].map(PathBuf::from).to_vec();
-    names.extend(places.iter().map(|place| name(ReplicaId(place.id))));
+    names.extend(places.iter().map(|place| Folder::name(ReplicaId(place.id))));
     if let Some(there) = names
         .iter()
         .map(|name| folder.join(name))
@@ -57,18 +52,19 @@ fn begin(args: &InitArgs) -> Result<(), Problem> {
     let text = secured(cluster, layout.mode, layout.base_port, &places);
     let config =
         ClusterConfig::parse(&text, &folder.join(FILE)).map_err(|error| error.to_string())?;
-    let (authority, kept) = Authority::establish(cluster).map_err(|error| error.to_string())?;
-
-    fs::create_dir_all(folder).map_err(|error| cannot_write(folder, &error))?;
-    write_secret(&folder.join(CA_KEY), &kept.key)?;
-    write(&folder.join(CA), &kept.certificate, 0o644)?;
-    for replica in &config.replicas {
-        issue(folder, &authority, cluster, replica, args.days)?;
-    }
-    // Last, so that what has a cluster file is complete.
-    write(&folder.join(FILE), &text, 0o644)?;
+    make(folder, &config, &text, args.days).map_err(|error| error.to_string())?;
     tell(folder, &config);
     Ok(())
+}
+
+fn make(folder: &Path, config: &ClusterConfig, text: &str, days: u32) -> Result<(), TlsError> {
+    let certificates = Folder(folder);
+    let authority = certificates.establish(config.id)?;
+    for replica in &config.replicas {
+        certificates.issue(&authority, config.id, replica, days)?;
+    }
+    // Last, so that what has a cluster file is complete.
+    write_public(&folder.join(FILE), text)
 }
 
 /// A new certificate for a replica of a cluster that there is.
@@ -78,22 +74,12 @@ fn renew(args: &InitArgs, id: ReplicaId) -> Result<(), Problem> {
     let replica = config.replica(id).ok_or_else(|| {
         format!("the cluster file has no replica {id}; add a [[replica]] table for it first")
     })?;
-    let read = |name: &str| {
-        let path = folder.join(name);
-        fs::read_to_string(&path).map_err(|error| {
-            format!(
-                "{}: {error}; go where `chat-server init` was run, which has the authority's key",
-                path.display()
-            )
-        })
-    };
-    let kept = Issued {
-        certificate: read(CA)?,
-        key: read(CA_KEY)?,
-    };
-    let authority = Authority::from_pem(&kept).map_err(|error| error.to_string())?;
-    issue(folder, &authority, config.id, replica, args.days)?;
-    let path = folder.join(name(id));
+    let certificates = Folder(folder);
+    certificates
+        .authority()
+        .and_then(|authority| certificates.issue(&authority, config.id, replica, args.days))
+        .map_err(|error| error.to_string())?;
+    let path = folder.join(Folder::name(id));
     say(format!(
         "{path} has a new certificate and key for {days} days. Copy both to replica {id}, which takes them within half a \
          minute, or at once at SIGHUP; no restart is needed.",
@@ -103,36 +89,6 @@ fn renew(args: &InitArgs, id: ReplicaId) -> Result<(), Problem> {
     Ok(())
 }
 
-fn issue(
-    folder: &Path,
-    authority: &Authority,
-    cluster: ClusterId,
-    replica: &ReplicaConfig,
-    days: u32,
-) -> Result<(), Problem> {
-    // The machine's own people may use its own name for it.
-    let hosts: BTreeSet<&str> = [
-        replica.client_address.host(),
-        replica.peer_address.host(),
-        "localhost",
-        "127.0.0.1",
-        "::1",
-    ]
-    .into();
-    let hosts: Vec<String> = hosts.into_iter().map(str::to_owned).collect();
-    let issued = authority
-        .issue(cluster, replica.id, &hosts, Duration::days(days.into()))
-        .map_err(|error| error.to_string())?;
-    let own = folder.join(name(replica.id));
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&own)
-        .map_err(|error| cannot_write(&own, &error))?;
-    write_secret(&own.join(KEY), &issued.key)?;
-    write(&own.join(CERT), &issued.certificate, 0o644)
-}
-
 fn tell(folder: &Path, config: &ClusterConfig) {
     say(format!(
         "{} has everything for cluster {} of {} replicas.\n",
@@ -140,25 +96,60 @@ fn tell(folder: &Path, config: &ClusterConfig) {
         config.id,
         config.replicas.len()
     ));
+    match config.replicas.iter().all(is_here) {
+        true => tell_here(folder, config),
+        false => tell_elsewhere(config),
+    }
+    say(format!(
+        "{CA_KEY} makes certificates, and so makes replicas: keep it here, and copy it nowhere."
+    ));
+}
+
+fn is_here(replica: &ReplicaConfig) -> bool {
+    let address = replica.client_address.host().parse::<IpAddr>();
+    address.is_ok_and(|address| address.is_loopback())
+}
+
+/// For a cluster of this machine alone, which is run where it is.
+fn tell_here(folder: &Path, config: &ClusterConfig) {
+    let file = folder.join(FILE);
+    say("All replicas are on this machine. Run each of them, in a terminal of its own:");
+    for replica in &config.replicas {
+        say(format!(
+            "  chat-server run --config {} --id {}",
+            file.display(),
+            replica.id
+        ));
+    }
+    say(format!(
+        "Then, as a client:\n  chat-client --ca {} --server {}\n",
+        folder.join(CA).display(),
+        servers(config)
+    ));
+}
+
+fn tell_elsewhere(config: &ClusterConfig) {
     for replica in &config.replicas {
         say(format!(
             "  replica {id} ({host}): copy {FILE}, {CA} and {name}/ into one folder there, and run\n    \
              chat-server run --config {FILE} --id {id}",
             id = replica.id,
             host = replica.client_address.host(),
-            name = name(replica.id).display()
+            name = Folder::name(replica.id).display()
         ));
     }
-    let servers: Vec<String> = config
-        .replicas
-        .iter()
-        .map(|replica| format!("https://{}", replica.client_address))
-        .collect();
     say(format!(
-        "  clients: give them {CA}, and\n    chat-client --ca {CA} --server {}\n\n\
-         {CA_KEY} makes certificates, and so makes replicas: keep it here, and copy it nowhere.",
-        servers.join(",")
+        "  clients: give them {CA}, and run\n    chat-client --ca {CA} --server {}\n",
+        servers(config)
     ));
+}
+
+fn servers(config: &ClusterConfig) -> String {
+    let replicas = config.replicas.iter();
+    let addresses: Vec<_> = replicas
+        .map(|replica| replica.client_address.to_string())
+        .collect();
+    addresses.join(",")
 }
 
 /// Replicas as they were asked for, else three on this machine.
@@ -180,40 +171,4 @@ fn places(given: &[Place]) -> Result<Vec<Place>, Problem> {
         }
     }
     Ok(given.to_vec())
-}
-
-fn name(replica: ReplicaId) -> PathBuf {
-    PathBuf::from(format!("replica-{replica}"))
-}
-
-/// A file that nobody else may read, from its first byte on.
-fn write_secret(path: &Path, text: &str) -> Result<(), Problem> {
-    write(path, text, 0o600)
-}
-
-/// All of it or nothing, in the place of what was there.
-fn write(path: &Path, text: &str, mode: u32) -> Result<(), Problem> {
-    let new = path.with_extension("new");
-    let written = fs::remove_file(&new)
-        .or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        })
-        .and_then(|()| {
-            OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(mode)
-                .open(&new)
-        })
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        })
-        .and_then(|()| fs::rename(&new, path));
-    written.map_err(|error| cannot_write(path, &error))
-}
-
-fn cannot_write(path: &Path, error: &io::Error) -> Problem {
-    format!("cannot write {}: {error}", path.display())
 }

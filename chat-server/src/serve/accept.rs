@@ -19,6 +19,7 @@ use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
 use super::prompt::Prompt;
+use super::unencrypted;
 use crate::config::Limits;
 use crate::tls::Tls;
 
@@ -110,6 +111,10 @@ async fn secure(tls: Option<Arc<Tls>>, stream: TcpStream, place: Place) -> io::R
     stream.set_nodelay(true)?;
     let address = place.address;
     let (stream, replica): (Box<dyn Stream>, _) = match tls {
+        Some(_) if unencrypted::speaks_http(&stream).await? => {
+            unencrypted::refuse(stream).await?;
+            return Err(io::Error::other("it is not encrypted"));
+        }
         Some(tls) => {
             let (stream, replica) = tls.accept_client(stream).await?;
             (Box::new(stream), replica)

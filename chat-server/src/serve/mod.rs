@@ -7,6 +7,7 @@ mod listen;
 mod prompt;
 mod server;
 mod settings;
+mod unencrypted;
 
 use std::future::Future;
 use std::io;

@@ -13,7 +13,7 @@ pub struct TlsError {
 }
 
 impl TlsError {
-    pub(super) fn new(file: &Path, problem: impl Into<String>) -> TlsError {
+    pub(crate) fn new(file: &Path, problem: impl Into<String>) -> TlsError {
         TlsError {
             file: file.to_owned(),
             problem: problem.into(),

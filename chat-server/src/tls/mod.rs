@@ -5,6 +5,7 @@
 
 mod authority;
 mod error;
+mod folder;
 mod material;
 mod name;
 mod peers;
@@ -20,8 +21,8 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
-pub(crate) use self::authority::{Authority, Issued};
 pub use self::error::TlsError;
+pub(crate) use self::folder::{DAYS, Folder, write_public};
 use self::material::{Material, problem};
 use self::name::{Name, describe};
 pub(crate) use self::peers::PeerSecurity;

@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
+use super::authority::Authority;
 use super::*;
 
 const OURS: ClusterId = ClusterId(Uuid::from_u128(1));

@@ -8,8 +8,7 @@ use tempfile::TempDir;
 const CHEAP: &str = "[limits]\nhash_memory_kib = 64\nhash_passes = 1";
 
 async fn user(cluster: &Cluster, name: &str) -> Client {
-    let client = Client::builder().endpoints(cluster.endpoints());
-    let client = client.connect().await.unwrap();
+    let client = cluster.client().connect().await.unwrap();
     client.register(name, "password").await.unwrap();
     client.login(name, "password").await.unwrap();
     client
@@ -81,6 +80,29 @@ async fn a_folder_is_used_again_with_its_data_and_its_ports() {
     assert!(matches!(again, Err(ClusterError::Running(ReplicaId(0)))));
     let missing = cluster.start(ReplicaId(7)).await.unwrap_err();
     assert!(missing.to_string().contains("no replica 7"), "{missing}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encrypted_cluster_makes_its_own_certificates_and_keeps_them() {
+    let folder = TempDir::new().unwrap();
+    let builder = Cluster::builder()
+        .encrypted()
+        .settings(CHEAP)
+        .folder(folder.path());
+    let cluster = builder.clone().start().await.unwrap();
+    let ada = user(&cluster, "ada").await;
+    let bob = user(&cluster, "bob").await;
+    ada.send_message("bob", "a note").await.unwrap();
+    cluster.shutdown().await.unwrap();
+
+    // Its file says that it is encrypted, whoever starts it.
+    let builder = Cluster::builder().folder(folder.path());
+    let mut cluster = builder.start().await.unwrap();
+    assert!(cluster.endpoints()[0].starts_with("https://"));
+    let leader = cluster.leader().expect("settled");
+    cluster.kill(leader).await;
+    let inbox = bob.list_inbox(PageRequest::default()).await.unwrap().items;
+    assert_eq!(inbox[0].body, "a note");
 }
 
 #[tokio::test]

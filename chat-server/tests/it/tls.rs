@@ -5,11 +5,30 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use chat_client::{Client, Error, TlsSettings};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tonic::codegen::Service;
+use tonic::codegen::http::Uri;
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::support::{PROGRAM, RawClient, eventually, free_base_port};
 
@@ -58,6 +77,29 @@ impl Secured {
 
     fn peer_address(&self, id: u16) -> String {
         format!("127.0.0.1:{}", self.base_port + 100 + id)
+    }
+
+    fn metrics_address(&self, id: u16) -> String {
+        format!("127.0.0.1:{}", self.base_port + 200 + id)
+    }
+
+    /// A channel as any gRPC tool would have it.
+    fn channel(&self, id: u16) -> Channel {
+        let ca = CertificateDer::from_pem_file(self.path("ca.pem")).unwrap();
+        let mut authorities = RootCertStore::empty();
+        authorities.add(ca).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(authorities)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let connector = Connector {
+            tls: TlsConnector::from(Arc::new(config)),
+            address: self.address(id),
+        };
+        Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector)
     }
 
     fn run(&mut self, id: u16) {
@@ -113,6 +155,31 @@ impl Secured {
             (status.leader.is_some() && in_view == replicas).then_some(())
         })
         .await;
+    }
+}
+
+/// Encrypts.
+struct Connector {
+    tls: TlsConnector,
+    address: String,
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<TlsStream<tokio::net::TcpStream>>;
+    type Error = std::io::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let (tls, address) = (self.tls.clone(), self.address.clone());
+        Box::pin(async move {
+            let stream = tokio::net::TcpStream::connect(address).await?;
+            let name = ServerName::try_from("localhost").unwrap();
+            tls.connect(name, stream).await.map(TokioIo::new)
+        })
     }
 }
 
@@ -194,6 +261,11 @@ async fn a_cluster_as_init_makes_it_serves_those_who_know_its_authority() {
         .unwrap();
     let error = elsewhere.login("ada", "password").await.unwrap_err();
     assert!(error.to_string().contains("for another host"), "{error}");
+    // Without encryption: told at once as well.
+    let plain = Client::connect([secured.address(0)]).await.unwrap();
+    let error = plain.login("ada", "password").await.unwrap_err();
+    assert!(matches!(error, Error::Untrusted(_)), "{error}");
+    assert!(error.to_string().contains("--ca"), "{error}");
     // Without encryption nothing is heard, at neither port.
     for address in [secured.address(0), secured.peer_address(0)] {
         let plain = RawClient::new(&address);
@@ -208,6 +280,60 @@ async fn a_cluster_as_init_makes_it_serves_those_who_know_its_authority() {
         assert!(!heard.starts_with(b"HTTP"), "{heard:?}");
     }
     ada.send_message("ada", "all is well").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tools_see_an_encrypted_replica_as_they_see_any_other() {
+    let mut secured = Secured::init();
+    for id in 0..3 {
+        secured.run(id);
+    }
+    secured.settled(3).await;
+    let channel = secured.channel(1);
+    let mut health = HealthClient::new(channel.clone());
+    eventually("it is healthy", || {
+        let mut health = health.clone();
+        async move {
+            let answer = health.check(HealthCheckRequest::default()).await.unwrap();
+            (answer.into_inner().status() == ServingStatus::Serving).then_some(())
+        }
+    })
+    .await;
+    let request = HealthCheckRequest {
+        service: "chat.v1.MessageService".to_owned(),
+    };
+    let answer = health.check(request).await.unwrap().into_inner();
+    assert_eq!(answer.status(), ServingStatus::Serving);
+
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let asked = tokio_stream::iter([request]);
+    let mut reflection = ServerReflectionClient::new(channel);
+    let answers = reflection.server_reflection_info(asked).await;
+    let answer = answers.unwrap().into_inner().message().await.unwrap();
+    let Some(MessageResponse::ListServicesResponse(listed)) = answer.unwrap().message_response
+    else {
+        panic!("no list of services");
+    };
+    let mut names = listed.service.iter().map(|service| service.name.as_str());
+    assert!(names.any(|name| name == "chat.v1.MessageService"));
+
+    // On its own listener, which tools read without certificates.
+    for (path, words) in [
+        ("/livez", "alive"),
+        ("/readyz", "ready"),
+        ("/metrics", "chat_ready 1"),
+    ] {
+        let mut stream = TcpStream::connect(secured.metrics_address(1)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: chat\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+        assert!(page.contains(words), "{words} in {page}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
