@@ -12,6 +12,9 @@ use crate::support::PATIENCE;
 
 const CHEAP: &str = "hash_memory_kib = 64\nhash_passes = 1";
 
+/// How often an attack is repeated.
+const ROUNDS: usize = 20;
+
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
@@ -76,7 +79,7 @@ async fn insist(
                 number += 1;
             }
             // Whoever does not read holds up those only that write to him.
-            match timeout(Duration::from_secs(2), to.write_all(&bytes)).await {
+            match timeout(Duration::from_millis(200), to.write_all(&bytes)).await {
                 Ok(Ok(())) => sent += bytes.len(),
                 Ok(Err(_)) | Err(_) => return,
             }
@@ -94,12 +97,15 @@ async fn attack(
     answers: Answers,
 ) {
     let scene = Scene::new(CHEAP).await;
-    let mut attacks = JoinSet::new();
-    for _ in 0..8 {
-        let (address, begin, again) = (scene.address(), begin.clone(), again.clone());
-        attacks.spawn(insist(address, begin, again, 16 << 20, answers));
+    // Whoever is thrown out comes again.
+    for _ in 0..ROUNDS {
+        let mut attacks = JoinSet::new();
+        for _ in 0..8 {
+            let (address, begin, again) = (scene.address(), begin.clone(), again.clone());
+            attacks.spawn(insist(address, begin, again, 16 << 20, answers));
+        }
+        attacks.join_all().await;
     }
-    attacks.join_all().await;
     scene.ends_well(what, ALLOWED).await;
 }
 

@@ -104,9 +104,10 @@ async fn every_reason_of_the_list_is_given_to_somebody() {
     .await;
     let leader = cluster.settled(3).await;
     let (ada, bob) = (cluster.user("ada").await, cluster.user("bob").await);
+    let carol = cluster.user("carol").await;
     let raw = cluster.raw(leader);
     accounts(&mut walk, &raw, &ada).await;
-    messages(&mut walk, &raw, &ada, &bob).await;
+    messages(&mut walk, &raw, [&ada, &bob, &carol]).await;
     lists(&mut walk, &raw, &ada).await;
     bytes(&mut walk, &raw, &ada).await;
     floods(&mut walk, &cluster, leader, &ada).await;
@@ -217,7 +218,7 @@ async fn accounts(walk: &mut Walk, raw: &RawClient, ada: &Client) {
     walk.saw(Reason::SessionNotFound, answer);
 }
 
-async fn messages(walk: &mut Walk, raw: &RawClient, ada: &Client, bob: &Client) {
+async fn messages(walk: &mut Walk, raw: &RawClient, [ada, bob, carol]: [&Client; 3]) {
     let long = "x".repeat(101);
     for (recipient, body, reason) in [
         ("nobody", "hello", Reason::RecipientNotFound),
@@ -248,10 +249,10 @@ async fn messages(walk: &mut Walk, raw: &RawClient, ada: &Client, bob: &Client) 
         message_ids,
         scope: scope.into(),
     };
-    let request = by(bob, delete(vec![id], api::DeleteScope::ForBoth));
+    let request = by(bob, delete(vec![id.clone()], api::DeleteScope::ForBoth));
     let answer = raw.messages().delete_messages(request).await;
     walk.saw(Reason::NotSender, answer);
-    let request = by(bob, delete(vec![mint()], api::DeleteScope::ForMe));
+    let request = by(carol, delete(vec![id], api::DeleteScope::ForMe));
     let answer = raw.messages().delete_messages(request).await;
     walk.saw(Reason::MessageNotFound, answer);
     // As short as an id can be said, so that the request is not too long.
