@@ -320,7 +320,9 @@ pub(super) enum SessionsCommand {
     /// End a session: whoever has it is logged out
     Revoke {
         /// The session, as the list shows it
-        session: SessionId,
+        // Not `session`, which is an option of every command.
+        #[arg(value_name = "SESSION")]
+        id: SessionId,
     },
 }
 

@@ -32,8 +32,8 @@ pub(super) async fn run(command: Command, settings: &Settings) -> Result<(), Fai
         Command::WhoAmI => accounts::who_am_i(settings).await?,
         Command::Sessions { command: None } => accounts::sessions(settings).await?,
         Command::Sessions {
-            command: Some(SessionsCommand::Revoke { session }),
-        } => accounts::revoke_session(settings, session).await?,
+            command: Some(SessionsCommand::Revoke { id }),
+        } => accounts::revoke_session(settings, id).await?,
         Command::Users { pattern } => {
             accounts::users(settings, pattern.as_deref().unwrap_or_default()).await?;
         }
