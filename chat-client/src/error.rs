@@ -35,6 +35,9 @@ pub enum Error {
     /// The request contradicts what is there, such as a name that is taken.
     #[error("{0}")]
     Conflict(Refusal),
+    /// As much is there as may be, or was asked for. It may be possible again after a while.
+    #[error("{0}")]
+    Exhausted(Refusal),
     /// The settings for encrypted connections cannot be used. Correct them.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -99,6 +102,7 @@ impl Error {
             Error::Unauthenticated(refusal) => Error::Unauthenticated(refusal.clone()),
             Error::Denied(refusal) => Error::Denied(refusal.clone()),
             Error::Conflict(refusal) => Error::Conflict(refusal.clone()),
+            Error::Exhausted(refusal) => Error::Exhausted(refusal.clone()),
             Error::NothingListens(gave_up) => Error::NothingListens(gave_up.clone()),
             Error::Unavailable(gave_up) => Error::Unavailable(gave_up.clone()),
             Error::Timeout(gave_up) => Error::Timeout(gave_up.clone()),
@@ -117,7 +121,8 @@ impl Error {
             | Error::NotFound(refusal)
             | Error::Unauthenticated(refusal)
             | Error::Denied(refusal)
-            | Error::Conflict(refusal) => refusal.reason,
+            | Error::Conflict(refusal)
+            | Error::Exhausted(refusal) => refusal.reason,
             _ => None,
         }
     }
@@ -157,6 +162,7 @@ impl Error {
             Code::InvalidArgument => Error::Invalid(refusal()),
             Code::NotFound => Error::NotFound(refusal()),
             Code::Unauthenticated => Error::Unauthenticated(refusal()),
+            Code::ResourceExhausted => Error::Exhausted(refusal()),
             Code::PermissionDenied => Error::Denied(refusal()),
             Code::AlreadyExists | Code::Aborted | Code::FailedPrecondition => {
                 Error::Conflict(refusal())
@@ -195,6 +201,7 @@ enum Kind {
     Unauthenticated,
     Denied,
     Conflict,
+    Exhausted,
 }
 
 impl Kind {
@@ -210,14 +217,20 @@ impl Kind {
             | Reason::InvalidPattern
             | Reason::InvalidPageToken
             | Reason::InvalidArgument
-            | Reason::TooManyIds => Kind::Invalid,
-            Reason::RecipientNotFound | Reason::PeerNotFound | Reason::MessageNotFound => {
-                Kind::NotFound
-            }
+            | Reason::TooManyIds
+            | Reason::RequestTooLarge
+            | Reason::MalformedRequest => Kind::Invalid,
+            Reason::RecipientNotFound
+            | Reason::PeerNotFound
+            | Reason::MessageNotFound
+            | Reason::SessionNotFound => Kind::NotFound,
             Reason::BadCredentials | Reason::Unauthenticated | Reason::SessionExpired => {
                 Kind::Unauthenticated
             }
-            Reason::NotSender => Kind::Denied,
+            Reason::NotSender | Reason::RegistrationClosed => Kind::Denied,
+            Reason::TooManyLogins | Reason::TooManySubscriptions | Reason::RecipientFull => {
+                Kind::Exhausted
+            }
             Reason::RequestIdReused
             | Reason::NameTaken
             | Reason::NameConfusable
@@ -226,7 +239,11 @@ impl Kind {
             | Reason::NoLeader
             | Reason::StaleRead
             | Reason::Overloaded
+            | Reason::RateLimited
+            | Reason::DiskFull
             | Reason::ShuttingDown
+            | Reason::CallTooLong
+            | Reason::UnknownMethod
             | Reason::Internal => return None,
         })
     }
@@ -238,6 +255,7 @@ impl Kind {
             Kind::Unauthenticated => Error::Unauthenticated(refusal),
             Kind::Denied => Error::Denied(refusal),
             Kind::Conflict => Error::Conflict(refusal),
+            Kind::Exhausted => Error::Exhausted(refusal),
         }
     }
 }

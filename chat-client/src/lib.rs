@@ -66,5 +66,5 @@ pub use timestamp::Timestamp;
 pub use tls::{TlsError, TlsSettings};
 pub use types::{
     Account, Conversation, DeleteScope, Deleted, DeliveryState, Durability, LoggedIn, LogoutScope,
-    Message, Page, PageRequest, Registered, Sent, Session,
+    Message, OpenSession, Page, PageRequest, Registered, Sent, Session,
 };

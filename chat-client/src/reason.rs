@@ -62,6 +62,12 @@ reasons! {
     Unauthenticated = "UNAUTHENTICATED",
     /// The session has ended.
     SessionExpired = "SESSION_EXPIRED",
+    /// The account has no such session.
+    SessionNotFound = "SESSION_NOT_FOUND",
+    /// The operator makes the accounts: nobody can register.
+    RegistrationClosed = "REGISTRATION_CLOSED",
+    /// Too many wrong passwords were tried for this account from the caller's address, or from that address for any.
+    TooManyLogins = "TOO_MANY_LOGINS",
     /// No account has the recipient's name.
     RecipientNotFound = "RECIPIENT_NOT_FOUND",
     /// No account has the peer's name.
@@ -82,6 +88,20 @@ reasons! {
     InvalidArgument = "INVALID_ARGUMENT",
     /// More ids than one request may name.
     TooManyIds = "TOO_MANY_IDS",
+    /// The request is longer than any may be.
+    RequestTooLarge = "REQUEST_TOO_LARGE",
+    /// The bytes of the request are not what the method takes.
+    MalformedRequest = "MALFORMED_REQUEST",
+    /// The service has no such method.
+    UnknownMethod = "UNKNOWN_METHOD",
+    /// The account, or the address that the call comes from, makes too many calls.
+    RateLimited = "RATE_LIMITED",
+    /// The account has as many subscriptions as it may have.
+    TooManySubscriptions = "TOO_MANY_SUBSCRIPTIONS",
+    /// As many messages wait for the recipient as may wait.
+    RecipientFull = "RECIPIENT_FULL",
+    /// A replica's disk is nearly full: nothing is written until there is room. Reads are answered.
+    DiskFull = "DISK_FULL",
     /// The replica does not lead, and was asked not to pass the call on.
     NotLeader = "NOT_LEADER",
     /// No leader is known at this moment.
@@ -95,6 +115,8 @@ reasons! {
     Overloaded = "OVERLOADED",
     /// The replica is going away.
     ShuttingDown = "SHUTTING_DOWN",
+    /// The call was not sent whole, or not answered, in the time that any call may take.
+    CallTooLong = "CALL_TOO_LONG",
     /// A defect of the service.
     Internal = "INTERNAL",
 }

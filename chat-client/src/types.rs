@@ -120,6 +120,19 @@ pub struct Session {
     pub expires: Timestamp,
 }
 
+/// A session among those of the caller's account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenSession {
+    /// Its identity.
+    pub id: SessionId,
+    /// When it was opened.
+    pub opened: Timestamp,
+    /// When it ends by itself.
+    pub expires: Timestamp,
+    /// Whether it is the one that this client carries.
+    pub is_this: bool,
+}
+
 /// Which sessions a logout ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogoutScope {

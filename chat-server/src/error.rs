@@ -49,6 +49,19 @@ pub(crate) enum Failure {
     HistoryChanged,
     /// Too much to do.
     Overloaded(&'static str),
+    /// As much as anybody may ask for, for the time being.
+    Limited {
+        reason: Reason,
+        problem: String,
+        /// How long to wait before it is worth trying again.
+        wait: Duration,
+    },
+    /// The operator makes the accounts.
+    RegistrationClosed,
+    /// The bytes of a request are not what its method takes, or there is no such method.
+    Malformed { reason: Reason, problem: String },
+    /// The call took longer than any may.
+    TooLong,
     /// The replica goes away.
     ShuttingDown,
     /// Our own fault.
@@ -98,7 +111,7 @@ impl From<Failure> for Status {
                 problem,
             } => {
                 details.add_bad_request_violation(field, problem.clone());
-                (Code::InvalidArgument, reason, problem)
+                (code_of(reason), reason, problem)
             }
             Failure::Rejected(rejection) => {
                 let (code, reason, field) = rejected(&rejection);
@@ -171,6 +184,30 @@ impl From<Failure> for Status {
                 details.set_retry_info(Some(RETRY_OVERLOAD));
                 (Code::ResourceExhausted, Reason::Overloaded, what.to_owned())
             }
+            Failure::Limited {
+                reason,
+                problem,
+                wait,
+            } => {
+                // Whole milliseconds, and none too early.
+                let wait = Duration::from_millis(wait.as_millis() as u64 + 1);
+                details.set_retry_info(Some(wait));
+                (Code::ResourceExhausted, reason, problem)
+            }
+            Failure::RegistrationClosed => (
+                Code::PermissionDenied,
+                Reason::RegistrationClosed,
+                "nobody can register here: ask the operator for an account".to_owned(),
+            ),
+            Failure::Malformed { reason, problem } => (code_of(reason), reason, problem),
+            Failure::TooLong => {
+                details.set_retry_info(Some(RETRY_OVERLOAD));
+                (
+                    Code::DeadlineExceeded,
+                    Reason::CallTooLong,
+                    "the call was not sent whole, or not answered, in time: send the same request again".to_owned(),
+                )
+            }
             Failure::ShuttingDown => {
                 details.set_retry_info(Some(RETRY_LEADER));
                 (
@@ -191,6 +228,15 @@ impl From<Failure> for Status {
         };
         details.set_error_info(reason.as_str(), ERROR_DOMAIN, facts);
         Status::with_error_details(code, message, details)
+    }
+}
+
+/// How a request travels back that is wrong in itself.
+fn code_of(reason: Reason) -> Code {
+    match reason {
+        Reason::BodyTooLong | Reason::RequestTooLarge => Code::ResourceExhausted,
+        Reason::UnknownMethod => Code::Unimplemented,
+        _ => Code::InvalidArgument,
     }
 }
 
@@ -218,8 +264,9 @@ fn rejected(rejection: &Rejection) -> (Code, Reason, Option<&'static str>) {
         Rejection::ExpiryInPast | Rejection::AccountsExhausted => {
             (Code::Internal, Reason::Internal, None)
         }
-        Rejection::SessionClosed { .. } | Rejection::SessionNotFound { .. } => {
-            (Code::Unauthenticated, Reason::SessionExpired, None)
+        Rejection::SessionClosed { .. } => (Code::Unauthenticated, Reason::SessionExpired, None),
+        Rejection::SessionNotFound { .. } => {
+            (Code::NotFound, Reason::SessionNotFound, Some("session_id"))
         }
         Rejection::TooManyTokens | Rejection::RequestIdReused => (
             Code::FailedPrecondition,
@@ -270,6 +317,17 @@ mod tests {
             Failure::StaleRead,
             Failure::HistoryChanged,
             Failure::Overloaded("much"),
+            Failure::Limited {
+                reason: Reason::RateLimited,
+                problem: "fast".into(),
+                wait: Duration::from_millis(1),
+            },
+            Failure::RegistrationClosed,
+            Failure::Malformed {
+                reason: Reason::UnknownMethod,
+                problem: "none".into(),
+            },
+            Failure::TooLong,
             Failure::ShuttingDown,
         ] {
             let status = Status::from(failure);

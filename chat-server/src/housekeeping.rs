@@ -1,5 +1,7 @@
-//! What the leader does now and then: forgetting what retries no longer need.
+//! What is done now and then: forgetting what retries no longer need, and whoever has been quiet.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +12,16 @@ use tracing::{debug, warn};
 use crate::clock;
 use crate::error::Failure;
 use crate::node::Node;
+use crate::serve::network;
 
+/// Whether connections tell which replica is at their other end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Replicas {
+    Proven,
+    Unproven,
+}
+
+const TIDY: Duration = Duration::from_secs(60);
 const EVERY: Duration = Duration::from_secs(600);
 /// Rows that one command visits.
 const ROWS: u32 = 1_000;
@@ -30,6 +41,41 @@ pub(crate) async fn run(node: Arc<Node>) {
             debug!(?failure, "cleaning up ended early");
         }
     }
+}
+
+/// Forgets whoever was counted and has been quiet since, now and then, until the replica goes away. Where replicas cannot
+/// prove who they are, also looks up where they call from.
+pub(crate) async fn tidy(node: Arc<Node>, replicas: Replicas) {
+    let mut tick = interval(TIDY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut draining = node.draining.clone();
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = draining.wait_for(|draining| *draining) => return,
+        }
+        node.throttle.tidy();
+        if replicas == Replicas::Unproven {
+            node.throttle.know_replicas(addresses(&node).await);
+        }
+    }
+}
+
+/// The addresses of the other replicas' machines.
+async fn addresses(node: &Node) -> BTreeSet<IpAddr> {
+    let status = node.handle.status();
+    let others = status.configuration.members.iter();
+    let others = others.filter(|member| member.id != node.me);
+    let mut found = BTreeSet::new();
+    for address in others.flat_map(|member| [&member.peer_address, &member.client_address]) {
+        // One that is not found now may be in a minute.
+        if let Ok(resolved) = tokio::net::lookup_host(address.as_str()).await {
+            found.extend(resolved.map(|address| network(address.ip())));
+        }
+    }
+    // Everybody on this machine has that address.
+    found.retain(|address| !address.is_loopback() && !address.is_unspecified());
+    found
 }
 
 async fn clean_up(node: &Node) -> Result<(), Failure> {

@@ -17,6 +17,7 @@ mod clock;
 mod cluster;
 mod condition;
 pub mod config;
+mod disk;
 mod error;
 mod folder;
 #[cfg(fuzzing)]
@@ -33,6 +34,7 @@ mod proxy;
 mod serve;
 mod session;
 pub mod state;
+mod throttle;
 mod tls;
 mod wire;
 mod words;

@@ -12,7 +12,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::config::Limits;
+use crate::config::{Limits, Registration};
+use crate::disk::Disk;
 use crate::error::Failure;
 use crate::hashing::Hashing;
 use crate::hub::Hub;
@@ -21,6 +22,7 @@ use crate::operations::Metrics;
 use crate::presence::Presence;
 use crate::proxy::Proxy;
 use crate::state::{Response, StateReader};
+use crate::throttle::{Places, Room, Throttle};
 use crate::wire::{self, Online};
 
 /// A running replica, as its services see it.
@@ -32,10 +34,16 @@ pub(crate) struct Node {
     pub(crate) leadership: watch::Receiver<Arc<Leadership>>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) presence: Arc<Presence>,
+    pub(crate) throttle: Throttle,
+    pub(crate) subscriptions: Places,
+    pub(crate) lists: Places,
+    pub(crate) room: Room,
+    pub(crate) disk: Arc<Disk>,
     pub(crate) hashing: Hashing,
     pub(crate) proxy: Proxy,
     /// They change while the replica runs.
     pub(crate) limits: watch::Receiver<Limits>,
+    pub(crate) registration: watch::Receiver<Registration>,
     pub(crate) metrics: Arc<Metrics>,
     /// True once the replica goes away.
     pub(crate) draining: watch::Receiver<bool>,

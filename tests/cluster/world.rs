@@ -41,6 +41,9 @@ impl World {
             1,
         );
         let file = file.replacen("mode = \"available\"", &format!("mode = \"{mode}\""), 1);
+        // One account sends here what many would.
+        let limits = "[limits]\nrequests_per_account = 1000000";
+        let file = file.replacen("# [limits]", limits, 1);
         fs::write(cluster.config(), file).unwrap();
         cluster.start_all().unwrap();
         let world = World { cluster, _dir: dir };

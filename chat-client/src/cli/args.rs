@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use super::json;
 use super::settings::Format;
 use crate::endpoint::Endpoint;
-use crate::ids::MessageId;
+use crate::ids::{MessageId, SessionId};
 
 const EXAMPLE: &str = "\
 Example:
@@ -141,6 +141,15 @@ pub(super) enum Command {
     /// Show whose session it is
     #[command(name = "whoami", after_help = "Example:\n  chat-client whoami")]
     WhoAmI,
+    /// List the open sessions of the account, or end one of them
+    #[command(
+        after_help = "Examples:\n  chat-client sessions\n  chat-client sessions revoke 0198c5a2-7c1e-7b3a-9d2f-0123456789ab",
+        args_conflicts_with_subcommands = true
+    )]
+    Sessions {
+        #[command(subcommand)]
+        command: Option<SessionsCommand>,
+    },
     /// List accounts
     #[command(
         after_help = "Examples:\n  chat-client users 'a*'\n  chat-client users 'regex:^(alice|bob)$'"
@@ -304,6 +313,17 @@ pub(super) struct BenchArgs {
     /// Leave the accounts and messages that were made for it
     #[arg(long)]
     pub(super) keep: bool,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum SessionsCommand {
+    /// End a session: whoever has it is logged out
+    Revoke {
+        /// The session, as the list shows it
+        // Not `session`, which is an option of every command.
+        #[arg(value_name = "SESSION")]
+        id: SessionId,
+    },
 }
 
 /// A time such as `10s`, `1.5s`, `500ms` or `2m`; a bare number means seconds.

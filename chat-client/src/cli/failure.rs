@@ -46,7 +46,7 @@ impl Failure {
                 Error::Endpoint(_) | Error::Tls(_) => 2,
                 Error::NotFound(_) => 3,
                 Error::Unauthenticated(_) | Error::Denied(_) => 4,
-                Error::Conflict(_) => 5,
+                Error::Conflict(_) | Error::Exhausted(_) => 5,
                 Error::NothingListens(_) | Error::Unavailable(_) | Error::Untrusted(_) => 6,
                 Error::Timeout(_) => 7,
                 Error::Server { .. } | Error::Protocol(_) => 1,
@@ -96,6 +96,16 @@ fn by_reason(reason: Reason) -> Option<&'static str> {
         Reason::BodyEmpty => "write something",
         Reason::InvalidPattern => "write a glob such as 'a*', or 'regex:' and a regular expression",
         Reason::TooManyIds => "name fewer messages at once",
+        Reason::SessionNotFound => "`chat-client sessions` lists those that there are",
+        Reason::RegistrationClosed => "ask the operator for an account",
+        Reason::TooManyLogins => "wait a minute, and see that nobody else here tries",
+        Reason::TooManySubscriptions => "close some of the programs that listen",
+        Reason::RecipientFull => "wait until the recipient has read something",
+        Reason::RequestTooLarge => "send less at once",
+        Reason::MalformedRequest | Reason::UnknownMethod => {
+            "check that client and server have the same version"
+        }
+        Reason::DiskFull => "ask the operator to make room on the replicas' disks",
         Reason::RequestTooOld | Reason::InvalidRequestId => "check the clock of this machine",
         Reason::RequestIdReused => "run the command again",
         Reason::InvalidPageToken | Reason::InvalidArgument => return None,
@@ -104,6 +114,8 @@ fn by_reason(reason: Reason) -> Option<&'static str> {
         | Reason::StaleRead
         | Reason::HistoryChanged
         | Reason::Overloaded
+        | Reason::RateLimited
+        | Reason::CallTooLong
         | Reason::ShuttingDown => {
             "try again in a moment; `chat-client status` shows how the replicas are"
         }
@@ -165,6 +177,7 @@ mod tests {
             (Failure::Client(Error::Unauthenticated(refusal())), 4),
             (Failure::Client(Error::Denied(refusal())), 4),
             (Failure::Client(Error::Conflict(refusal())), 5),
+            (Failure::Client(Error::Exhausted(refusal())), 5),
             (Failure::Client(Error::NothingListens(gave_up())), 6),
             (Failure::Client(Error::Unavailable(gave_up())), 6),
             (Failure::NobodyReachable, 6),

@@ -9,7 +9,7 @@ use crate::cluster::{ClusterStatus, ReplicaStatus};
 use crate::endpoint::Endpoint;
 use crate::ids::MessageId;
 use crate::subscription::Event;
-use crate::types::{Account, Conversation, Durability, Message, Sent, Session};
+use crate::types::{Account, Conversation, Durability, Message, OpenSession, Sent, Session};
 
 /// What the objects hold. Times are Unix milliseconds in UTC.
 pub(super) const HELP: &str = r#"With --json each line of standard output is one JSON object, and its "type" says what it is:
@@ -18,7 +18,8 @@ pub(super) const HELP: &str = r#"With --json each line of standard output is one
   conversation  peer (an account), unread, last_message (a message, or null)
   sent          id, sequence, state ("delivering" or "queued"), sent_ms, durable_on, replicas
   session       id, account, expires_ms
-  registered, logged_in, logged_out, marked_read, deleted, password_changed, account_deleted
+  open_session  id, opened_ms, expires_ms, is_this
+  session_revoked (id), registered, logged_in, logged_out, marked_read, deleted, password_changed, account_deleted
   cluster       id, leader, epoch, accounts, messages
   replica       address, and id, role, in_view, durable_index, commit_index, applied_index, lag,
                 state_hash, orphans, waiting_for; or error
@@ -101,6 +102,16 @@ pub(super) fn session(session: &Session) -> Value {
         "id": session.id.to_string(),
         "account": account(&session.account),
         "expires_ms": session.expires.as_unix_ms(),
+    })
+}
+
+pub(super) fn open_session(session: &OpenSession) -> Value {
+    json!({
+        "type": "open_session",
+        "id": session.id.to_string(),
+        "opened_ms": session.opened.as_unix_ms(),
+        "expires_ms": session.expires.as_unix_ms(),
+        "is_this": session.is_this,
     })
 }
 

@@ -7,9 +7,11 @@ use super::{As, Client};
 use crate::api;
 use crate::api::auth_service_client::AuthServiceClient;
 use crate::error::Error;
-use crate::ids::SessionToken;
+use crate::ids::{SessionId, SessionToken};
 use crate::timestamp::Timestamp;
-use crate::types::{Durability, LoggedIn, LogoutScope, Registered, Session, parse_id, required};
+use crate::types::{
+    Durability, LoggedIn, LogoutScope, OpenSession, Registered, Session, parse_id, required,
+};
 
 impl Client {
     /// Creates an account. Does not log in.
@@ -108,6 +110,51 @@ impl Client {
         let send = |channel: Channel, request: Request<_>| async move {
             AuthServiceClient::new(channel)
                 .change_password(request)
+                .await
+        };
+        Ok(self
+            .write(As::Session, id, request, send)
+            .await?
+            .durability
+            .into())
+    }
+
+    /// The open sessions of the account, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`] without a valid session.
+    pub async fn list_sessions(&self) -> Result<Vec<OpenSession>, Error> {
+        let request = api::ListSessionsRequest { read_token: None };
+        let send = |channel: Channel, request: Request<_>| async move {
+            AuthServiceClient::new(channel).list_sessions(request).await
+        };
+        let answer = self.read(request, send).await?;
+        let sessions = answer.sessions.into_iter();
+        sessions
+            .map(|session| {
+                Ok(OpenSession {
+                    id: parse_id(&session.session_id)?,
+                    opened: Timestamp::from_unix_ms(session.open_time_ms),
+                    expires: Timestamp::from_unix_ms(session.expire_time_ms),
+                    is_this: session.current,
+                })
+            })
+            .collect()
+    }
+
+    /// Ends one session of the account. Whoever has it is logged out, and its streams end.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where the account has no such session.
+    pub async fn revoke_session(&self, session: SessionId) -> Result<Durability, Error> {
+        let id = self.request_id();
+        let request = api::RevokeSessionRequest {
+            request_id: id.to_string(),
+            session_id: session.to_string(),
+        };
+        let send = |channel: Channel, request: Request<_>| async move {
+            AuthServiceClient::new(channel)
+                .revoke_session(request)
                 .await
         };
         Ok(self

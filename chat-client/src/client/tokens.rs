@@ -22,6 +22,8 @@ has_read_token!(
     LogoutResponse,
     WhoAmIResponse,
     ChangePasswordResponse,
+    ListSessionsResponse,
+    RevokeSessionResponse,
     ListAccountsResponse,
     DeleteAccountResponse,
     SendMessageResponse,

@@ -86,7 +86,14 @@ fn judge_reason(status: &Status, reason: Reason) -> Verdict {
         Reason::NotLeader | Reason::NoLeader | Reason::StaleRead => SetbackKind::Busy,
         _ => match status.code() {
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => SetbackKind::Busy,
-            Code::ResourceExhausted if reason == Reason::Overloaded => SetbackKind::Busy,
+            Code::ResourceExhausted
+                if matches!(
+                    reason,
+                    Reason::Overloaded | Reason::RateLimited | Reason::DiskFull
+                ) =>
+            {
+                SetbackKind::Busy
+            }
             _ => return Verdict::Final(Error::from_status(status)),
         },
     };

@@ -81,6 +81,28 @@ fn two_users_talk() {
 }
 
 #[test]
+fn a_user_ends_a_session_that_is_open_elsewhere() {
+    let cluster = Cluster::start(1);
+    let alice = User::logged_in(&cluster, "alice");
+    let listed = alice.run(&["sessions"]).expect_code(0).out;
+    assert!(
+        listed.contains("  since 2026-01-01 00:00:00Z, until 2100-03-01 00:00:00Z\n"),
+        "{listed}"
+    );
+    let id = listed.split(' ').next().unwrap();
+    let nobodys = uuid::Uuid::nil().to_string();
+    let refused = alice.run(&["sessions", "revoke", &nobodys]).expect_code(3);
+    assert!(refused.err.contains("chat-client sessions"), "{refused:?}");
+    alice.run(&["sessions", "revoke", "x"]).expect_code(2);
+    let ended = alice.run(&["sessions", "revoke", id]).expect_code(0);
+    assert_eq!(
+        ended.out,
+        format!("ended the session {id}, stored on 3 of 3\n")
+    );
+    alice.run(&["whoami"]).expect_code(4);
+}
+
+#[test]
 fn every_failure_has_its_exit_code_its_reason_and_advice() {
     let cluster = Cluster::start(1);
     let alice = User::logged_in(&cluster, "alice");

@@ -7,6 +7,7 @@ mod history;
 mod requests;
 mod sessions;
 mod state;
+mod undelivered;
 
 pub use self::{
     accounts::Credentials,

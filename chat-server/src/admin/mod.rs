@@ -2,6 +2,7 @@
 //!
 //! Orders for the leader are passed on to it between the replicas, so that an operator may turn to any of them.
 
+mod accounts;
 mod difference;
 mod orders;
 pub(crate) mod proto;
@@ -13,8 +14,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_replication::handle::Handle;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
@@ -30,7 +29,6 @@ pub(crate) use self::socket::{SOCKET, path_in};
 pub(crate) use self::word::fuzz_word;
 use crate::condition::Conditions;
 use crate::node::Node;
-use crate::state::Response;
 
 /// How long operators' calls may take to end once the replica is to stop.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -38,11 +36,9 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// Serves operators until the replica goes away. Without a socket the replica works all the same, so that is a warning.
 pub(crate) fn serve(
     folder: &Path,
-    handle: Handle<Response>,
-    orders: Arc<Orders>,
     node: Arc<Node>,
+    orders: Arc<Orders>,
     conditions: Arc<Conditions>,
-    mut draining: watch::Receiver<bool>,
 ) -> Option<JoinHandle<()>> {
     let (socket, listener) = match Socket::listen(folder) {
         Ok(listening) => listening,
@@ -53,6 +49,7 @@ pub(crate) fn serve(
             return None;
         }
     };
+    let mut draining = node.draining.clone();
     let mut stopping = draining.clone();
     let stop = async move {
         // Gone or true, it is over.
@@ -60,9 +57,8 @@ pub(crate) fn serve(
     };
     let serving = Server::builder()
         .add_service(AdminServiceServer::new(Service {
-            handle,
-            orders,
             node,
+            orders,
             conditions,
         }))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop);

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chat_replication::handle::{Handle, OrderError};
+use bytes::Bytes;
+use chat_core::{Applied, Rejection};
+use chat_replication::handle::{Handle, OrderError, ProposeError};
 use chat_replication::replica::{MembershipChange, Seed};
 use chat_replication::status::Status;
 use chat_replication::types::ReplicaId;
@@ -12,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::info;
 
-use super::word::{Fate, Order, Refusal, Word};
+use super::word::{Fate, Order, Refusal, Sealed, Word};
 use crate::clock;
 use crate::state::Response;
 use crate::words::Told;
@@ -160,7 +162,40 @@ impl Orders {
                     .await
             }
             Order::Transfer(to) => self.transfer(*to).await,
+            Order::Propose(command) => self.propose(command).await,
         }
+    }
+
+    async fn propose(&self, command: &Sealed) -> Fate {
+        let committed = match self
+            .handle
+            .propose(Bytes::copy_from_slice(&command.0))
+            .await
+        {
+            Ok(committed) => committed,
+            // Whoever leads is asked again, which has no second effect.
+            Err(ProposeError::NotLeader { .. } | ProposeError::Unknown) => return Fate::NotLeader,
+            Err(error) => return Fate::Refused(Refusal::Later(error.to_string())),
+        };
+        Fate::Refused(match committed.response {
+            Response::Applied(Applied { result: Ok(_), .. }) => return Fate::Done,
+            Response::Applied(Applied {
+                result: Err(rejection),
+                ..
+            }) => match &rejection {
+                Rejection::NameTaken { .. } | Rejection::NameConfusable { .. } => {
+                    Refusal::Taken(rejection.to_string())
+                }
+                Rejection::StaleCredential => Refusal::Later(
+                    "the account's owner has changed the password at this moment; try again"
+                        .to_owned(),
+                ),
+                _ => Refusal::Impossible(rejection.to_string()),
+            },
+            Response::Undecodable { .. } | Response::Quarantined => Refusal::Impossible(
+                "the command had no effect; see that all replicas have the same version".to_owned(),
+            ),
+        })
     }
 
     async fn change(&self, change: MembershipChange, replica: ReplicaId) -> Fate {

@@ -4,33 +4,33 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use chat_client::Endpoint;
-use chat_replication::handle::{Handle, OrderError};
+use chat_replication::handle::OrderError;
 use chat_replication::status::Status as ReplicaStatus;
 use chat_replication::types::{Member, Position, ReplicaId};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
+use super::accounts;
 use super::orders::Orders;
 use super::proto::admin_service_server::AdminService;
 use super::proto::{
-    AddReplicaRequest, AddReplicaResponse, BackupRequest, BackupResponse, ForceViewRequest,
-    ForceViewResponse, GetStatusRequest, GetStatusResponse, ListReplicasRequest,
-    ListReplicasResponse, RemoveReplicaRequest, RemoveReplicaResponse, Replica,
+    AddReplicaRequest, AddReplicaResponse, BackupRequest, BackupResponse, CreateAccountRequest,
+    CreateAccountResponse, DeleteAccountRequest, DeleteAccountResponse, ForceViewRequest,
+    ForceViewResponse, GetStatusRequest, GetStatusResponse, ListAccountsRequest,
+    ListAccountsResponse, ListReplicasRequest, ListReplicasResponse, RemoveReplicaRequest,
+    RemoveReplicaResponse, Replica, ResetPasswordRequest, ResetPasswordResponse,
     TransferLeadershipRequest, TransferLeadershipResponse,
 };
 use super::word::{Order, Refusal};
 use crate::backup::{self, Without};
 use crate::condition::{Condition, Conditions};
 use crate::node::Node;
-use crate::state;
 
 /// One replica's answers to its operator.
 pub(super) struct Service {
-    pub(super) handle: Handle<state::Response>,
-    pub(super) orders: Arc<Orders>,
-    /// What the replica serves.
     pub(super) node: Arc<Node>,
+    pub(super) orders: Arc<Orders>,
     /// How the replicas are.
     pub(super) conditions: Arc<Conditions>,
 }
@@ -41,7 +41,7 @@ impl AdminService for Service {
         &self,
         _: Request<GetStatusRequest>,
     ) -> Result<Response<GetStatusResponse>, Status> {
-        let status = self.handle.status();
+        let status = self.node.handle.status();
         let mode = match status.configuration.members.is_empty() {
             true => String::new(),
             false => status.configuration.mode.to_string(),
@@ -52,6 +52,7 @@ impl AdminService for Service {
             differences,
             ..
         } = self.conditions.own();
+        let low = self.node.disk.low();
         Ok(Response::new(GetStatusResponse {
             cluster_id: status.identity.cluster.to_string(),
             replica_id: status.identity.replica.0,
@@ -70,6 +71,7 @@ impl AdminService for Service {
             disk_free_bytes,
             disk_total_bytes,
             differences,
+            low_disks: low.iter().map(|replica| replica.0).collect(),
         }))
     }
 
@@ -77,7 +79,7 @@ impl AdminService for Service {
         &self,
         _: Request<ListReplicasRequest>,
     ) -> Result<Response<ListReplicasResponse>, Status> {
-        let status = self.handle.status();
+        let status = self.node.handle.status();
         let own = self.conditions.own();
         let listed = |member: &Member| {
             let replica = replica(&status, member);
@@ -141,14 +143,14 @@ impl AdminService for Service {
         &self,
         _: Request<ForceViewRequest>,
     ) -> Result<Response<ForceViewResponse>, Status> {
-        let status = self.handle.status();
+        let status = self.node.handle.status();
         if status.leader.is_some() {
             return Err(Status::failed_precondition(format!(
                 "replica {} has a leader and waits for nobody, so that there is nothing to force",
                 status.identity.replica
             )));
         }
-        match self.handle.force_view().await {
+        match self.node.handle.force_view().await {
             Ok(()) => Ok(Response::new(ForceViewResponse {})),
             Err(error @ OrderError::Stopped) => Err(Status::unavailable(error.to_string())),
             Err(error) => Err(Status::failed_precondition(error.to_string())),
@@ -169,6 +171,38 @@ impl AdminService for Service {
         let pieces = ReceiverStream::new(pieces)
             .map(|piece| piece.map_err(|error| Status::internal(error.to_string())));
         Ok(Response::new(Box::pin(pieces)))
+    }
+
+    async fn create_account(
+        &self,
+        request: Request<CreateAccountRequest>,
+    ) -> Result<Response<CreateAccountResponse>, Status> {
+        let made = accounts::create(&self.node, &self.orders, request.get_ref()).await?;
+        Ok(Response::new(made))
+    }
+
+    async fn reset_password(
+        &self,
+        request: Request<ResetPasswordRequest>,
+    ) -> Result<Response<ResetPasswordResponse>, Status> {
+        accounts::reset_password(&self.node, &self.orders, request.get_ref()).await?;
+        Ok(Response::new(ResetPasswordResponse {}))
+    }
+
+    async fn delete_account(
+        &self,
+        request: Request<DeleteAccountRequest>,
+    ) -> Result<Response<DeleteAccountResponse>, Status> {
+        accounts::delete(&self.node, &self.orders, request.get_ref()).await?;
+        Ok(Response::new(DeleteAccountResponse {}))
+    }
+
+    async fn list_accounts(
+        &self,
+        request: Request<ListAccountsRequest>,
+    ) -> Result<Response<ListAccountsResponse>, Status> {
+        let listed = accounts::list(&self.node, request.get_ref()).await?;
+        Ok(Response::new(listed))
     }
 }
 

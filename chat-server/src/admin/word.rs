@@ -1,5 +1,7 @@
 //! What replicas tell each other about orders.
 
+use std::fmt;
+
 use bytes::Bytes;
 use chat_replication::types::ReplicaId;
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,18 @@ pub(crate) enum Order {
     },
     Remove(ReplicaId),
     Transfer(ReplicaId),
+    /// A command for the log, from whichever replica it comes.
+    Propose(Sealed),
+}
+
+/// The bytes of a command. Cannot be printed, since a password's hash may be among them.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sealed(pub(super) Vec<u8>);
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a command of {} bytes", self.0.len())
+    }
 }
 
 /// Why an order was not carried out, in words for the operator. Grouped by what can be done about it.

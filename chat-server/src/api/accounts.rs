@@ -7,8 +7,7 @@ use chat_core::{CommandBody, Outcome, Username};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-use super::Services;
-use super::passwords;
+use super::{Services, listed, passwords};
 use crate::call::{Caller, Context, Write, look, read, write};
 use crate::error::Failure;
 use crate::node::Node;
@@ -21,10 +20,10 @@ impl AccountService for Services {
         request: Request<api::ListAccountsRequest>,
     ) -> Result<Response<api::ListAccountsResponse>, Status> {
         let node = &*self.node;
-        let context = Context::of(request.metadata());
+        let context = Context::of(&request);
         let request = request.into_inner();
         read(node, &context, request.read_token.as_ref()).await?;
-        let caller = Caller::of(node, &context).await?;
+        let (caller, place) = Caller::for_list(node, &context).await?;
         let size = wire::page_size(request.page_size)?;
         let tokens = PageToken::of(
             PageKind::Accounts,
@@ -44,18 +43,24 @@ impl AccountService for Services {
             .items
             .iter()
             .map(|profile| wire::account(profile, &*node.presence));
-        Ok(Response::new(api::ListAccountsResponse {
-            accounts: accounts.collect(),
-            next_page_token: tokens.next(page.next.as_ref().map(|name| name.as_str().as_bytes())),
-            read_token: wire::read_token(at),
-        }))
+        Ok(listed(
+            place,
+            api::ListAccountsResponse {
+                accounts: accounts.collect(),
+                next_page_token: tokens
+                    .next(page.next.as_ref().map(|name| name.as_str().as_bytes())),
+                read_token: wire::read_token(at),
+            },
+        ))
     }
 
     async fn delete_account(
         &self,
         request: Request<api::DeleteAccountRequest>,
     ) -> Result<Response<api::DeleteAccountResponse>, Status> {
-        write(&self.node, request).await
+        let context = Context::of(&request);
+        let deletion = write(&self.node, request);
+        passwords::guarded(&self.node, context.from, context.claimed(), deletion).await
     }
 }
 

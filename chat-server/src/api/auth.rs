@@ -11,11 +11,14 @@ use tonic::{Request, Response, Status};
 
 use super::Services;
 use super::passwords::{self, Verdict};
+use super::sessions;
 use crate::call::{Caller, Context, Write, read, write};
 use crate::clock;
+use crate::config::Registration;
 use crate::error::Failure;
 use crate::node::Node;
 use crate::session::Secret;
+use crate::throttle::Whose;
 use crate::wire;
 
 #[tonic::async_trait]
@@ -24,6 +27,8 @@ impl AuthService for Services {
         &self,
         request: Request<api::RegisterRequest>,
     ) -> Result<Response<api::RegisterResponse>, Status> {
+        let from = Context::of(&request).from;
+        self.node.throttle.registration(from)?;
         write(&self.node, request).await
     }
 
@@ -31,7 +36,10 @@ impl AuthService for Services {
         &self,
         request: Request<api::LoginRequest>,
     ) -> Result<Response<api::LoginResponse>, Status> {
-        write(&self.node, request).await
+        let from = Context::of(&request).from;
+        let name = Username::parse_existing(&request.get_ref().username).ok();
+        let login = write(&self.node, request);
+        passwords::guarded(&self.node, from, name.map(Whose::Name), login).await
     }
 
     async fn logout(
@@ -46,9 +54,9 @@ impl AuthService for Services {
         request: Request<api::WhoAmIRequest>,
     ) -> Result<Response<api::WhoAmIResponse>, Status> {
         let node = &*self.node;
-        let context = Context::of(request.metadata());
+        let context = Context::of(&request);
         read(node, &context, request.get_ref().read_token.as_ref()).await?;
-        let caller = Caller::of(node, &context).await?;
+        let caller = Caller::counted(node, &context).await?;
         let found = node
             .state
             .query(|manager, at| Ok((manager.account(caller.account())?, at)));
@@ -66,6 +74,22 @@ impl AuthService for Services {
         &self,
         request: Request<api::ChangePasswordRequest>,
     ) -> Result<Response<api::ChangePasswordResponse>, Status> {
+        let context = Context::of(&request);
+        let change = write(&self.node, request);
+        passwords::guarded(&self.node, context.from, context.claimed(), change).await
+    }
+
+    async fn list_sessions(
+        &self,
+        request: Request<api::ListSessionsRequest>,
+    ) -> Result<Response<api::ListSessionsResponse>, Status> {
+        sessions::list(&self.node, request).await
+    }
+
+    async fn revoke_session(
+        &self,
+        request: Request<api::RevokeSessionRequest>,
+    ) -> Result<Response<api::RevokeSessionResponse>, Status> {
         write(&self.node, request).await
     }
 }
@@ -74,6 +98,9 @@ impl Write for api::RegisterRequest {
     type Answer = api::RegisterResponse;
 
     async fn execute(&self, node: &Node, _: &Context) -> Result<Self::Answer, Failure> {
+        if *node.registration.borrow() == Registration::Closed {
+            return Err(Failure::RegistrationClosed);
+        }
         let request = wire::request_id(&self.request_id)?;
         let name = wire::registered_name(&self.username)?;
         let password = wire::new_password("password", &self.password)?;

@@ -19,7 +19,7 @@ impl ClusterService for Services {
     ) -> Result<Response<api::GetClusterStatusResponse>, Status> {
         let node = &*self.node;
         // Where it is asked for, the answer's read token stands for everything that anybody was told before.
-        let context = Context::of(request.metadata());
+        let context = Context::of(&request);
         barrier(node, &context).await?;
         let status = node.handle.status();
         let found = node.state.query(|manager, at| Ok((manager.stats(), at)));

@@ -1,7 +1,9 @@
 //! What happens, as it happens.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use chat_client::Reason;
 use chat_client::api;
 use chat_client::api::event_service_server::EventService;
 use tokio::sync::mpsc;
@@ -17,6 +19,8 @@ use crate::wire::ResumePoint;
 
 /// Responses on their way to one connection; more wait among the subscriber's events.
 const BUFFER: usize = 16;
+/// A stream whose reader has gone without a word is noticed within this time.
+const RETRY_SUBSCRIPTION: Duration = Duration::from_secs(15);
 
 #[tonic::async_trait]
 impl EventService for Services {
@@ -26,16 +30,28 @@ impl EventService for Services {
         &self,
         request: Request<api::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        let context = Context::of(request.metadata());
+        let context = Context::of(&request);
         read(&self.node, &context, None).await?;
-        let caller = Caller::of(&self.node, &context).await?;
+        let caller = Caller::counted(&self.node, &context).await?;
         let begin = begin(&self.node, &context, &request.get_ref().resume_token).await?;
         let from = match begin {
             Begin::Behind(point) => Some(point),
             Begin::Inbox | Begin::Reset => None,
         };
+        let most = self.node.limits().subscriptions_per_account;
+        let Some(place) = self.node.subscriptions.take(caller.account(), most) else {
+            let problem = format!(
+                "this account has {most} subscriptions, as many as it may have: end one of them"
+            );
+            return Err(Failure::Limited {
+                reason: Reason::TooManySubscriptions,
+                problem,
+                wait: RETRY_SUBSCRIPTION,
+            }
+            .into());
+        };
         let (out, stream) = mpsc::channel(BUFFER);
-        let subscriber = Stream::new(Arc::clone(&self.node), caller, from, out);
+        let subscriber = Stream::new(Arc::clone(&self.node), (caller, place), from, out);
         // A session that was closed before this one was listening would never hear of it.
         Caller::of(&self.node, &context).await?;
         tokio::spawn(subscriber.run(begin));

@@ -6,6 +6,7 @@ mod cluster;
 mod events;
 mod messages;
 mod passwords;
+mod sessions;
 
 use std::sync::Arc;
 
@@ -14,12 +15,11 @@ use chat_client::api::auth_service_server::AuthServiceServer;
 use chat_client::api::cluster_service_server::ClusterServiceServer;
 use chat_client::api::event_service_server::EventServiceServer;
 use chat_client::api::message_service_server::MessageServiceServer;
+use tonic::Response;
 use tonic::service::Routes;
 
 use crate::node::Node;
-
-/// The largest request. A thousand ids are small, and a message is held to a limit of its own.
-const LARGEST_REQUEST: usize = 4 << 20;
+use crate::throttle::Place;
 
 /// One replica's services.
 #[derive(Clone)]
@@ -33,16 +33,18 @@ impl Services {
     }
 
     pub(crate) fn routes(self) -> Routes {
-        Routes::new(AuthServiceServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
-            .add_service(
-                AccountServiceServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST),
-            )
-            .add_service(
-                MessageServiceServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST),
-            )
-            .add_service(
-                EventServiceServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST),
-            )
-            .add_service(ClusterServiceServer::new(self).max_decoding_message_size(LARGEST_REQUEST))
+        let largest = self.node.limits().request_bytes;
+        Routes::new(AuthServiceServer::new(self.clone()).max_decoding_message_size(largest))
+            .add_service(AccountServiceServer::new(self.clone()).max_decoding_message_size(largest))
+            .add_service(MessageServiceServer::new(self.clone()).max_decoding_message_size(largest))
+            .add_service(EventServiceServer::new(self.clone()).max_decoding_message_size(largest))
+            .add_service(ClusterServiceServer::new(self).max_decoding_message_size(largest))
     }
+}
+
+/// An answer that takes its place with it until it is read.
+fn listed<T>(place: Arc<Place>, list: T) -> Response<T> {
+    let mut response = Response::new(list);
+    response.extensions_mut().insert(place);
+    response
 }

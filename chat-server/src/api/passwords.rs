@@ -1,10 +1,15 @@
 //! Checking passwords, in the same time whoever asks.
 
+use chat_client::Reason;
 use chat_core::password::Password;
 use chat_core::{AccountId, CredentialVersion, Credentials, RequestId};
+use tonic::{Response, Status};
+use tonic_types::StatusExt;
 
 use crate::error::Failure;
 use crate::node::Node;
+use crate::serve::Peer;
+use crate::throttle::Whose;
 
 /// How often a password is checked again because it was changed in between.
 pub(super) const ATTEMPTS: u32 = 3;
@@ -14,6 +19,30 @@ pub(super) enum Verdict {
     Right(CredentialVersion),
     /// The password in force was set by this very request: it is a retry whose answer was lost.
     SetByThisRequest(Credentials),
+}
+
+/// Lets a call look at a password, unless too many wrong ones came from the caller's address.
+pub(super) async fn guarded<T>(
+    node: &Node,
+    from: Option<Peer>,
+    whose: Option<Whose>,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<Response<T>, Status> {
+    // What names nobody is refused without a look at the password.
+    let Some(whose) = whose else {
+        return call.await;
+    };
+    let attempt = node.throttle.attempt(from, whose)?;
+    let answer = call.await;
+    if !answer.as_ref().is_err_and(is_wrong) {
+        attempt.was_not_wrong();
+    }
+    answer
+}
+
+fn is_wrong(status: &Status) -> bool {
+    let info = status.get_details_error_info();
+    info.is_some_and(|info| info.reason == Reason::BadCredentials.as_str())
 }
 
 /// Checks a password that somebody typed for an account, or for a name that nobody has.

@@ -45,7 +45,7 @@ pub(crate) async fn take(
     node: &Node,
     without: Without,
 ) -> Result<mpsc::Receiver<Result<BackupResponse, StateError>>, Failure> {
-    let is_current = match barrier(node, &Context::of_operator()).await {
+    let is_current = match barrier(node, &Context::linearizable()).await {
         Ok(()) => true,
         Err(Failure::ShuttingDown) => return Err(Failure::ShuttingDown),
         Err(_) if without == Without::Anyway => false,

@@ -1,5 +1,9 @@
 //! Whose call it is.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat_client::Reason;
 use chat_core::{AccountId, AccountManager, RequestId, Session, SessionCheck};
 use chat_replication::types::Position;
 
@@ -9,6 +13,10 @@ use crate::clock;
 use crate::error::Failure;
 use crate::node::Node;
 use crate::state::{StateError, StateStore};
+use crate::throttle::Place;
+
+/// Lists are read in this time, usually.
+const RETRY_LIST: Duration = Duration::from_millis(100);
 
 /// A session that was checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,6 +44,45 @@ impl Caller {
             }
             SessionCheck::Unknown => Err(Failure::Unauthenticated),
         }
+    }
+
+    /// The same, and counts the call. For calls that are carried out where they are made.
+    pub(crate) async fn counted(node: &Node, context: &Context) -> Result<Caller, Failure> {
+        let caller = Caller::of(node, context).await?;
+        node.throttle.account(context.from, caller.account())?;
+        Ok(caller)
+    }
+
+    /// The same for a list, whose answer is to take the place with it.
+    pub(crate) async fn for_list(
+        node: &Node,
+        context: &Context,
+    ) -> Result<(Caller, Arc<Place>), Failure> {
+        let caller = Caller::counted(node, context).await?;
+        let most = node.limits().lists_per_account;
+        match node.lists.take(caller.account(), most) {
+            Some(place) => Ok((caller, Arc::new(place))),
+            None => Err(Failure::Limited {
+                reason: Reason::RateLimited,
+                problem: format!(
+                    "this account has {most} lists under way, as many as it may have: read them first"
+                ),
+                wait: RETRY_LIST,
+            }),
+        }
+    }
+
+    /// Counts a call that is carried out elsewhere, perhaps. One whose session is not known here is not worth counting: it
+    /// is refused.
+    pub(crate) fn count(node: &Node, context: &Context) -> Result<Option<AccountId>, Failure> {
+        if context.session.is_none() {
+            return Ok(None);
+        }
+        let SessionCheck::Valid(session) = check(node, context)? else {
+            return Ok(None);
+        };
+        node.throttle.account(context.from, session.account)?;
+        Ok(Some(session.account))
     }
 
     /// Looks up whether a request that ends its own session has been carried out already, when the session is gone: its

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tonic::metadata::MetadataMap;
+use tonic::Request;
 
+use crate::serve::{Connection, Peer};
 use crate::session::SessionToken;
+use crate::throttle::Whose;
 
 /// Asks a replica not to pass the call on, but to say who leads. Calls that were passed on carry it, so that none is
 /// passed on twice.
@@ -51,10 +53,14 @@ pub(crate) struct Context {
     pub(crate) reading: Reading,
     /// When the caller gives up.
     pub(crate) deadline: Option<Instant>,
+    /// Who is at the other end of the connection.
+    pub(crate) from: Option<Peer>,
 }
 
 impl Context {
-    pub(crate) fn of(metadata: &MetadataMap) -> Context {
+    pub(crate) fn of<T>(request: &Request<T>) -> Context {
+        let metadata = request.metadata();
+        let connection = request.extensions().get::<Connection>();
         let session = metadata
             .get("authorization")
             .and_then(|value| value.to_str().ok())
@@ -81,18 +87,22 @@ impl Context {
             proxying,
             reading,
             deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+            from: connection.map(|connection| connection.peer),
         }
     }
 
-    /// That of an operator, who wants to see everything.
-    pub(crate) fn of_operator() -> Context {
+    /// For a read of the replica's own operator.
+    pub(crate) fn linearizable() -> Context {
         Context {
-            session: None,
-            read_token: None,
-            proxying: Proxying::Wanted,
             reading: Reading::Linearizable,
-            deadline: None,
+            ..Context::of(&Request::new(()))
         }
+    }
+
+    /// Whose account it is that the call says to be of.
+    pub(crate) fn claimed(&self) -> Option<Whose> {
+        let session = self.session.as_ref()?;
+        Some(Whose::Account(session.account))
     }
 
     /// When an answer must be on its way, so that it arrives before the caller gives up.
@@ -163,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_call_without_metadata_is_anonymous_and_patient() {
-        let context = Context::of(&MetadataMap::new());
+        let context = Context::of(&Request::new(()));
         assert!(context.session.is_none() && context.read_token.is_none());
         assert_eq!(context.proxying, Proxying::Wanted);
         assert_eq!(context.deadline, None);

@@ -10,6 +10,7 @@ use tonic::transport::Channel;
 use tonic::{Extensions, Request, Response, Status};
 use tonic_types::StatusExt;
 
+use super::caller::Caller;
 use super::context::{Context, NO_PROXY, Proxying};
 use super::read::wait_for_inherited;
 use crate::error::Failure;
@@ -44,8 +45,9 @@ pub(crate) async fn write<W: Write>(
     node: &Node,
     request: Request<W>,
 ) -> Result<Response<W::Answer>, Status> {
+    let context = Context::of(&request);
     let (metadata, _, message) = request.into_parts();
-    let context = Context::of(&metadata);
+    Caller::count(node, &context)?;
     let answer = write_as(node, &context, &metadata, &message).await?;
     Ok(Response::new(answer))
 }
@@ -125,6 +127,7 @@ async fn execute<W: Write>(
     context: &Context,
     message: &W,
 ) -> Result<W::Answer, Attempt> {
+    node.disk.check().map_err(Attempt::Final)?;
     // A new leader looks names and passwords up in what the one before it has acknowledged.
     wait_for_inherited(node, context)
         .await

@@ -252,7 +252,7 @@ pub(super) fn list(status: &GetStatusResponse, listed: &ListReplicasResponse) ->
 }
 
 /// Columns as wide as what is in them.
-fn table<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(width).collect();
     rows.iter()

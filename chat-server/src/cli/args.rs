@@ -30,6 +30,9 @@ pub(super) enum Command {
     /// Adds, removes and lists the replicas of a running cluster.
     #[command(subcommand)]
     Replica(ReplicaCommand),
+    /// Makes and deletes accounts, and gives them new passwords.
+    #[command(subcommand)]
+    Account(AccountCommand),
     /// Says in words whether a cluster is well, and what to do if it is not. The exit code is 1 then.
     Status {
         #[command(flatten)]
@@ -154,6 +157,54 @@ pub(super) enum ReplicaCommand {
         #[command(flatten)]
         through: Through,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AccountCommand {
+    /// Makes an account, also where registration is closed. Prints a password that it makes up, unless it reads one.
+    Create {
+        /// The account's name.
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        password: NewPassword,
+        #[command(flatten)]
+        through: Through,
+    },
+    /// Gives an account a new password, which ends all its sessions. Prints the password, unless it reads one.
+    ResetPassword {
+        /// The account's name.
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        password: NewPassword,
+        #[command(flatten)]
+        through: Through,
+    },
+    /// Deletes an account. What it wrote stays with those who got it.
+    Delete {
+        /// The account's name.
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        through: Through,
+    },
+    /// Lists accounts.
+    List {
+        /// A glob (* ? [a-z]) or, behind regex:, a regular expression; all accounts without it.
+        #[arg(value_name = "PATTERN")]
+        pattern: Option<String>,
+        #[command(flatten)]
+        through: Through,
+    },
+}
+
+/// Where a new password is from. Never the command line, which others on the machine can read.
+#[derive(Debug, clap::Args)]
+pub(super) struct NewPassword {
+    /// Reads the password from the first line of standard input.
+    #[arg(long)]
+    pub(super) password_stdin: bool,
 }
 
 /// What takes the place of what the cluster file says.

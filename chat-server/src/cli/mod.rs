@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 after a clean stop, 1 after an error, 2 for a command line that cannot be understood.
 
+mod account;
 mod admin;
 mod args;
 mod backup;
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
         Command::Cluster(args) => block_on(cluster::run(args)),
         Command::Config(command) => config::run(&command),
         Command::Replica(command) => block_on(admin::replica(command)),
+        Command::Account(command) => block_on(account::run(command)),
         Command::Status { through, json } => block_on(status::run(&through, json)),
         Command::TransferLeadership { to, through } => {
             block_on(admin::transfer_leadership(to, &through))

@@ -2,14 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chat_client::{Endpoint, EndpointError};
-use chat_core::password::Params;
-use chat_core::{Body, Command, SessionPolicy};
 use chat_replication::types::{ClusterId, Mode, ReplicaId};
 use toml::Spanned;
 use toml::value::Value;
@@ -18,8 +15,8 @@ use uuid::Uuid;
 
 use super::error::Lines;
 use super::{
-    ClusterConfig, ConfigError, Limits, LogFormat, LogLength, Logging, ReplicaConfig, Timing,
-    duration, raw, tls,
+    ClusterConfig, ConfigError, LogFormat, LogLength, Logging, Registration, ReplicaConfig, Timing,
+    duration, limits, raw, tls,
 };
 
 pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigError> {
@@ -31,7 +28,8 @@ pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigErro
     let id = cluster_id(&lines, &file.cluster.id)?;
     let mode = mode(&lines, &file.cluster.mode)?;
     let timing = timing(&lines, &file.cluster)?;
-    let limits = limits(&lines, &file.limits)?;
+    let limits = limits::check(&lines, &file.limits)?;
+    let registration = registration(&lines, &file.accounts)?;
     let log = log_length(&lines, &file.cluster)?;
     let logging = logging(&lines, &file.logging)?;
     let tls = tls::check(&lines, &file.tls, path)?;
@@ -52,6 +50,7 @@ pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigErro
         mode,
         timing,
         limits,
+        registration,
         log,
         logging,
         tls,
@@ -169,79 +168,21 @@ fn log_length(lines: &Lines<'_>, raw: &raw::Cluster) -> Result<LogLength, Config
     Ok(LogLength { keep, cap })
 }
 
-fn limits(lines: &Lines<'_>, raw: &raw::Limits) -> Result<Limits, ConfigError> {
-    let default = Limits::default();
-    let whole = |key, value: &Option<Spanned<i64>>, range| number(lines, key, value, range);
-    let most_sessions = i64::from(Command::MAX_SESSIONS);
-    let sessions = match whole(
-        "sessions_per_account",
-        &raw.sessions_per_account,
-        1..=most_sessions,
-    )? {
-        None => default.sessions,
-        Some(1) => SessionPolicy::Single,
-        Some(most) => SessionPolicy::Several {
-            most: u16::try_from(most)
-                .ok()
-                .and_then(NonZeroU16::new)
-                .unwrap_or(NonZeroU16::MIN),
-        },
+fn registration(lines: &Lines<'_>, raw: &raw::Accounts) -> Result<Registration, ConfigError> {
+    let Some(registration) = &raw.registration else {
+        return Ok(Registration::default());
     };
-    let session_lifetime = span(lines, "session_lifetime", &raw.session_lifetime)?;
-    if session_lifetime.is_some_and(|lifetime| lifetime < Duration::from_secs(1)) {
-        return Err(lines.mistake(
-            raw.session_lifetime.as_ref().map(Spanned::span),
-            "session_lifetime is less than 1s, so that nobody could do anything; 30d is usual",
-        ));
+    match registration.get_ref().as_str() {
+        "open" => Ok(Registration::Open),
+        "closed" => Ok(Registration::Closed),
+        other => Err(lines.mistake(
+            Some(registration.span()),
+            format!(
+                "registration `{other}` is unknown; write \"open\" (anybody may register) or \"closed\" \
+                 (`chat-server account create` makes the accounts)"
+            ),
+        )),
     }
-    let body_bytes = whole("body_bytes", &raw.body_bytes, 1..=Body::MAX_LIMIT as i64)?;
-    let hash_workers = whole("hash_workers", &raw.hash_workers, 1..=1024)?;
-    let memory = whole("hash_memory_kib", &raw.hash_memory_kib, 8..=4 << 20)?;
-    let passes = whole("hash_passes", &raw.hash_passes, 1..=100)?;
-    let most = |key, value: &Option<Spanned<i64>>, range, usual: usize| {
-        let most = whole(key, value, range)?;
-        Ok(most
-            .and_then(|most| usize::try_from(most).ok())
-            .unwrap_or(usual))
-    };
-    let max_connections = most(
-        "max_connections",
-        &raw.max_connections,
-        1..=1_000_000,
-        default.max_connections,
-    )?;
-    let connections_per_address = most(
-        "connections_per_address",
-        &raw.connections_per_address,
-        1..=1_000_000,
-        default.connections_per_address,
-    )?;
-    let calls = whole(
-        "calls_per_connection",
-        &raw.calls_per_connection,
-        1..=100_000,
-    )?;
-    let header_bytes = whole("header_bytes", &raw.header_bytes, 1024..=1 << 20)?;
-    let or = |given: Option<i64>, usual| {
-        given
-            .and_then(|given| u32::try_from(given).ok())
-            .unwrap_or(usual)
-    };
-    Ok(Limits {
-        max_connections,
-        connections_per_address,
-        calls_per_connection: or(calls, default.calls_per_connection),
-        header_bytes: or(header_bytes, default.header_bytes),
-        body_bytes: body_bytes.map_or(default.body_bytes, |bytes| bytes as usize),
-        sessions,
-        session_lifetime: session_lifetime.unwrap_or(default.session_lifetime),
-        hash_workers: hash_workers.map_or(default.hash_workers, |workers| workers as usize),
-        hash_cost: Params {
-            memory: memory.map_or(default.hash_cost.memory, |memory| memory as u32),
-            passes: passes.map_or(default.hash_cost.passes, |passes| passes as u32),
-            ..default.hash_cost
-        },
-    })
 }
 
 fn replica(
@@ -439,7 +380,7 @@ fn canonical(address: &Endpoint) -> String {
     }
 }
 
-fn span(
+pub(super) fn span(
     lines: &Lines<'_>,
     key: &str,
     text: &Option<Spanned<String>>,
@@ -460,7 +401,7 @@ fn span(
     }
 }
 
-fn number(
+pub(super) fn number(
     lines: &Lines<'_>,
     key: &str,
     value: &Option<Spanned<i64>>,

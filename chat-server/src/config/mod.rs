@@ -18,23 +18,22 @@ mod check;
 mod duration;
 mod error;
 mod layers;
+mod limits;
 mod print;
 mod raw;
 mod template;
 mod tls;
 
-use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fmt, fs};
 
 use chat_client::Endpoint;
-use chat_core::password::Params;
-use chat_core::{Body, Command, SessionPolicy};
 use chat_replication::types::{ClusterId, Mode, ReplicaId};
 
 pub use self::error::ConfigError;
 pub use self::layers::{Overrides, Source};
+pub use self::limits::Limits;
 pub use self::template::{Layout, Place, secured, template};
 pub use self::tls::{TlsConfig, TlsFiles};
 
@@ -49,6 +48,8 @@ pub struct ClusterConfig {
     pub timing: Timing,
     /// What clients may ask for.
     pub limits: Limits,
+    /// Who makes accounts; anybody by default.
+    pub registration: Registration,
     /// The certificates, if connections are encrypted.
     pub tls: Option<TlsConfig>,
     /// How long logs grow.
@@ -110,27 +111,23 @@ impl fmt::Display for LogFormat {
     }
 }
 
-/// Limits of what clients may ask for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
-    /// The longest message, in bytes; 64 KiB by default.
-    pub body_bytes: usize,
-    /// What becomes of an account's other sessions when one is opened; up to 100 at once by default.
-    pub sessions: SessionPolicy,
-    /// How long a session lasts; 30 days by default.
-    pub session_lifetime: Duration,
-    /// How many passwords are hashed at once; by default one less than the machine has cores.
-    pub hash_workers: usize,
-    /// What a password's hash costs.
-    pub hash_cost: Params,
-    /// How many connections clients may have with one replica; 10,000 by default.
-    pub max_connections: usize,
-    /// How many of them from one address, an IPv6 network of 64 bits counting as one; 2,000 by default.
-    pub connections_per_address: usize,
-    /// How many calls may be under way on one connection; 256 by default.
-    pub calls_per_connection: u32,
-    /// How long the headers of a call may be, in bytes; 16 KiB by default.
-    pub header_bytes: u32,
+/// Who makes accounts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Registration {
+    /// Anybody who reaches the service, for themselves.
+    #[default]
+    Open,
+    /// The operator, with `chat-server account create`.
+    Closed,
+}
+
+impl fmt::Display for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Registration::Open => "open",
+            Registration::Closed => "closed",
+        })
+    }
 }
 
 /// One replica.
@@ -221,28 +218,4 @@ impl Default for Logging {
             format: LogFormat::default(),
         }
     }
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            body_bytes: Body::DEFAULT_LIMIT,
-            sessions: SessionPolicy::Several {
-                most: NonZeroU16::new(100).unwrap_or(NonZeroU16::MIN),
-            },
-            session_lifetime: Command::REQUEST_WINDOW,
-            hash_workers: default_hash_workers(),
-            hash_cost: Params::default(),
-            max_connections: 10_000,
-            connections_per_address: 2_000,
-            calls_per_connection: 256,
-            header_bytes: 16 << 10,
-        }
-    }
-}
-
-/// Hashing takes a whole core, and one is left to the log.
-fn default_hash_workers() -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    cores.saturating_sub(1).max(1)
 }

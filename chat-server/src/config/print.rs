@@ -4,7 +4,6 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use chat_core::SessionPolicy;
 use chat_replication::types::ReplicaId;
 
 use super::{ClusterConfig, ConfigError, Overrides, ReplicaConfig, Source};
@@ -19,7 +18,11 @@ pub(super) fn print(
     let mut out = String::new();
     for (table, settings) in [
         ("cluster", cluster(config)),
-        ("limits", limits(config)),
+        ("limits", config.limits.settings()),
+        (
+            "accounts",
+            vec![("registration", quoted(config.registration))],
+        ),
         ("tls", tls(config)),
         ("logging", logging(config)),
     ] {
@@ -59,7 +62,7 @@ fn whence(source: &Source) -> String {
     }
 }
 
-type Settings = Vec<(&'static str, String)>;
+pub(super) type Settings = Vec<(&'static str, String)>;
 
 fn cluster(config: &ClusterConfig) -> Settings {
     vec![
@@ -70,32 +73,6 @@ fn cluster(config: &ClusterConfig) -> Settings {
         ("recovery_grace", span(config.timing.recovery_grace)),
         ("log_keep", config.log.keep.to_string()),
         ("log_cap", config.log.cap.to_string()),
-    ]
-}
-
-fn limits(config: &ClusterConfig) -> Settings {
-    let limits = &config.limits;
-    let sessions = match limits.sessions {
-        SessionPolicy::Several { most } => u32::from(most.get()),
-        SessionPolicy::Single => 1,
-    };
-    vec![
-        ("body_bytes", limits.body_bytes.to_string()),
-        ("sessions_per_account", sessions.to_string()),
-        ("session_lifetime", span(limits.session_lifetime)),
-        ("hash_workers", limits.hash_workers.to_string()),
-        ("hash_memory_kib", limits.hash_cost.memory.to_string()),
-        ("hash_passes", limits.hash_cost.passes.to_string()),
-        ("max_connections", limits.max_connections.to_string()),
-        (
-            "connections_per_address",
-            limits.connections_per_address.to_string(),
-        ),
-        (
-            "calls_per_connection",
-            limits.calls_per_connection.to_string(),
-        ),
-        ("header_bytes", limits.header_bytes.to_string()),
     ]
 }
 
@@ -144,7 +121,7 @@ fn path(path: &Path) -> String {
     quoted(path.display())
 }
 
-fn span(span: Duration) -> String {
+pub(super) fn span(span: Duration) -> String {
     let millis = span.as_millis();
     let (number, unit) = [
         (86_400_000, "d"),
@@ -203,6 +180,22 @@ max_connections = 50
 connections_per_address = 5
 calls_per_connection = 6
 header_bytes = 9000
+request_bytes = 9001
+request_memory_mib = 20
+longest_call = \"21s\"
+requests_per_account = 7
+requests_per_address = 8
+failed_logins = 9
+failed_logins_per_address = 10
+registrations_per_address = 11
+subscriptions_per_account = 12
+lists_per_account = 17
+events_per_subscriber = 13
+undelivered_per_recipient = 14
+disk_reserve_mib = 15
+
+[accounts]
+registration = \"closed\"
 
 [tls]
 ca = \"/tls/ca.pem\"

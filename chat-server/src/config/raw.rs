@@ -10,6 +10,8 @@ pub(super) struct File {
     pub(super) cluster: Cluster,
     #[serde(default)]
     pub(super) limits: Limits,
+    #[serde(default)]
+    pub(super) accounts: Accounts,
     pub(super) tls: Option<Tls>,
     #[serde(default)]
     pub(super) logging: Logging,
@@ -42,6 +44,25 @@ pub(super) struct Limits {
     pub(super) connections_per_address: Option<Spanned<i64>>,
     pub(super) calls_per_connection: Option<Spanned<i64>>,
     pub(super) header_bytes: Option<Spanned<i64>>,
+    pub(super) request_bytes: Option<Spanned<i64>>,
+    pub(super) longest_call: Option<Spanned<String>>,
+    pub(super) request_memory_mib: Option<Spanned<i64>>,
+    pub(super) requests_per_account: Option<Spanned<i64>>,
+    pub(super) requests_per_address: Option<Spanned<i64>>,
+    pub(super) failed_logins: Option<Spanned<i64>>,
+    pub(super) failed_logins_per_address: Option<Spanned<i64>>,
+    pub(super) registrations_per_address: Option<Spanned<i64>>,
+    pub(super) subscriptions_per_account: Option<Spanned<i64>>,
+    pub(super) lists_per_account: Option<Spanned<i64>>,
+    pub(super) events_per_subscriber: Option<Spanned<i64>>,
+    pub(super) undelivered_per_recipient: Option<Spanned<i64>>,
+    pub(super) disk_reserve_mib: Option<Spanned<i64>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Accounts {
+    pub(super) registration: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

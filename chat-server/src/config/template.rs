@@ -172,6 +172,23 @@ fn head(cluster: ClusterId, mode: Mode) -> String {
          # connections_per_address = 2000\n\
          # calls_per_connection = 256\n\
          # header_bytes = 16384\n\
+         # request_bytes = 4194304\n\
+         # request_memory_mib = 256\n\
+         # longest_call = \"30s\"\n\
+         # requests_per_account = 1000\n\
+         # requests_per_address = 4000\n\
+         # failed_logins = 10\n\
+         # failed_logins_per_address = 60\n\
+         # registrations_per_address = 60\n\
+         # subscriptions_per_account = 64\n\
+         # lists_per_account = 16\n\
+         # events_per_subscriber = 1024\n\
+         # undelivered_per_recipient = 100000\n\
+         # disk_reserve_mib = 256\n\
+         \n\
+         # Who makes accounts: \"open\", anybody; \"closed\", whoever runs `chat-server account create`.\n\
+         # [accounts]\n\
+         # registration = \"open\"\n\
          \n\
          # client_address and peer_address say where others reach the replica, where that is not where it listens.\n"
     )
@@ -206,6 +223,23 @@ mod tests {
         assert_eq!(last.client_address.to_string(), "127.0.0.1:7402");
         assert_eq!(last.peer_listen.to_string(), "127.0.0.1:7502");
         assert_eq!(last.data_dir, PathBuf::from("/etc/chat/replica-2"));
+    }
+
+    #[test]
+    fn the_limits_that_a_new_file_names_are_those_in_force_without_it() {
+        let text = template(ClusterId(Uuid::from_u128(7)), Layout::default());
+        let path = Path::new("/cluster.toml");
+        let (mut spelt_out, mut is_inside) = (String::new(), false);
+        for line in text.lines() {
+            is_inside |= matches!(line, "# [limits]" | "# [accounts]");
+            is_inside &= line.starts_with("# ");
+            let is_setting = is_inside && (line.contains(" = ") || line.starts_with("# ["));
+            spelt_out += if is_setting { &line[2..] } else { line };
+            spelt_out.push('\n');
+        }
+        let config = ClusterConfig::parse(&spelt_out, path).expect(&spelt_out);
+        assert!(spelt_out.contains("\n[limits]\n") && spelt_out.contains("\n[accounts]\n"));
+        assert_eq!(config, ClusterConfig::parse(&text, path).expect("valid"));
     }
 
     #[test]

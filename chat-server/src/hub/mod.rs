@@ -18,9 +18,6 @@ pub(crate) use self::stream::{Begin, Stream};
 use crate::state::{AppliedBatch, Continuity};
 use crate::wire::ResumePoint;
 
-/// Events that wait for one slow reader. Who lags further is disconnected.
-const QUEUE: usize = 1024;
-
 /// An event, and its place.
 #[derive(Debug)]
 pub(crate) struct Told {
@@ -113,13 +110,15 @@ impl Hub {
         self.inner().last
     }
 
-    /// Adds a subscriber, whose events go on behind `from`.
+    /// Adds a subscriber, whose events go on behind `from`. Of those that it does not read, `most` wait; who lags further is
+    /// disconnected.
     pub(crate) fn subscribe(
         self: &Arc<Self>,
         account: AccountId,
         from: Option<ResumePoint>,
+        most: usize,
     ) -> Subscription {
-        let (queue, live) = mpsc::channel(QUEUE);
+        let (queue, live) = mpsc::channel(most);
         let (connected, disconnected) = oneshot::channel();
         let mut inner = self.inner();
         let id = inner.next_id;

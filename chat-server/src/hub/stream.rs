@@ -19,6 +19,7 @@ use crate::error::Failure;
 use crate::leadership::Leadership;
 use crate::node::Node;
 use crate::operations::OnlineStream;
+use crate::throttle::Place;
 use crate::wire::{self, ResumePoint};
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -44,6 +45,7 @@ pub(crate) type Out = mpsc::Sender<Result<SubscribeResponse, Status>>;
 pub(crate) struct Stream {
     node: Arc<Node>,
     caller: Caller,
+    _place: Place,
     out: Out,
     subscription: Subscription,
     leadership: watch::Receiver<Arc<Leadership>>,
@@ -72,7 +74,7 @@ impl From<Failure> for End {
 impl Stream {
     pub(crate) fn new(
         node: Arc<Node>,
-        caller: Caller,
+        (caller, place): (Caller, Place),
         from: Option<ResumePoint>,
         out: Out,
     ) -> Stream {
@@ -82,7 +84,10 @@ impl Stream {
             (leadership.on_the_wire(), leadership.replicas().to_vec())
         };
         Stream {
-            subscription: node.hub.subscribe(caller.account(), from),
+            subscription: {
+                let most = node.limits().events_per_subscriber;
+                node.hub.subscribe(caller.account(), from, most)
+            },
             draining: node.draining.clone(),
             leadership,
             leader,
@@ -90,6 +95,7 @@ impl Stream {
             inbox_read_at: Position::default(),
             node,
             caller,
+            _place: place,
             out,
         }
     }

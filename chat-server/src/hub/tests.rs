@@ -4,6 +4,8 @@ use uuid::Uuid;
 
 use super::*;
 
+const QUEUE: usize = 100;
+
 fn account(number: u128) -> AccountId {
     AccountId::from_uuid(Uuid::from_u128(number))
 }
@@ -55,8 +57,8 @@ fn drain(subscription: &mut Subscription) -> Vec<(u64, u64, u32)> {
 #[test]
 fn events_go_to_their_account_alone_and_are_numbered_within_an_entry() {
     let hub = Arc::new(Hub::new(Position::default()));
-    let mut ada = hub.subscribe(account(1), None);
-    let mut bob = hub.subscribe(account(2), None);
+    let mut ada = hub.subscribe(account(1), None, QUEUE);
+    let mut bob = hub.subscribe(account(2), None, QUEUE);
     hub.publish(batch(at(1, 1), &[1, 2, 1]));
     assert_eq!(drain(&mut ada), [(1, 1, 1), (1, 1, 3)]);
     assert_eq!(drain(&mut bob), [(1, 1, 2)]);
@@ -73,7 +75,7 @@ fn a_stream_goes_on_behind_the_last_event_without_gap_or_repetition() {
         position: at(1, 3),
         number: 1,
     };
-    let mut resumed = hub.subscribe(account(1), Some(from));
+    let mut resumed = hub.subscribe(account(1), Some(from), QUEUE);
     hub.publish(batch(at(2, 6), &[1]));
     let missed = resumed.missed.take().expect("kept");
     assert_eq!(
@@ -87,16 +89,24 @@ fn a_stream_goes_on_behind_the_last_event_without_gap_or_repetition() {
 fn a_token_from_before_the_memory_begins_is_too_old() {
     let hub = Arc::new(Hub::new(at(1, 10)));
     let before = ResumePoint::behind(at(1, 9));
-    assert!(hub.subscribe(account(1), Some(before)).missed.is_none());
+    assert!(
+        hub.subscribe(account(1), Some(before), QUEUE)
+            .missed
+            .is_none()
+    );
     let exactly = ResumePoint::behind(at(1, 10));
-    assert!(hub.subscribe(account(1), Some(exactly)).missed.is_some());
+    assert!(
+        hub.subscribe(account(1), Some(exactly), QUEUE)
+            .missed
+            .is_some()
+    );
 }
 
 /// Subscribers of a branch that lost went on as if its events had happened.
 #[test]
 fn where_the_state_goes_back_everybody_begins_anew() {
     let hub = Arc::new(Hub::new(Position::default()));
-    let mut ada = hub.subscribe(account(1), None);
+    let mut ada = hub.subscribe(account(1), None, QUEUE);
     for index in 1..=4 {
         hub.publish(batch(at(1, index), &[1]));
     }
@@ -112,11 +122,11 @@ fn where_the_state_goes_back_everybody_begins_anew() {
     );
     let seen_before = ResumePoint::behind(at(1, 1));
     assert!(
-        hub.subscribe(account(1), Some(seen_before))
+        hub.subscribe(account(1), Some(seen_before), QUEUE)
             .missed
             .is_none()
     );
-    let mut again = hub.subscribe(account(1), None);
+    let mut again = hub.subscribe(account(1), None, QUEUE);
     assert_eq!(again.begin, ResumePoint::behind(at(2, 6)));
     hub.publish(batch(at(2, 7), &[1]));
     assert_eq!(drain(&mut again), [(2, 7, 1)]);
@@ -125,8 +135,8 @@ fn where_the_state_goes_back_everybody_begins_anew() {
 #[test]
 fn a_slow_reader_is_disconnected_and_the_others_are_not() {
     let hub = Arc::new(Hub::new(Position::default()));
-    let mut slow = hub.subscribe(account(1), None);
-    let mut fast = hub.subscribe(account(1), None);
+    let mut slow = hub.subscribe(account(1), None, QUEUE);
+    let mut fast = hub.subscribe(account(1), None, QUEUE);
     for index in 1..=QUEUE as u64 + 1 {
         hub.publish(batch(at(1, index), &[1]));
         assert_eq!(drain(&mut fast).len(), 1);
@@ -147,16 +157,20 @@ fn a_slow_reader_is_disconnected_and_the_others_are_not() {
 #[test]
 fn memory_is_bounded_and_places_are_given_back() {
     let hub = Arc::new(Hub::new(Position::default()));
-    drop(hub.subscribe(account(1), None));
+    drop(hub.subscribe(account(1), None, QUEUE));
     assert!(hub.inner().subscribers.is_empty());
     for index in 1..=140_000 {
         hub.publish(batch(at(1, index), &[1]));
     }
     let oldest = ResumePoint::behind(at(1, 140_000 - 131_072));
-    let kept = hub.subscribe(account(1), Some(oldest));
+    let kept = hub.subscribe(account(1), Some(oldest), QUEUE);
     assert_eq!(kept.missed.as_ref().map(Vec::len), Some(131_072));
     let older = ResumePoint::behind(at(1, 140_000 - 131_073));
-    assert!(hub.subscribe(account(1), Some(older)).missed.is_none());
+    assert!(
+        hub.subscribe(account(1), Some(older), QUEUE)
+            .missed
+            .is_none()
+    );
 }
 
 /// A snapshot took the place of entries that nobody was told of: whoever listens begins anew, and does not miss them
@@ -166,7 +180,7 @@ fn a_snapshot_ends_streams_and_makes_older_tokens_too_old() {
     let hub = Arc::new(Hub::new(Position::default()));
     hub.publish(batch(at(1, 3), &[1]));
     let seen = hub.last();
-    let mut listener = hub.subscribe(account(1), None);
+    let mut listener = hub.subscribe(account(1), None, QUEUE);
     hub.publish(AppliedBatch {
         continuity: Continuity::Skipped,
         ..batch(at(1, 90), &[])
@@ -177,8 +191,16 @@ fn a_snapshot_ends_streams_and_makes_older_tokens_too_old() {
             .try_recv()
             .is_err_and(|error| error == tokio::sync::oneshot::error::TryRecvError::Closed)
     );
-    assert!(hub.subscribe(account(1), Some(seen)).missed.is_none());
+    assert!(
+        hub.subscribe(account(1), Some(seen), QUEUE)
+            .missed
+            .is_none()
+    );
     let begun = ResumePoint::behind(at(1, 90));
-    assert!(hub.subscribe(account(1), Some(begun)).missed.is_some());
+    assert!(
+        hub.subscribe(account(1), Some(begun), QUEUE)
+            .missed
+            .is_some()
+    );
     assert_eq!(*hub.applied().borrow(), at(1, 90));
 }

@@ -23,7 +23,9 @@ pub(crate) struct Metrics {
     delivered: Counter,
     logins: Family<LoginLabels, Counter>,
     pub(crate) streams: Gauge,
+    pub(crate) disk_low: Gauge,
     pub(crate) slow_readers: Counter,
+    pub(crate) passwords_hashed: Counter,
     commit: Histogram,
     pub(crate) log_write: Histogram,
     pub(crate) view_changes: Counter,
@@ -88,7 +90,9 @@ impl Metrics {
             delivered: Counter::default(),
             logins: Family::default(),
             streams: Gauge::default(),
+            disk_low: Gauge::default(),
             slow_readers: Counter::default(),
+            passwords_hashed: Counter::default(),
             commit: seconds(),
             log_write: seconds(),
             view_changes: Counter::default(),
@@ -172,6 +176,11 @@ impl Metrics {
                 "Subscribers' streams that are open",
                 &metrics.streams,
             ),
+            (
+                "disk_low",
+                "1 while this replica's disk has less room than is kept, so that nothing is written",
+                &metrics.disk_low,
+            ),
         ] {
             registry.register(name, help, gauge.clone());
         }
@@ -195,6 +204,11 @@ impl Metrics {
                 "slow_readers",
                 "Streams that were ended since events were missed",
                 &metrics.slow_readers,
+            ),
+            (
+                "passwords_hashed",
+                "Passwords that were hashed, or compared with a hash, here, as the leader",
+                &metrics.passwords_hashed,
             ),
             (
                 "replication_view_changes",

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 use super::{Metrics, Readiness};
+use crate::disk::{Disk, named};
 use crate::state::{Response, StateReader};
 
 /// What OpenMetrics calls itself.
@@ -27,6 +28,7 @@ pub(crate) struct Page {
     pub(crate) state: StateReader,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) readiness: watch::Receiver<Readiness>,
+    pub(crate) disk: Arc<Disk>,
 }
 
 /// Serves until it is aborted: a replica that goes away is looked at until its end.
@@ -52,7 +54,17 @@ async fn alive(State(page): State<Page>) -> impl IntoResponse {
 
 async fn ready(State(page): State<Page>) -> impl IntoResponse {
     match &*page.readiness.borrow() {
-        Readiness::Ready => (StatusCode::OK, "ready\n".to_owned()),
+        Readiness::Ready => (
+            StatusCode::OK,
+            // Reads are answered all the same.
+            match page.disk.low().as_slice() {
+                [] => "ready\n".to_owned(),
+                low => format!(
+                    "ready, but nothing is written: the disk of {} is nearly full\n",
+                    named(low)
+                ),
+            },
+        ),
         Readiness::NotReady(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -36,6 +37,14 @@ pub(crate) struct Peer {
     pub(crate) address: IpAddr,
     /// The replica that it has proven to be, which passes on the calls of others.
     pub(crate) replica: Option<ReplicaId>,
+}
+
+/// What a call knows of its connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    pub(crate) peer: Peer,
+    /// Bytes of requests that are not whole yet.
+    pub(super) held: Arc<AtomicUsize>,
 }
 
 /// The connections that clients make, secured if there are certificates.
@@ -114,7 +123,10 @@ async fn secure(tls: Option<Arc<Tls>>, stream: TcpStream, place: Place) -> io::R
     };
     Ok(Incoming {
         stream: Prompt::new(stream),
-        peer: Peer { address, replica },
+        connection: Connection {
+            peer: Peer { address, replica },
+            held: Arc::default(),
+        },
         _place: place,
     })
 }
@@ -193,15 +205,15 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// A connection as tonic's server takes it.
 pub(super) struct Incoming {
     stream: Prompt<Box<dyn Stream>>,
-    peer: Peer,
+    connection: Connection,
     _place: Place,
 }
 
 impl Connected for Incoming {
-    type ConnectInfo = Peer;
+    type ConnectInfo = Connection;
 
-    fn connect_info(&self) -> Peer {
-        self.peer
+    fn connect_info(&self) -> Connection {
+        self.connection.clone()
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod accept;
 mod error;
+mod gate;
 mod listen;
 mod prompt;
 mod server;
@@ -9,6 +10,7 @@ mod settings;
 mod unencrypted;
 
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -22,12 +24,16 @@ use tokio::time::{sleep, timeout};
 use tonic::service::Routes;
 use tracing::warn;
 
+pub(crate) use self::accept::{Connection, Peer, network};
 pub use self::error::ServeError;
+pub(crate) use self::gate::understood;
 pub use self::listen::Exposure;
 pub(crate) use self::prompt::Prompt;
 pub use self::server::{Server, ServerBuilder};
-use crate::config::{ClusterConfig, Limits, ReplicaConfig};
+use crate::config::{ClusterConfig, Limits, Registration, ReplicaConfig};
+use crate::disk::Disk;
 use crate::hashing::Hashing;
+use crate::housekeeping::Replicas;
 use crate::hub::Hub;
 use crate::node::Node;
 use crate::operations::Metrics;
@@ -36,6 +42,7 @@ use crate::proxy::Proxy;
 use crate::state::{
     AppliedBatch, ChatStateMachine, Continuity, Response, StateReader, StateSettings,
 };
+use crate::throttle::{Places, Room, Throttle};
 use crate::tls::Tls;
 use crate::words::Told;
 use crate::{folder, housekeeping, leadership};
@@ -60,10 +67,11 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// A connection without a sign of life for this long is closed, and its subscribers are no longer online.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a connection may send before it is read, which is memory that anybody can take.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
 /// The largest HTTP/2 frame, the smallest that must be allowed.
 const FRAME: u32 = 16 << 10;
-/// A call that is neither answered nor a stream by then has a caller who does not send it whole.
-const LONGEST_CALL: Duration = Duration::from_secs(30);
 
 /// Runs one replica until `shutdown` resolves, then stops it as [`Server::shutdown`] does.
 ///
@@ -134,6 +142,8 @@ struct Means {
     proxy: Proxy,
     metrics: Arc<Metrics>,
     limits: watch::Receiver<Limits>,
+    registration: watch::Receiver<Registration>,
+    disk: Arc<Disk>,
     draining: watch::Receiver<bool>,
 }
 
@@ -142,13 +152,15 @@ fn node(
     handle: Handle<Response>,
     means: Means,
     told: mpsc::Receiver<Told>,
-) -> Arc<Node> {
+) -> io::Result<Arc<Node>> {
     let Means {
         state,
         hub,
         proxy,
         metrics,
         limits,
+        registration,
+        disk,
         draining,
     } = means;
     let presence = Arc::new(Presence::default());
@@ -162,15 +174,30 @@ fn node(
         state,
         hub,
         presence,
-        hashing: Hashing::new(begun_with.hash_workers, begun_with.hash_cost),
+        throttle: Throttle::new(limits.clone()),
+        subscriptions: Places::default(),
+        lists: Places::default(),
+        room: Room::default(),
+        disk,
+        hashing: Hashing::new(
+            begun_with.hash_workers,
+            begun_with.hash_cost,
+            metrics.passwords_hashed.clone(),
+        )?,
         proxy,
         limits,
+        registration,
         metrics,
         draining,
         under_way: Arc::default(),
     });
+    let replicas = match config.cluster.tls {
+        Some(_) => Replicas::Proven,
+        None => Replicas::Unproven,
+    };
     tokio::spawn(housekeeping::run(Arc::clone(&node)));
-    node
+    tokio::spawn(housekeeping::tidy(Arc::clone(&node), replicas));
+    Ok(node)
 }
 
 type Serving = JoinHandle<Result<(), tonic::transport::Error>>;
@@ -193,12 +220,11 @@ fn serve_clients(
         let _ = draining.wait_for(|draining| *draining).await;
     };
     let serving = tonic::transport::Server::builder()
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(calls_per_connection)
         .http2_max_header_list_size(header_bytes)
         .max_frame_size(FRAME)
-        .timeout(LONGEST_CALL)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .add_routes(routes)

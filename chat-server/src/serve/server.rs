@@ -19,13 +19,14 @@ use tracing::{info, warn};
 
 use super::listen::Access;
 use super::{
-    DRAIN, Files, Means, PEERS_WORDS, ServeError, ServerConfig, Serving, finish, listen, node,
-    none_under_way, open_files, serve_clients, settings,
+    DRAIN, Files, Means, PEERS_WORDS, ServeError, ServerConfig, Serving, finish, gate, listen,
+    node, none_under_way, open_files, serve_clients, settings,
 };
 use crate::admin::{self, Orders};
 use crate::api::Services;
 use crate::condition::Conditions;
-use crate::config::{ClusterConfig, Limits, ReplicaConfig};
+use crate::config::{ClusterConfig, Limits, Registration, ReplicaConfig};
+use crate::disk::Disk;
 use crate::operations::{self, Measured, Metrics, Page, Readiness, serve_page};
 use crate::proxy::Proxy;
 use crate::state::Response;
@@ -44,6 +45,7 @@ pub struct Server {
     peer_address: SocketAddr,
     cluster: ClusterConfig,
     limits: watch::Sender<Limits>,
+    registration: watch::Sender<Registration>,
     handle: Handle<Response>,
     running: Running,
     /// True once nobody new is to come.
@@ -121,13 +123,19 @@ impl Server {
         self.handle.status_changes()
     }
 
-    /// Takes over what of a new configuration can change while the replica runs: its limits, but for the cost of hashing and
-    /// what open connections were told; and what the files of certificates and keys hold by now. Names what needs a restart.
+    /// Takes over what of a new configuration can change while the replica runs: its limits and who may register, but
+    /// for the cost of hashing and what open connections were told; and what the files of certificates and keys hold by now. Names what needs a restart.
     pub fn reload(&mut self, new: &ClusterConfig) -> Vec<&'static str> {
         let old = &self.cluster;
         let (of_old, of_new) = (old.replica(self.me), new.replica(self.me));
         let hashing = |limits: &Limits| (limits.hash_workers, limits.hash_cost);
-        let calls = |limits: &Limits| (limits.calls_per_connection, limits.header_bytes);
+        let calls = |limits: &Limits| {
+            (
+                limits.calls_per_connection,
+                limits.header_bytes,
+                limits.request_bytes,
+            )
+        };
         let waits: Vec<_> = [
             (
                 "cluster",
@@ -138,7 +146,7 @@ impl Server {
                 hashing(&old.limits) != hashing(&new.limits),
             ),
             (
-                "limits.calls_per_connection or limits.header_bytes",
+                "limits.calls_per_connection, limits.header_bytes or limits.request_bytes",
                 calls(&old.limits) != calls(&new.limits),
             ),
             ("tls", old.tls != new.tls),
@@ -150,6 +158,8 @@ impl Server {
         .collect();
         self.limits.send_replace(new.limits);
         self.cluster.limits = new.limits;
+        self.registration.send_replace(new.registration);
+        self.cluster.registration = new.registration;
         if let Some(certificates) = &self.certificates {
             certificates.again.notify_one();
         }
@@ -284,6 +294,11 @@ impl ServerBuilder {
             state,
         } = open_files(&config.cluster, replica, Arc::clone(&metrics)).await?;
 
+        let (limits, live) = watch::channel(config.cluster.limits);
+        let registration = watch::Sender::new(config.cluster.registration);
+        let shown = metrics.disk_low.clone();
+        let disk = Disk::of(replica.id, &replica.data_dir, live.clone(), shown);
+        let heard = Arc::clone(&disk);
         let (presences, of_presence) = mpsc::channel::<Told>(PEERS_WORDS);
         let (orders, of_orders) = mpsc::channel::<Told>(PEERS_WORDS);
         let (conditions, of_conditions) = mpsc::channel::<Told>(PEERS_WORDS);
@@ -309,6 +324,10 @@ impl ServerBuilder {
                         Some((Subject::Presence, word)) => presences.try_send((from, word)),
                         Some((Subject::Orders, word)) => orders.try_send((from, word)),
                         Some((Subject::Condition, word)) => conditions.try_send((from, word)),
+                        Some((Subject::Disk, _)) => {
+                            heard.hear(from);
+                            Ok(())
+                        }
                         None => Ok(()),
                     };
                 },
@@ -319,6 +338,7 @@ impl ServerBuilder {
         let (drain, draining) = watch::channel(false);
         let orders = Orders::new(handle.clone());
         tokio::spawn(Arc::clone(&orders).run(of_orders));
+        tokio::spawn(Arc::clone(&disk).watch(handle.clone(), drain.subscribe()));
         tokio::spawn(admin::warn_of_differences(
             config.cluster.clone(),
             config.replica,
@@ -331,24 +351,18 @@ impl ServerBuilder {
             secured.clone(),
         );
         tokio::spawn(Arc::clone(&conditions).run(of_conditions));
-        let (limits, live) = watch::channel(config.cluster.limits);
         let means = Means {
             state: state.clone(),
             hub,
             proxy: Proxy::new(secured.clone()),
             metrics: Arc::clone(&metrics),
             limits: live.clone(),
+            registration: registration.subscribe(),
+            disk: Arc::clone(&disk),
             draining,
         };
-        let node = node(&config, handle.clone(), means, of_presence);
-        let administration = admin::serve(
-            &replica.data_dir,
-            handle.clone(),
-            orders,
-            Arc::clone(&node),
-            conditions,
-            drain.subscribe(),
-        );
+        let node = node(&config, handle.clone(), means, of_presence).map_err(lost)?;
+        let administration = admin::serve(&replica.data_dir, Arc::clone(&node), orders, conditions);
         let (leave, leaves) = watch::channel(false);
         let readiness = operations::follow(&handle, node.leadership.clone(), leaves);
         tokio::spawn(count_views(handle.status_changes(), Arc::clone(&metrics)));
@@ -358,6 +372,7 @@ impl ServerBuilder {
                 state,
                 metrics,
                 readiness: readiness.clone(),
+                disk,
             };
             AbortOnDrop(serve_page(listener, page))
         });
@@ -370,10 +385,11 @@ impl ServerBuilder {
             replica.data_dir.display()
         );
         let under_way = Arc::clone(&node.under_way);
-        let routes = Services::new(node)
+        let routes = Services::new(Arc::clone(&node))
             .routes()
             .add_service(operations::health(readiness.clone()).await)
             .add_service(operations::reflection());
+        let routes = gate::guard(routes, node);
         let serving = serve_clients(clients, secured.clone(), live, routes, drain.subscribe());
         Ok(Server {
             me: replica.id,
@@ -381,6 +397,7 @@ impl ServerBuilder {
             peer_address,
             cluster: config.cluster.clone(),
             limits,
+            registration,
             handle,
             running,
             drain,

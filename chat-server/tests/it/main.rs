@@ -1,6 +1,7 @@
 //! The server as processes over real sockets and files, driven by the client library.
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod admin;
 mod alone;
 mod backup;
@@ -8,12 +9,15 @@ mod cluster_command;
 mod config;
 mod embedded;
 mod events;
+mod every_reason;
 mod failover;
 mod history;
+mod limits;
 mod once;
 mod operations;
 mod presence;
 mod reasons;
+mod secrets;
 mod startup;
 mod strangers;
 mod streams;

@@ -337,7 +337,7 @@ async fn without_the_others_there_is_no_leader_and_that_is_said() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_logins_is_refused_in_part_and_the_rest_is_answered() {
-    let cluster = alone("hash_workers = 1\nhash_memory_kib = 65536").await;
+    let cluster = alone("hash_workers = 1\nhash_memory_kib = 16384\nfailed_logins = 1000").await;
     let ada: Client = cluster.user("ada").await;
     let mut logins = tokio::task::JoinSet::new();
     for _ in 0..60 {

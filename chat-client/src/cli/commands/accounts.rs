@@ -15,6 +15,7 @@ use crate::cli::settings::Settings;
 use crate::cli::show;
 use crate::cli::text::harmless;
 use crate::error::Error;
+use crate::ids::SessionId;
 use crate::types::{LogoutScope, PageRequest};
 
 /// As many accounts as one answer may hold.
@@ -94,6 +95,35 @@ pub(super) async fn who_am_i(settings: &Settings) -> Result<(), Failure> {
         &format!("{name}, session until {until}"),
     )?;
     context.remember()
+}
+
+pub(super) async fn sessions(settings: &Settings) -> Result<(), Failure> {
+    let context = session(settings).await?;
+    for session in context.client.list_sessions().await? {
+        let (id, opened, expires) = (session.id, session.opened, session.expires);
+        let mark = if session.is_this { ", this one" } else { "" };
+        let text = format!("{id}  since {opened}, until {expires}{mark}");
+        settings.data(json::open_session(&session), &text)?;
+    }
+    context.remember()
+}
+
+pub(super) async fn revoke_session(settings: &Settings, id: SessionId) -> Result<(), Failure> {
+    let mut context = session(settings).await?;
+    let is_own = context.client.who_am_i().await?.id == id;
+    let durability = context.client.revoke_session(id).await?;
+    settings.data(
+        json::done(
+            "session_revoked",
+            durability,
+            json!({ "id": id.to_string() }),
+        ),
+        &format!("ended the session {id}, stored on {durability}"),
+    )?;
+    match is_own {
+        true => context.logged_out(),
+        false => context.remember(),
+    }
 }
 
 pub(super) async fn users(settings: &Settings, pattern: &str) -> Result<(), Failure> {

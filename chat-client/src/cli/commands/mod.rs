@@ -7,7 +7,7 @@ mod messages;
 mod status;
 mod watch;
 
-use super::args::Command;
+use super::args::{Command, SessionsCommand};
 use super::context::Context;
 use super::failure::Failure;
 use super::output;
@@ -30,6 +30,10 @@ pub(super) async fn run(command: Command, settings: &Settings) -> Result<(), Fai
             accounts::logout(settings, scope).await?;
         }
         Command::WhoAmI => accounts::who_am_i(settings).await?,
+        Command::Sessions { command: None } => accounts::sessions(settings).await?,
+        Command::Sessions {
+            command: Some(SessionsCommand::Revoke { id }),
+        } => accounts::revoke_session(settings, id).await?,
         Command::Users { pattern } => {
             accounts::users(settings, pattern.as_deref().unwrap_or_default()).await?;
         }

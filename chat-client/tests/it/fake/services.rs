@@ -147,6 +147,37 @@ impl AuthService for Node {
         self.serve("WhoAmI", "", &request, answer).await
     }
 
+    async fn list_sessions(
+        &self,
+        request: Request<api::ListSessionsRequest>,
+    ) -> Result<Response<api::ListSessionsResponse>, Status> {
+        let name = self.caller(&request)?;
+        let answer = |store: &mut Store| {
+            Ok(api::ListSessionsResponse {
+                sessions: store.sessions_of(&name),
+                read_token: store.read_token(),
+            })
+        };
+        self.serve("ListSessions", "", &request, answer).await
+    }
+
+    async fn revoke_session(
+        &self,
+        request: Request<api::RevokeSessionRequest>,
+    ) -> Result<Response<api::RevokeSessionResponse>, Status> {
+        let name = self.caller(&request)?;
+        let r = request.get_ref();
+        let answer = |store: &mut Store| {
+            store.revoke(&name, &r.session_id)?;
+            Ok(api::RevokeSessionResponse {
+                durability: durability(),
+                read_token: store.read_token(),
+            })
+        };
+        self.serve("RevokeSession", &r.request_id, &request, answer)
+            .await
+    }
+
     async fn change_password(
         &self,
         request: Request<api::ChangePasswordRequest>,

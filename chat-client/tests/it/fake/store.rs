@@ -82,6 +82,28 @@ impl Store {
             .ok_or_else(|| refusal(Code::Unauthenticated, Reason::Unauthenticated))
     }
 
+    /// A session's token is its id as well.
+    pub(crate) fn sessions_of(&self, name: &str) -> Vec<api::Session> {
+        let sessions = self.sessions.iter().filter(|(_, owner)| *owner == name);
+        let shown = sessions.map(|(token, _)| api::Session {
+            session_id: token.clone(),
+            open_time_ms: 1_767_225_600_000,
+            expire_time_ms: 4_107_542_400_000,
+            current: false,
+        });
+        shown.collect()
+    }
+
+    pub(crate) fn revoke(&mut self, name: &str, session: &str) -> Result<(), Status> {
+        match self.sessions.get(session) {
+            Some(owner) if owner == name => {
+                self.sessions.remove(session);
+                Ok(())
+            }
+            _ => Err(refusal(Code::NotFound, Reason::SessionNotFound)),
+        }
+    }
+
     pub(crate) fn close_sessions(&mut self, name: &str) -> u32 {
         let before = self.sessions.len();
         self.sessions.retain(|_, n| n != name);

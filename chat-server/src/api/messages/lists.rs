@@ -5,6 +5,7 @@ use chat_core::{ConversationCursor, HistoryFrom, Sequence};
 use tonic::{Request, Response, Status};
 
 use super::peer;
+use crate::api::listed;
 use crate::call::{Caller, Context, look, read};
 use crate::node::Node;
 use crate::wire::{self, PageKind, PageToken};
@@ -13,10 +14,11 @@ pub(super) async fn inbox(
     node: &Node,
     request: Request<api::ListInboxRequest>,
 ) -> Result<Response<api::ListInboxResponse>, Status> {
-    let context = Context::of(request.metadata());
+    let context = Context::of(&request);
     let request = request.into_inner();
     read(node, &context, request.read_token.as_ref()).await?;
-    let account = Caller::of(node, &context).await?.account();
+    let (caller, place) = Caller::for_list(node, &context).await?;
+    let account = caller.account();
     let size = wire::page_size(request.page_size)?;
     let tokens = PageToken::of(PageKind::Inbox, account.as_bytes(), b"");
     let after = tokens.read_number(&request.page_token)?.map(Sequence::new);
@@ -25,21 +27,25 @@ pub(super) async fn inbox(
         .items
         .iter()
         .map(|message| wire::message(message, &*node.presence));
-    Ok(Response::new(api::ListInboxResponse {
-        messages: messages.collect(),
-        next_page_token: tokens.next_number(page.next.map(Sequence::number)),
-        read_token: wire::read_token(at),
-    }))
+    Ok(listed(
+        place,
+        api::ListInboxResponse {
+            messages: messages.collect(),
+            next_page_token: tokens.next_number(page.next.map(Sequence::number)),
+            read_token: wire::read_token(at),
+        },
+    ))
 }
 
 pub(super) async fn history(
     node: &Node,
     request: Request<api::ListHistoryRequest>,
 ) -> Result<Response<api::ListHistoryResponse>, Status> {
-    let context = Context::of(request.metadata());
+    let context = Context::of(&request);
     let request = request.into_inner();
     read(node, &context, request.read_token.as_ref()).await?;
-    let account = Caller::of(node, &context).await?.account();
+    let (caller, place) = Caller::for_list(node, &context).await?;
+    let account = caller.account();
     let size = wire::page_size(request.page_size)?;
     let peer = peer(node, &request.peer)?;
     let tokens = PageToken::of(PageKind::History, account.as_bytes(), peer.as_bytes());
@@ -55,21 +61,25 @@ pub(super) async fn history(
         .items
         .iter()
         .map(|message| wire::message(message, &*node.presence));
-    Ok(Response::new(api::ListHistoryResponse {
-        messages: messages.collect(),
-        next_page_token: tokens.next_number(page.next.map(Sequence::number)),
-        read_token: wire::read_token(at),
-    }))
+    Ok(listed(
+        place,
+        api::ListHistoryResponse {
+            messages: messages.collect(),
+            next_page_token: tokens.next_number(page.next.map(Sequence::number)),
+            read_token: wire::read_token(at),
+        },
+    ))
 }
 
 pub(super) async fn conversations(
     node: &Node,
     request: Request<api::ListConversationsRequest>,
 ) -> Result<Response<api::ListConversationsResponse>, Status> {
-    let context = Context::of(request.metadata());
+    let context = Context::of(&request);
     let request = request.into_inner();
     read(node, &context, request.read_token.as_ref()).await?;
-    let account = Caller::of(node, &context).await?.account();
+    let (caller, place) = Caller::for_list(node, &context).await?;
+    let account = caller.account();
     let size = wire::page_size(request.page_size)?;
     let tokens = PageToken::of(PageKind::Conversations, account.as_bytes(), b"");
     let after = tokens
@@ -83,9 +93,12 @@ pub(super) async fn conversations(
         .items
         .iter()
         .map(|one| wire::conversation(one, &*node.presence));
-    Ok(Response::new(api::ListConversationsResponse {
-        conversations: conversations.collect(),
-        next_page_token: tokens.next_number(page.next.map(ConversationCursor::number)),
-        read_token: wire::read_token(at),
-    }))
+    Ok(listed(
+        place,
+        api::ListConversationsResponse {
+            conversations: conversations.collect(),
+            next_page_token: tokens.next_number(page.next.map(ConversationCursor::number)),
+            read_token: wire::read_token(at),
+        },
+    ))
 }

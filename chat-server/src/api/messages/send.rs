@@ -4,7 +4,7 @@ use chat_client::api::message_service_client::MessageServiceClient;
 use chat_client::{Reason, api};
 use chat_core::{
     AccountId, Body, BodyError, CommandBody, EventKind, Message, MessageId, MessageState, Outcome,
-    Username,
+    RequestId, Username,
 };
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 use crate::call::{Caller, Context, Write};
 use crate::error::Failure;
 use crate::node::{Done, Node};
+use crate::throttle::Coming;
 use crate::wire::{self, Online};
 
 impl Write for api::SendMessageRequest {
@@ -43,12 +44,23 @@ impl Write for api::SendMessageRequest {
                 }
             },
         };
+        let coming = room(node, (sender, request), recipient).await?;
         let body = CommandBody::Send {
             sender,
             recipient,
             body,
         };
-        let done = node.propose(request, body).await?;
+        let done = node.propose(request, body).await;
+        let is_new = match &done {
+            Ok(done) => !done.events.is_empty(),
+            Err(Failure::Rejected(_)) => false,
+            // It may come all the same.
+            Err(_) => true,
+        };
+        if let Some(coming) = coming.filter(|_| !is_new) {
+            coming.give_back();
+        }
+        let done = done?;
         answer(node, sender, recipient, &done)
     }
 
@@ -59,6 +71,26 @@ impl Write for api::SendMessageRequest {
         MessageServiceClient::new(leader)
             .send_message(request)
             .await
+    }
+}
+
+/// Room for a message among those that wait for its recipient, if it needs any.
+async fn room(
+    node: &Node,
+    (sender, request): (AccountId, RequestId),
+    recipient: AccountId,
+) -> Result<Option<Coming>, Failure> {
+    // A note to oneself waits for nobody.
+    if recipient == sender {
+        return Ok(None);
+    }
+    match node.room.take(node, recipient).await {
+        Ok(coming) => Ok(Some(coming)),
+        // Nor does a retry: the message has come.
+        Err(full) => match sent(node, sender, MessageId::derive(sender, request))? {
+            Some(_) => Ok(None),
+            None => Err(full),
+        },
     }
 }
 

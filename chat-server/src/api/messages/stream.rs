@@ -1,20 +1,25 @@
 //! Sending much over one stream.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chat_client::{Reason, api};
+use chat_core::AccountId;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use prost::Message as _;
+use prost::Message;
 use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status, Streaming};
 
-use crate::call::{Context, write_as};
+use crate::call::{Caller, Context, write_as};
 use crate::error::Failure;
 use crate::leadership::Destination;
 use crate::node::Node;
+use crate::serve::understood;
 
 pub(crate) type Answers = ReceiverStream<Result<api::SendMessagesResponse, Status>>;
 
@@ -34,14 +39,19 @@ pub(super) fn send_messages(
     request: Request<Streaming<api::SendMessagesRequest>>,
 ) -> Result<Answers, Status> {
     node.check_open()?;
-    let (metadata, _, messages) = request.into_parts();
-    let (out, answers) = mpsc::channel(WAITING);
     let context = Context {
         // The stream's own end is not that of each message.
         deadline: None,
-        ..Context::of(&metadata)
+        ..Context::of(&request)
     };
+    if context.session.is_none() {
+        return Err(Failure::Unauthenticated.into());
+    }
+    let account = Caller::count(&node, &context)?;
+    let (metadata, _, messages) = request.into_parts();
+    let (out, answers) = mpsc::channel(WAITING);
     let sender = Sender {
+        account,
         node,
         context,
         metadata,
@@ -53,6 +63,8 @@ pub(super) fn send_messages(
 
 struct Sender {
     node: Arc<Node>,
+    /// Whose messages they are, if the session is known here.
+    account: Option<AccountId>,
     context: Context,
     metadata: MetadataMap,
     out: mpsc::Sender<Result<api::SendMessagesResponse, Status>>,
@@ -70,8 +82,23 @@ impl Sender {
         let mut more = true;
         let mut told = None;
         let mut draining = self.node.draining.clone();
-        while more || !under_way.is_empty() {
-            let reads = more && under_way.len() < MOST_UNDER_WAY && bytes < MOST_BYTES;
+        let mut read: VecDeque<api::SendMessageRequest> = VecDeque::new();
+        while more || !under_way.is_empty() || !read.is_empty() {
+            // A stream that is too fast is slowed down, not refused.
+            let pause = loop {
+                if read.is_empty() {
+                    break None;
+                }
+                if let Err(wait) = self.may_send() {
+                    break Some(wait);
+                }
+                if let Some(message) = read.pop_front() {
+                    let size = message.encoded_len();
+                    under_way.push(self.send(message, size));
+                }
+            };
+            let reads =
+                more && read.is_empty() && under_way.len() < MOST_UNDER_WAY && bytes < MOST_BYTES;
             tokio::select! {
                 biased;
                 Some(first) = under_way.next() => {
@@ -97,22 +124,38 @@ impl Sender {
                             let _ = self.out.send(Err(failure.into())).await;
                             return;
                         }
-                        for message in request.messages {
-                            let size = message.encoded_len();
-                            bytes += size;
-                            under_way.push(self.send(message, size));
-                        }
+                        bytes += request.messages.iter().map(Message::encoded_len).sum::<usize>();
+                        read.extend(request.messages);
                     }
                     Ok(None) => more = false,
-                    // The connection is gone, and the caller with it.
-                    Err(_) => return,
+                    // The caller is gone, or sends what nobody understands.
+                    Err(status) => {
+                        let status = understood(&status).map_or(status, Status::from);
+                        let _ = self.out.send(Err(status)).await;
+                        return;
+                    }
                 },
+                () = sleep(pause.unwrap_or_default()), if pause.is_some() => {}
                 () = gone(&mut draining), if more => more = false,
             }
         }
         if self.node.check_open().is_err() {
             // Nobody is left to be told where even this cannot be.
             let _ = self.out.send(Err(Failure::ShuttingDown.into())).await;
+        }
+    }
+
+    /// Counts a message; says how long to wait before there may be another one.
+    fn may_send(&self) -> Result<(), Duration> {
+        let throttle = &self.node.throttle;
+        let from = self.context.from;
+        let counted = match self.account {
+            Some(account) => throttle.account(from, account),
+            None => Ok(()),
+        };
+        match counted.and_then(|()| throttle.call(from)) {
+            Err(Failure::Limited { wait, .. }) => Err(wait),
+            Ok(()) | Err(_) => Ok(()),
         }
     }
 

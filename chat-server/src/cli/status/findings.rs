@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chat_replication::types::ReplicaId;
 use serde::Serialize;
 
 use crate::admin::proto::{GetStatusResponse, ListReplicasResponse, Replica};
+use crate::disk::named;
 
 /// A disk with less than this part of it free, or less than so many bytes, is low.
 const LOW_PART: u64 = 20;
@@ -46,6 +48,7 @@ pub(super) enum Kind {
     Orphans,
     Waiting,
     RemovedDisk,
+    DiskReserve,
     Disk,
     Certificate,
     Clock,
@@ -74,6 +77,17 @@ pub(super) fn findings(seen: &Seen) -> Vec<Finding> {
     for replica in &listed.replicas {
         progress(replica, &mut found);
         place(replica, status, listed, &mut found);
+    }
+    if !status.low_disks.is_empty() {
+        let low: Vec<_> = status.low_disks.iter().copied().map(ReplicaId).collect();
+        found.add(
+            Kind::DiskReserve,
+            format!(
+                "nothing is written, since the disk of {} has less room than disk_reserve_mib keeps; reads are answered",
+                named(&low)
+            ),
+            "make room, or move the data folder to a larger disk; writes go on by themselves then",
+        );
     }
     for replica in &listed.replicas {
         disk(replica, &mut found);

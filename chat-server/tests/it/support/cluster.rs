@@ -154,8 +154,13 @@ impl Cluster {
 
     /// Sends a signal to a running replica.
     pub(crate) fn signal(&self, id: usize, signal: Signal) {
-        let process = self.replicas[id].as_ref().unwrap().id();
-        nix::sys::signal::kill(Pid::from_raw(process as i32), signal).unwrap();
+        let process = Pid::from_raw(self.process(id) as i32);
+        nix::sys::signal::kill(process, signal).unwrap();
+    }
+
+    /// The process of a running replica.
+    pub(crate) fn process(&self, id: usize) -> u32 {
+        self.replicas[id].as_ref().unwrap().id()
     }
 
     /// What the test keeps beside the cluster's own.

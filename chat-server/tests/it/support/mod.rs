@@ -1,14 +1,16 @@
 //! Clusters of real processes.
 
 mod cluster;
+mod page;
 mod ports;
 mod raw;
 
 use std::time::Duration;
 
 pub(crate) use cluster::{Cluster, PROGRAM, Setup};
+pub(crate) use page::figure;
 pub(crate) use ports::free_base_port;
-pub(crate) use raw::{RawClient, by, reason_of};
+pub(crate) use raw::{RawClient, by, reason_of, with_token};
 
 /// How long anything may take that is only a matter of time.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

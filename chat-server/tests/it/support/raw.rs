@@ -23,6 +23,16 @@ impl RawClient {
         }
     }
 
+    /// From one of the addresses that this machine has to itself, 127.0.0.0/8: a client like one on another machine.
+    pub(crate) fn from(source: &str, address: &str) -> RawClient {
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        RawClient {
+            channel: endpoint
+                .local_address(Some(source.parse().unwrap()))
+                .connect_lazy(),
+        }
+    }
+
     pub(crate) fn auth(&self) -> AuthServiceClient<Channel> {
         AuthServiceClient::new(self.channel.clone())
     }
@@ -68,13 +78,17 @@ impl RawClient {
     }
 }
 
-/// A request in a user's name.
-pub(crate) fn by<T>(user: &Client, request: T) -> Request<T> {
+/// A request with the token of a session.
+pub(crate) fn with_token<T>(token: &str, request: T) -> Request<T> {
     let mut request = Request::new(request);
-    let token = user.session_token().unwrap();
-    let header = format!("Bearer {}", token.expose()).parse().unwrap();
+    let header = format!("Bearer {token}").parse().unwrap();
     request.metadata_mut().insert("authorization", header);
     request
+}
+
+/// A request in a user's name.
+pub(crate) fn by<T>(user: &Client, request: T) -> Request<T> {
+    with_token(user.session_token().unwrap().expose(), request)
 }
 
 /// The service's reason in a status.
