@@ -262,8 +262,7 @@ impl World {
         Ok(self.order(order, leader, Some((Wanted::Member, id))))
     }
 
-    /// Adds again who was added on a branch that lost, since it may hold what nobody else has; and whoever else runs
-    /// without being known.
+    /// Adds again who was added on a branch that lost: it may hold what nobody else has.
     pub(super) fn add_lost(&mut self) {
         let Some((known, leader)) = self.known() else {
             return;
@@ -273,8 +272,10 @@ impl World {
             return;
         }
         let lost = self.ids().find(|id| {
+            let disk = &self.disks[id];
             known.member(*id).is_none()
-                && !known.has_removed(self.disks[id].store())
+                && !known.has_removed(disk.store())
+                && disk.look(|store| store.branches().last_index() > 0)
                 && self.node(*id).is_up()
         });
         if let Some(id) = lost {

@@ -165,7 +165,7 @@ impl World {
             let status = self.replica(id)?.status();
             let store = self.disks[&id].store();
             let told = status.configuration.has_removed(store);
-            if status.orphans > 0 || !told {
+            if status.orphans > 0 || status.last.index > 0 && !told {
                 return Err(format!("replica {id}, that is no member, is not drained"));
             }
         }
