@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use chat_client::Reason;
 use chat_core::AccountId;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
 use tokio::time::Instant;
 
-use crate::call::look;
 use crate::error::Failure;
 use crate::node::Node;
 
 /// Between two counts for a recipient who has no room.
 const AGAIN: Duration = Duration::from_secs(1);
+/// So many messages are counted in no time.
+const QUICKLY: usize = 1000;
 /// As many recipients are remembered; it costs a count each to forget them.
 const REMEMBERED: usize = 100_000;
 
@@ -54,17 +57,33 @@ enum Answer {
     Unknown,
 }
 
+/// How many messages wait for an account, `most` at most.
+fn waiting(node: &Node, recipient: AccountId, most: usize) -> Result<usize, Failure> {
+    let count = |most| {
+        let counted = node
+            .state
+            .query(|manager, _| manager.undelivered(recipient, most));
+        counted.map_err(Failure::from)
+    };
+    let some = count(most.min(QUICKLY))?;
+    let several_threads = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+    match some < QUICKLY || some == most {
+        true => Ok(some),
+        // What this thread serves besides goes to another one.
+        false if several_threads => block_in_place(|| count(most)),
+        false => count(most),
+    }
+}
+
 impl Room {
-    /// Room for a message.
-    pub(crate) async fn take(&self, node: &Node, recipient: AccountId) -> Result<Coming, Failure> {
+    /// Room for a message. Waits for nothing, so that messages of one stream are proposed in its order.
+    pub(crate) fn take(&self, node: &Node, recipient: AccountId) -> Result<Coming, Failure> {
         let most = node.limits().undelivered_per_recipient;
         let epoch = node.handle.status().epoch.number;
         let asked = (most, epoch);
         if let Answer::Room(coming) = match self.answer(recipient, asked) {
             Answer::Unknown => {
-                let (waiting, _) =
-                    look(node, move |manager| manager.undelivered(recipient, most)).await?;
-                self.learn(recipient, waiting, asked);
+                self.learn(recipient, waiting(node, recipient, most)?, asked);
                 self.answer(recipient, asked)
             }
             known => known,

@@ -44,7 +44,7 @@ impl Write for api::SendMessageRequest {
                 }
             },
         };
-        let coming = room(node, (sender, request), recipient).await?;
+        let coming = room(node, (sender, request), recipient)?;
         let body = CommandBody::Send {
             sender,
             recipient,
@@ -75,7 +75,7 @@ impl Write for api::SendMessageRequest {
 }
 
 /// Room for a message among those that wait for its recipient, if it needs any.
-async fn room(
+fn room(
     node: &Node,
     (sender, request): (AccountId, RequestId),
     recipient: AccountId,
@@ -84,7 +84,7 @@ async fn room(
     if recipient == sender {
         return Ok(None);
     }
-    match node.room.take(node, recipient).await {
+    match node.room.take(node, recipient) {
         Ok(coming) => Ok(Some(coming)),
         // Nor does a retry: the message has come.
         Err(full) => match sent(node, sender, MessageId::derive(sender, request))? {
