@@ -228,6 +228,7 @@ pub mod sim;
 pub mod state_machine;
 pub mod status;
 pub mod store;
+pub mod timed_store;
 pub mod transport;
 pub mod types;
 pub mod whole_state;

@@ -24,9 +24,10 @@ use crate::handle::{Handle, ProposeError};
 use crate::replica::{Note, Replica, Seed, Settings};
 use crate::state_machine::StateMachine;
 use crate::status::Status;
-use crate::store::{Identity, Persist, Persisted, Store, StoreError};
+use crate::store::{Identity, Store, StoreError};
+use crate::timed_store::TimedStore;
 use crate::transport::{Inbox, Transport};
-use crate::types::{Entry, Index, Orphan, Position, ReplicaId};
+use crate::types::ReplicaId;
 
 /// What is drained from the queue before the log is written: more would make the first in line wait for long.
 const DRAIN: usize = 4096;
@@ -151,10 +152,8 @@ where
     );
     let applier = ApplyThread::start(me.replica, machine, sender.clone())?;
     let writing = Arc::new(Mutex::new(Duration::ZERO));
-    let store = Timed {
-        store,
-        writing: Arc::clone(&writing),
-    };
+    let wrote = Arc::clone(&writing);
+    let store = TimedStore::new(store, move |took| *lock(&wrote) += took);
     let mut driver = Driver::new(replica, store, transport, applier, options.limits, state);
     if let Some(reset) = unsettled {
         driver.complete_install(reset);
@@ -268,7 +267,7 @@ impl fmt::Debug for Running {
 
 /// The thread's own.
 struct Loop<S, T, R, C> {
-    driver: Driver<Timed<S>, T, ApplyThread<R>, R>,
+    driver: Driver<TimedStore<S>, T, ApplyThread<R>, R>,
     inputs: mpsc::Receiver<Input<R>>,
     status: watch::Sender<Arc<Status>>,
     on_cast: C,
@@ -439,40 +438,4 @@ fn log(note: &Note) {
 
 fn lock(duration: &Mutex<Duration>) -> std::sync::MutexGuard<'_, Duration> {
     duration.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A store that measures what its writes take.
-struct Timed<S> {
-    store: S,
-    writing: Arc<Mutex<Duration>>,
-}
-
-impl<S: Store> Store for Timed<S> {
-    fn load(&mut self) -> Result<crate::store::Durable, StoreError> {
-        self.store.load()
-    }
-
-    fn persist(&mut self, batch: &Persist) -> Result<Persisted, StoreError> {
-        let begun = Instant::now();
-        let persisted = self.store.persist(batch);
-        *lock(&self.writing) += begun.elapsed();
-        persisted
-    }
-
-    fn entries(
-        &self,
-        from: Index,
-        through: Index,
-        max_bytes: usize,
-    ) -> Result<Vec<Entry>, StoreError> {
-        self.store.entries(from, through, max_bytes)
-    }
-
-    fn orphans(
-        &self,
-        after: Option<Position>,
-        max_bytes: usize,
-    ) -> Result<Vec<Orphan>, StoreError> {
-        self.store.orphans(after, max_bytes)
-    }
 }

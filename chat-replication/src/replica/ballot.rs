@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::judge::{Case, Plan, Verdict, Waiting, judge};
+use super::judge::{Case, Plan, Verdict, Waiting, judge, newest_start};
 use super::membership::Change;
 use super::state::State;
 use super::{Mutation, Replica};
@@ -73,14 +73,7 @@ impl Replica {
         };
         let round = ballot.round;
         // Those too whom only others know, or know again: their branch may be the one to go on from.
-        let newest = ballot
-            .standings
-            .values()
-            .filter_map(|standing| {
-                Some((standing.branches.last().epoch, standing.newest.as_ref()?))
-            })
-            .max_by_key(|(epoch, _)| *epoch);
-        let others = newest
+        let others = newest_start(&ballot.standings)
             .map(|(_, start)| start.configuration.members.clone())
             .unwrap_or_default();
         let me = self.me();

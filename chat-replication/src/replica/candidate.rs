@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 
 use super::ballot::Ballot;
 use super::following::well_formed;
-use super::judge::{Plan, Verdict};
+use super::judge::{Plan, Verdict, newest_start};
 use super::membership::Change;
 use super::progress::Progress;
 use super::state::{Leading, State};
 use super::{Mutation, Note, Outgoing, Replica};
 use crate::branch::BranchTable;
 use crate::message::{Message, Standing};
-use crate::types::{Configuration, Entry, Epoch, Mode, Payload, Position, ReplicaId, ViewStart};
+use crate::types::{Configuration, Entry, Epoch, Payload, Position, ReplicaId, ViewStart};
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Candidate {
@@ -85,9 +85,11 @@ impl Replica {
             .filter(|(id, _)| **id != me)
             .map(|(id, standing)| (*id, standing.promised))
             .collect();
-        let view = self.newest_view_of(&ballot.standings);
+        let view = newest_start(&ballot.standings)
+            .map(|(_, start)| start.members.clone())
+            .unwrap_or_default();
         let adds = match (&ballot.change, self.log.configuration()) {
-            (Some(change), Some(known)) if known.mode == Mode::Available => change.needs(known),
+            (Some(change), Some(known)) => change.needs(known),
             _ => Vec::new(),
         };
         let awaited: Vec<ReplicaId> = asked
@@ -126,18 +128,6 @@ impl Replica {
         }));
         self.ask_for_promises();
         self.consider_promises();
-    }
-
-    fn newest_view_of(&self, standings: &BTreeMap<ReplicaId, Standing>) -> Vec<ReplicaId> {
-        standings
-            .values()
-            .filter_map(|standing| {
-                let start = standing.newest.as_ref()?;
-                Some((standing.branches.last().epoch, &start.members))
-            })
-            .max_by_key(|(epoch, _)| *epoch)
-            .map(|(_, members)| members.clone())
-            .unwrap_or_default()
     }
 
     fn ask_for_promises(&mut self) {

@@ -6,7 +6,7 @@ use std::fmt;
 use super::membership::Change;
 use super::{Mutation, Seed};
 use crate::message::Standing;
-use crate::types::{Configuration, Epoch, Index, Member, Mode, ReplicaId};
+use crate::types::{Configuration, Epoch, Index, Member, Mode, ReplicaId, ViewStart};
 
 /// All that the decision depends on.
 pub(super) struct Case<'a> {
@@ -37,6 +37,21 @@ pub(super) struct Case<'a> {
 impl Case<'_> {
     fn is_broken(&self, mutation: Mutation) -> bool {
         self.broken == Some(mutation)
+    }
+
+    /// Those who answered and have a vote in a configuration.
+    fn voters_in(&self, configuration: &Configuration) -> BTreeMap<ReplicaId, &Standing> {
+        let votes = |id: &ReplicaId, standing: &Standing| {
+            configuration.votes(*id, standing.store)
+                || self.is_broken(Mutation::WipedDiskVotes) && configuration.member(*id).is_some()
+                || self.is_broken(Mutation::RemovedLeads)
+                    && configuration.has_removed(standing.store)
+        };
+        self.standings
+            .iter()
+            .filter(|(id, standing)| votes(id, standing))
+            .map(|(id, standing)| (*id, standing))
+            .collect()
     }
 }
 
@@ -179,6 +194,16 @@ impl fmt::Display for Ids<'_> {
     }
 }
 
+/// The newest view start that anybody's log holds, and its epoch.
+pub(super) fn newest_start(
+    standings: &BTreeMap<ReplicaId, Standing>,
+) -> Option<(Epoch, &ViewStart)> {
+    standings
+        .values()
+        .filter_map(|standing| Some((standing.branches.last().epoch, standing.newest.as_ref()?)))
+        .max_by_key(|(epoch, _)| *epoch)
+}
+
 /// Decides from answers, and again from promises.
 ///
 /// Let W be the newest view start among the answers. Going on without members of W is allowed (a) to one who is in W, or
@@ -187,17 +212,7 @@ impl fmt::Display for Ids<'_> {
 /// when nobody of W is missing, nor the leader of a view that somebody promised since. A new view shares a member with W,
 /// which has promised it, so that (b) cannot overlook a view newer than W.
 pub(super) fn judge(case: &Case<'_>) -> Verdict {
-    let newest = case
-        .standings
-        .values()
-        .filter_map(|standing| {
-            standing
-                .newest
-                .as_ref()
-                .map(|start| (standing.branches.last().epoch, start))
-        })
-        .max_by_key(|(epoch, _)| *epoch);
-    let Some((view, start)) = newest else {
+    let Some((view, start)) = newest_start(case.standings) else {
         return bootstrap(case);
     };
 
@@ -206,17 +221,7 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
         Some(change) => change.applied_to(configuration),
         None => configuration.clone(),
     };
-    let voters: BTreeMap<ReplicaId, &Standing> = case
-        .standings
-        .iter()
-        .filter(|(id, standing)| {
-            configuration.votes(**id, standing.store)
-                || case.is_broken(Mutation::WipedDiskVotes) && configuration.member(**id).is_some()
-                || case.is_broken(Mutation::RemovedLeads)
-                    && configuration.has_removed(standing.store)
-        })
-        .map(|(id, standing)| (*id, standing))
-        .collect();
+    let voters = case.voters_in(configuration);
     if !voters.contains_key(&case.me) {
         return Verdict::Wait(voteless(case, configuration));
     }
@@ -278,17 +283,8 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
     // none.
     let may_catch_up = case.grace_over && by_log(mine);
     // With the one that is about to join, without the one that is about to leave.
-    let candidates: BTreeMap<ReplicaId, &Standing> = case
-        .standings
-        .iter()
-        .filter(|(id, standing)| {
-            target.votes(**id, standing.store)
-                || case.is_broken(Mutation::WipedDiskVotes) && target.member(**id).is_some()
-                || case.is_broken(Mutation::RemovedLeads) && target.has_removed(standing.store)
-        })
-        .filter(|(_, standing)| knows(standing))
-        .map(|(id, standing)| (*id, standing))
-        .collect();
+    let mut candidates = case.voters_in(&target);
+    candidates.retain(|_, standing| knows(standing));
     let mut members: Vec<ReplicaId> = match case.named {
         Some(named) => named.to_vec(),
         None => candidates

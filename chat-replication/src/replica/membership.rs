@@ -57,13 +57,13 @@ impl Change {
             Change::Leave(id) => configuration.without(*id),
         }
     }
-}
 
-impl Change {
     /// Whose promise it needs where one replica is enough for a view: that of all, for one more.
     pub(super) fn needs(&self, before: &Configuration) -> Vec<ReplicaId> {
         match self {
-            Change::Join(member) if before.member(member.id).is_none() => {
+            Change::Join(member)
+                if before.mode == Mode::Available && before.member(member.id).is_none() =>
+            {
                 before.members.iter().map(|member| member.id).collect()
             }
             Change::Join(_) | Change::Leave(_) => Vec::new(),

@@ -1,13 +1,11 @@
 //! What tells operators and their tools how a replica is: readiness, health, metrics.
 
 mod health;
-mod measured;
 mod metrics;
 mod page;
 mod readiness;
 
 pub(crate) use self::health::{health, reflection};
-pub(crate) use self::measured::Measured;
 pub(crate) use self::metrics::{Metrics, OnlineStream};
 pub(crate) use self::page::{Page, serve_page};
 pub(crate) use self::readiness::{Readiness, follow};

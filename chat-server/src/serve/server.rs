@@ -11,6 +11,7 @@ use chat_replication::driver::{Running, start};
 use chat_replication::grpc::{GrpcSettings, GrpcTransport, Security, Unsecured};
 use chat_replication::handle::Handle;
 use chat_replication::status::{Role, Status};
+use chat_replication::timed_store::TimedStore;
 use chat_replication::types::ReplicaId;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -27,7 +28,7 @@ use crate::api::Services;
 use crate::condition::Conditions;
 use crate::config::{ClusterConfig, Limits, Registration, ReplicaConfig};
 use crate::disk::Disk;
-use crate::operations::{self, Measured, Metrics, Page, Readiness, serve_page};
+use crate::operations::{self, Metrics, Page, Readiness, serve_page};
 use crate::proxy::Proxy;
 use crate::state::Response;
 use crate::tls::{self, PeerSecurity, Tls};
@@ -308,10 +309,11 @@ impl ServerBuilder {
             Some(tls) => Arc::new(PeerSecurity(Arc::clone(tls))),
             None => Arc::new(Unsecured),
         };
-        let measured = Measured::new(store, Arc::clone(&metrics));
+        let log_write = metrics.log_write.clone();
+        let store = TimedStore::new(store, move |took| log_write.observe(took.as_secs_f64()));
         let started = spawn_blocking(move || {
             start(
-                measured,
+                store,
                 machine,
                 options,
                 |inbox, me| {

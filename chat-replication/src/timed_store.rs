@@ -1,26 +1,27 @@
 //! A log whose writes are measured.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use chat_replication::store::{Durable, Persist, Persisted, Store, StoreError};
-use chat_replication::types::{Entry, Index, Orphan, Position};
+use crate::store::{Durable, Persist, Persisted, Store, StoreError};
+use crate::types::{Entry, Index, Orphan, Position};
 
-use super::Metrics;
-
-/// A store that tells how long each flush took.
-pub(crate) struct Measured<S> {
+/// A [`Store`] that tells how long each write took, its flush included, whether or not it succeeded.
+pub struct TimedStore<S> {
     store: S,
-    metrics: Arc<Metrics>,
+    wrote: Box<dyn FnMut(Duration) + Send>,
 }
 
-impl<S> Measured<S> {
-    pub(crate) fn new(store: S, metrics: Arc<Metrics>) -> Measured<S> {
-        Measured { store, metrics }
+impl<S> TimedStore<S> {
+    /// The same store. `wrote` is called after each write, on the thread that writes.
+    pub fn new(store: S, wrote: impl FnMut(Duration) + Send + 'static) -> TimedStore<S> {
+        TimedStore {
+            store,
+            wrote: Box::new(wrote),
+        }
     }
 }
 
-impl<S: Store> Store for Measured<S> {
+impl<S: Store> Store for TimedStore<S> {
     fn load(&mut self) -> Result<Durable, StoreError> {
         self.store.load()
     }
@@ -28,9 +29,7 @@ impl<S: Store> Store for Measured<S> {
     fn persist(&mut self, batch: &Persist) -> Result<Persisted, StoreError> {
         let begun = Instant::now();
         let persisted = self.store.persist(batch);
-        self.metrics
-            .log_write
-            .observe(begun.elapsed().as_secs_f64());
+        (self.wrote)(begun.elapsed());
         persisted
     }
 
