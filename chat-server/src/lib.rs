@@ -17,7 +17,6 @@ mod clock;
 mod cluster;
 mod condition;
 pub mod config;
-mod disk;
 mod error;
 mod folder;
 #[cfg(fuzzing)]

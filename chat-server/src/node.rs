@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::clock;
+use crate::condition::Conditions;
 use crate::config::{Limits, Registration};
-use crate::disk::Disk;
 use crate::error::Failure;
 use crate::hashing::Hashing;
 use crate::hub::Hub;
@@ -38,7 +38,7 @@ pub(crate) struct Node {
     pub(crate) subscriptions: Places,
     pub(crate) lists: Places,
     pub(crate) room: Room,
-    pub(crate) disk: Arc<Disk>,
+    pub(crate) conditions: Arc<Conditions>,
     pub(crate) hashing: Hashing,
     pub(crate) proxy: Proxy,
     /// They change while the replica runs.

@@ -13,8 +13,6 @@ pub(crate) enum Subject {
     Presence = 1,
     /// Operators' orders on their way to the leader.
     Orders = 2,
-    /// A disk that is nearly full.
-    Disk = 3,
     /// How a replica is.
     Condition = 4,
 }
@@ -33,7 +31,6 @@ impl Subject {
         let subject = match sealed.first()? {
             1 => Subject::Presence,
             2 => Subject::Orders,
-            3 => Subject::Disk,
             4 => Subject::Condition,
             _ => return None,
         };
@@ -48,12 +45,7 @@ mod tests {
 
     #[test]
     fn words_reach_whom_they_are_for() {
-        for subject in [
-            Subject::Presence,
-            Subject::Orders,
-            Subject::Disk,
-            Subject::Condition,
-        ] {
+        for subject in [Subject::Presence, Subject::Orders, Subject::Condition] {
             let sealed = subject.seal(b"word");
             assert_eq!(
                 Subject::open(sealed),

@@ -113,7 +113,7 @@ async fn propose(
     request: RequestId,
     body: CommandBody,
 ) -> Result<(), Status> {
-    node.disk.check()?;
+    node.conditions.check_room()?;
     let command = Command {
         request,
         at: clock::now(),

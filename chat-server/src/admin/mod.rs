@@ -27,19 +27,13 @@ use self::socket::Socket;
 pub(crate) use self::socket::{SOCKET, path_in};
 #[cfg(fuzzing)]
 pub(crate) use self::word::fuzz_word;
-use crate::condition::Conditions;
 use crate::node::Node;
 
 /// How long operators' calls may take to end once the replica is to stop.
 const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Serves operators until the replica goes away. Without a socket the replica works all the same, so that is a warning.
-pub(crate) fn serve(
-    folder: &Path,
-    node: Arc<Node>,
-    orders: Arc<Orders>,
-    conditions: Arc<Conditions>,
-) -> Option<JoinHandle<()>> {
+pub(crate) fn serve(folder: &Path, node: Arc<Node>, orders: Arc<Orders>) -> Option<JoinHandle<()>> {
     let (socket, listener) = match Socket::listen(folder) {
         Ok(listening) => listening,
         Err(error) => {
@@ -56,11 +50,7 @@ pub(crate) fn serve(
         let _ = stopping.wait_for(|draining| *draining).await;
     };
     let serving = Server::builder()
-        .add_service(AdminServiceServer::new(Service {
-            node,
-            orders,
-            conditions,
-        }))
+        .add_service(AdminServiceServer::new(Service { node, orders }))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop);
     Some(tokio::spawn(async move {
         let _socket = socket;

@@ -24,15 +24,13 @@ use super::proto::{
 };
 use super::word::{Order, Refusal};
 use crate::backup::{self, Without};
-use crate::condition::{Condition, Conditions};
+use crate::condition::Condition;
 use crate::node::Node;
 
 /// One replica's answers to its operator.
 pub(super) struct Service {
     pub(super) node: Arc<Node>,
     pub(super) orders: Arc<Orders>,
-    /// How the replicas are.
-    pub(super) conditions: Arc<Conditions>,
 }
 
 #[tonic::async_trait]
@@ -51,8 +49,8 @@ impl AdminService for Service {
             disk_total: disk_total_bytes,
             differences,
             ..
-        } = self.conditions.own();
-        let low = self.node.disk.low();
+        } = self.node.conditions.own();
+        let low = self.node.conditions.low_disks();
         Ok(Response::new(GetStatusResponse {
             cluster_id: status.identity.cluster.to_string(),
             replica_id: status.identity.replica.0,
@@ -80,12 +78,12 @@ impl AdminService for Service {
         _: Request<ListReplicasRequest>,
     ) -> Result<Response<ListReplicasResponse>, Status> {
         let status = self.node.handle.status();
-        let own = self.conditions.own();
+        let own = self.node.conditions.own();
         let listed = |member: &Member| {
             let replica = replica(&status, member);
             match member.id == status.identity.replica {
                 true => describe(replica, &own, None),
-                false => match self.conditions.of(member.id) {
+                false => match self.node.conditions.of(member.id) {
                     Some(heard) => describe(replica, &heard.condition, Some(heard.ahead)),
                     None => replica,
                 },

@@ -127,7 +127,7 @@ async fn execute<W: Write>(
     context: &Context,
     message: &W,
 ) -> Result<W::Answer, Attempt> {
-    node.disk.check().map_err(Attempt::Final)?;
+    node.conditions.check_room().map_err(Attempt::Final)?;
     // A new leader looks names and passwords up in what the one before it has acknowledged.
     wait_for_inherited(node, context)
         .await

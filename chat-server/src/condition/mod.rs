@@ -2,7 +2,11 @@
 //!
 //! Every second a replica tells the others the time of its clock, what its disk has left, when its certificate ends, and
 //! what it waits for. That is soft state: what is not repeated is forgotten.
+//!
+//! While the disk of any member is low, nothing is written: before it is full, and that replica has to go. What was
+//! acknowledged is on the disks; reads are answered.
 
+mod disk;
 mod word;
 
 use std::collections::BTreeMap;
@@ -10,18 +14,22 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use chat_client::Reason;
 use chat_replication::handle::Handle;
 use chat_replication::status::Status;
 use chat_replication::types::{Position, ReplicaId};
-use tokio::sync::mpsc;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
+use self::disk::{Disk, Room};
 pub(crate) use self::word::Condition;
 #[cfg(fuzzing)]
 pub(crate) use self::word::fuzz_word;
 use crate::admin;
 use crate::clock;
-use crate::config::ClusterConfig;
+use crate::config::{ClusterConfig, Limits};
+use crate::error::Failure;
 use crate::state::Response;
 use crate::tls::Tls;
 use crate::words::Told;
@@ -30,11 +38,13 @@ use crate::words::Told;
 const TELL: Duration = Duration::from_secs(1);
 /// What was not repeated for so long is not so any more.
 const KEPT: Duration = Duration::from_secs(5);
+/// When to try a write again that was refused since a disk is low.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// What this replica says of itself, and what it has heard of the others.
 pub(crate) struct Conditions {
     handle: Handle<Response>,
-    folder: PathBuf,
+    disk: Disk,
     file: ClusterConfig,
     tls: Option<Arc<Tls>>,
     heard: Mutex<BTreeMap<ReplicaId, Heard>>,
@@ -55,10 +65,12 @@ impl Conditions {
         folder: PathBuf,
         file: ClusterConfig,
         tls: Option<Arc<Tls>>,
+        limits: watch::Receiver<Limits>,
+        disk_low: Gauge,
     ) -> Arc<Conditions> {
         Arc::new(Conditions {
             handle,
-            folder,
+            disk: Disk::of(folder, limits, disk_low),
             file,
             tls,
             heard: Mutex::default(),
@@ -69,21 +81,60 @@ impl Conditions {
     pub(crate) async fn run(self: Arc<Self>, mut told: mpsc::Receiver<Told>) {
         let mut tell = interval(TELL);
         tell.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                word = told.recv() => match word {
-                    Some((from, bytes)) => self.hear(from, &bytes),
-                    None => return,
-                },
-                _ = tell.tick() => self.tell(),
+        let talk = async {
+            loop {
+                tokio::select! {
+                    word = told.recv() => match word {
+                        Some((from, bytes)) => self.hear(from, &bytes),
+                        None => return,
+                    },
+                    _ = tell.tick() => self.tell(),
+                }
             }
+        };
+        tokio::select! {
+            () = talk => {}
+            () = self.disk.watch() => {}
+        }
+    }
+
+    /// The members of the cluster that have a low disk, as far as this replica knows.
+    pub(crate) fn low_disks(&self) -> Vec<ReplicaId> {
+        let status = self.handle.status();
+        let is_low = |id: ReplicaId| match id == status.identity.replica {
+            true => self.disk.last().is_low,
+            false => self.of(id).is_some_and(|heard| heard.condition.disk_is_low),
+        };
+        let members = status.configuration.members.iter();
+        members
+            .map(|member| member.id)
+            .filter(|id| is_low(*id))
+            .collect()
+    }
+
+    /// Lets a write through, unless a disk is low.
+    pub(crate) fn check_room(&self) -> Result<(), Failure> {
+        match self.low_disks().as_slice() {
+            [] => Ok(()),
+            low => Err(Failure::Limited {
+                reason: Reason::DiskFull,
+                problem: format!(
+                    "nothing is written at this moment, since the disk of {} is nearly full: try again later",
+                    named(low)
+                ),
+                wait: RETRY,
+            }),
         }
     }
 
     /// How this replica is.
     pub(crate) fn own(&self) -> Condition {
         let status = self.handle.status();
-        let (disk_free, disk_total) = disk(&self.folder);
+        let Room {
+            free: disk_free,
+            total: disk_total,
+            is_low: disk_is_low,
+        } = self.disk.last();
         let differences = match status.leader {
             Some(_) => {
                 admin::differences(&self.file, &status.configuration, status.identity.replica)
@@ -99,10 +150,16 @@ impl Conditions {
             waiting_for: status.waiting_for.clone(),
             disk_free,
             disk_total,
-            certificate_ends: self.tls.as_ref().map(|tls| tls.expires_at()),
+            certificate_ends: self.certificate_ends(),
             differences,
             program: env!("CARGO_PKG_VERSION").to_owned(),
+            disk_is_low,
         }
+    }
+
+    /// When this replica's certificate ends, in seconds since 1970.
+    pub(crate) fn certificate_ends(&self) -> Option<i64> {
+        self.tls.as_ref().map(|tls| tls.expires_at())
     }
 
     /// How another replica is, if it has said so lately.
@@ -155,14 +212,13 @@ fn applied(status: &Status) -> Position {
     }
 }
 
-/// Free and total bytes of the file system that holds a folder; both 0 where it does not say.
-fn disk(folder: &std::path::Path) -> (u64, u64) {
-    match nix::sys::statvfs::statvfs(folder) {
-        Ok(disk) => {
-            let unit = disk.fragment_size();
-            (disk.blocks_available() * unit, disk.blocks() * unit)
-        }
-        Err(_) => (0, 0),
+/// Replicas in words.
+pub(crate) fn named(replicas: &[ReplicaId]) -> String {
+    let names: Vec<_> = replicas.iter().map(ReplicaId::to_string).collect();
+    match names.split_last() {
+        None => "no replica".to_owned(),
+        Some((only, [])) => format!("replica {only}"),
+        Some((last, rest)) => format!("replicas {} and {last}", rest.join(", ")),
     }
 }
 

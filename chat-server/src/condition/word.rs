@@ -28,6 +28,8 @@ pub(crate) struct Condition {
     pub(crate) differences: Vec<String>,
     /// The version of its program.
     pub(crate) program: String,
+    /// Whether its disk has less room than is kept.
+    pub(crate) disk_is_low: bool,
 }
 
 impl Condition {
@@ -71,6 +73,7 @@ mod tests {
             certificate_ends: Some(-4),
             differences: vec!["this".into()],
             program: "0".into(),
+            disk_is_low: true,
         };
         let (subject, word) = Subject::open(condition.seal()).expect("a subject");
         assert_eq!(subject, Subject::Condition);

@@ -51,6 +51,7 @@ struct LookedUp {
     accounts: Gauge,
     sessions: Gauge,
     messages: Gauge,
+    certificate_ends: Gauge,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -177,6 +178,11 @@ impl Metrics {
                 &metrics.streams,
             ),
             (
+                "certificate_ends_timestamp_seconds",
+                "When this replica's certificate ends, in seconds since 1970; 0 while connections are not encrypted",
+                &of.certificate_ends,
+            ),
+            (
                 "disk_low",
                 "1 while this replica's disk has less room than is kept, so that nothing is written",
                 &metrics.disk_low,
@@ -287,8 +293,16 @@ impl Metrics {
     }
 
     /// All figures as Prometheus wants them.
-    pub(crate) fn page(&self, status: &Status, stats: Option<Stats>, is_ready: bool) -> String {
+    pub(crate) fn page(
+        &self,
+        status: &Status,
+        stats: Option<Stats>,
+        is_ready: bool,
+        certificate_ends: Option<i64>,
+    ) -> String {
         self.look_up(status, stats, is_ready);
+        let ends = certificate_ends.unwrap_or_default();
+        self.looked_up.certificate_ends.set(ends);
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 use super::{Metrics, Readiness};
-use crate::disk::{Disk, named};
+use crate::condition::{Conditions, named};
 use crate::state::{Response, StateReader};
 
 /// What OpenMetrics calls itself.
@@ -28,7 +28,7 @@ pub(crate) struct Page {
     pub(crate) state: StateReader,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) readiness: watch::Receiver<Readiness>,
-    pub(crate) disk: Arc<Disk>,
+    pub(crate) conditions: Arc<Conditions>,
 }
 
 /// Serves until it is aborted: a replica that goes away is looked at until its end.
@@ -57,7 +57,7 @@ async fn ready(State(page): State<Page>) -> impl IntoResponse {
         Readiness::Ready => (
             StatusCode::OK,
             // Reads are answered all the same.
-            match page.disk.low().as_slice() {
+            match page.conditions.low_disks().as_slice() {
                 [] => "ready\n".to_owned(),
                 low => format!(
                     "ready, but nothing is written: the disk of {} is nearly full\n",
@@ -75,6 +75,9 @@ async fn metrics(State(page): State<Page>) -> impl IntoResponse {
     let stats = tokio::task::spawn_blocking(move || state.query(|manager, _| Ok(manager.stats())));
     let stats = stats.await.ok().and_then(Result::ok);
     let is_ready = *page.readiness.borrow() == Readiness::Ready;
-    let text = page.metrics.page(&page.handle.status(), stats, is_ready);
+    let ends = page.conditions.certificate_ends();
+    let text = page
+        .metrics
+        .page(&page.handle.status(), stats, is_ready, ends);
     ([(CONTENT_TYPE, OPEN_METRICS)], text)
 }

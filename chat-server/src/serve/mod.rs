@@ -30,8 +30,8 @@ pub(crate) use self::gate::understood;
 pub use self::listen::Exposure;
 pub(crate) use self::prompt::Prompt;
 pub use self::server::{Server, ServerBuilder};
+use crate::condition::Conditions;
 use crate::config::{ClusterConfig, Limits, Registration, ReplicaConfig};
-use crate::disk::Disk;
 use crate::hashing::Hashing;
 use crate::housekeeping::Replicas;
 use crate::hub::Hub;
@@ -143,7 +143,7 @@ struct Means {
     metrics: Arc<Metrics>,
     limits: watch::Receiver<Limits>,
     registration: watch::Receiver<Registration>,
-    disk: Arc<Disk>,
+    conditions: Arc<Conditions>,
     draining: watch::Receiver<bool>,
 }
 
@@ -160,7 +160,7 @@ fn node(
         metrics,
         limits,
         registration,
-        disk,
+        conditions,
         draining,
     } = means;
     let presence = Arc::new(Presence::default());
@@ -178,7 +178,7 @@ fn node(
         subscriptions: Places::default(),
         lists: Places::default(),
         room: Room::default(),
-        disk,
+        conditions,
         hashing: Hashing::new(
             begun_with.hash_workers,
             begun_with.hash_cost,

@@ -27,7 +27,6 @@ use crate::admin::{self, Orders};
 use crate::api::Services;
 use crate::condition::Conditions;
 use crate::config::{ClusterConfig, Limits, Registration, ReplicaConfig};
-use crate::disk::Disk;
 use crate::operations::{self, Metrics, Page, Readiness, serve_page};
 use crate::proxy::Proxy;
 use crate::state::Response;
@@ -297,9 +296,6 @@ impl ServerBuilder {
 
         let (limits, live) = watch::channel(config.cluster.limits);
         let registration = watch::Sender::new(config.cluster.registration);
-        let shown = metrics.disk_low.clone();
-        let disk = Disk::of(replica.id, &replica.data_dir, live.clone(), shown);
-        let heard = Arc::clone(&disk);
         let (presences, of_presence) = mpsc::channel::<Told>(PEERS_WORDS);
         let (orders, of_orders) = mpsc::channel::<Told>(PEERS_WORDS);
         let (conditions, of_conditions) = mpsc::channel::<Told>(PEERS_WORDS);
@@ -326,10 +322,6 @@ impl ServerBuilder {
                         Some((Subject::Presence, word)) => presences.try_send((from, word)),
                         Some((Subject::Orders, word)) => orders.try_send((from, word)),
                         Some((Subject::Condition, word)) => conditions.try_send((from, word)),
-                        Some((Subject::Disk, _)) => {
-                            heard.hear(from);
-                            Ok(())
-                        }
                         None => Ok(()),
                     };
                 },
@@ -340,7 +332,6 @@ impl ServerBuilder {
         let (drain, draining) = watch::channel(false);
         let orders = Orders::new(handle.clone());
         tokio::spawn(Arc::clone(&orders).run(of_orders));
-        tokio::spawn(Arc::clone(&disk).watch(handle.clone(), drain.subscribe()));
         tokio::spawn(admin::warn_of_differences(
             config.cluster.clone(),
             config.replica,
@@ -351,6 +342,8 @@ impl ServerBuilder {
             replica.data_dir.clone(),
             config.cluster.clone(),
             secured.clone(),
+            live.clone(),
+            metrics.disk_low.clone(),
         );
         tokio::spawn(Arc::clone(&conditions).run(of_conditions));
         let means = Means {
@@ -360,11 +353,11 @@ impl ServerBuilder {
             metrics: Arc::clone(&metrics),
             limits: live.clone(),
             registration: registration.subscribe(),
-            disk: Arc::clone(&disk),
+            conditions: Arc::clone(&conditions),
             draining,
         };
         let node = node(&config, handle.clone(), means, of_presence).map_err(lost)?;
-        let administration = admin::serve(&replica.data_dir, Arc::clone(&node), orders, conditions);
+        let administration = admin::serve(&replica.data_dir, Arc::clone(&node), orders);
         let (leave, leaves) = watch::channel(false);
         let readiness = operations::follow(&handle, node.leadership.clone(), leaves);
         tokio::spawn(count_views(handle.status_changes(), Arc::clone(&metrics)));
@@ -374,7 +367,7 @@ impl ServerBuilder {
                 state,
                 metrics,
                 readiness: readiness.clone(),
-                disk,
+                conditions,
             };
             AbortOnDrop(serve_page(listener, page))
         });

@@ -29,6 +29,9 @@ pub(crate) use self::peers::PeerSecurity;
 pub(crate) use self::watch::watch;
 use crate::config::TlsFiles;
 
+/// A certificate's end is told of so long before, in seconds.
+pub(crate) const NOTICE: i64 = 30 * 24 * 3600;
+
 /// One replica's certificates and keys, as they are at the moment.
 pub(crate) struct Tls {
     files: TlsFiles,

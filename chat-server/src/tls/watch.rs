@@ -8,15 +8,13 @@ use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use super::Tls;
+use super::{NOTICE, Tls};
 use crate::clock;
 
 /// Time between two looks at the files.
 const LOOK: Duration = Duration::from_secs(30);
 /// Looks between two warnings of a certificate's end: a day's.
 const LOOKS_PER_WARNING: u64 = 24 * 60 * 2;
-/// A certificate's end is told of so long before.
-const NOTICE: i64 = 14 * 24 * 3600;
 
 /// Reads the files again when one of them has changed, and when it is told to; for ever.
 pub(crate) async fn watch(tls: Arc<Tls>, again: Arc<Notify>) {
@@ -49,14 +47,19 @@ pub(crate) async fn watch(tls: Arc<Tls>, again: Arc<Notify>) {
 fn warn_of_end(tls: &Tls) {
     let now = i64::try_from(clock::now().as_millis() / 1000).unwrap_or(i64::MAX);
     let left = tls.expires_at() - now;
-    if left < NOTICE {
-        warn!(
-            "this replica's certificate ends in {} days, and nobody will talk with it then; `chat-server init --renew {}` \
-             makes a new one",
-            left.max(0) / (24 * 3600),
-            tls.me
-        );
-    }
+    let when = match left {
+        i64::MIN..=0 => "has ended, so that nobody connects to it any more".to_owned(),
+        1..NOTICE => format!(
+            "ends in {} days, and nobody connects to it then",
+            left / (24 * 3600)
+        ),
+        _ => return,
+    };
+    warn!(
+        "this replica's certificate {when}; make a new one with `chat-server init DIR --renew {}`, where the certificate \
+         authority is, and put it in its place",
+        tls.me
+    );
 }
 
 fn times(tls: &Tls) -> [Option<SystemTime>; 3] {

@@ -6,7 +6,8 @@ use chat_replication::types::ReplicaId;
 use serde::Serialize;
 
 use crate::admin::proto::{GetStatusResponse, ListReplicasResponse, Replica};
-use crate::disk::named;
+use crate::condition::named;
+use crate::tls::NOTICE;
 
 /// A disk with less than this part of it free, or less than so many bytes, is low.
 const LOW_PART: u64 = 20;
@@ -14,9 +15,7 @@ const LOW_BYTES: u64 = 1 << 30;
 /// Entries that a member of the view may lack in passing.
 const MUCH: u64 = 10_000;
 /// Clocks that are further apart are wrong: much more than a word takes from one replica to another.
-const APART: i64 = 2_000;
-/// A certificate's end is told of so long before.
-const NOTICE: i64 = 30 * DAY;
+const APART: u64 = 2_000;
 const DAY: i64 = 24 * 3600;
 
 /// What a replica has said of the cluster.
@@ -79,12 +78,11 @@ pub(super) fn findings(seen: &Seen) -> Vec<Finding> {
         place(replica, status, listed, &mut found);
     }
     if !status.low_disks.is_empty() {
-        let low: Vec<_> = status.low_disks.iter().copied().map(ReplicaId).collect();
         found.add(
             Kind::DiskReserve,
             format!(
                 "nothing is written, since the disk of {} has less room than disk_reserve_mib keeps; reads are answered",
-                named(&low)
+                ids(status.low_disks.iter().copied())
             ),
             "make room, or move the data folder to a larger disk; writes go on by themselves then",
         );
@@ -283,30 +281,52 @@ fn certificate(replica: &Replica, now: i64, found: &mut Found) {
     );
 }
 
-/// The two clocks that are furthest apart.
+/// Clocks that are off. Which those are is said by most of the others.
 fn clocks(me: u32, replicas: &[Replica], found: &mut Found) {
     let mut clocks: Vec<(i64, u32)> = replicas
         .iter()
         .filter_map(|one| Some((one.clock_ahead_ms?, one.replica_id)))
         .collect();
     clocks.push((0, me));
-    let (Some(first), Some(last)) = (clocks.iter().min(), clocks.iter().max()) else {
+    clocks.sort_unstable();
+    let middle = clocks[clocks.len() / 2].0;
+    let (right, wrong): (Vec<_>, Vec<_>) = clocks
+        .iter()
+        .partition(|(ahead, _)| ahead.abs_diff(middle) <= APART);
+    let how = "chrony or systemd-timesyncd takes the time from the network";
+    if right.len() > wrong.len() {
+        for (ahead, id) in wrong {
+            let off = seconds(ahead.abs_diff(middle));
+            let way = match ahead > middle {
+                true => "ahead of",
+                false => "behind",
+            };
+            found.add(
+                Kind::Clock,
+                format!("the clock of replica {id} is {off} {way} those of the others"),
+                format!("set the clock of that machine ({how}); while it leads, messages bear wrong times"),
+            );
+        }
         return;
-    };
-    let apart = last.0.saturating_sub(first.0);
-    if apart > APART {
+    }
+    // Nobody can tell who is right.
+    if let (Some((least, behind)), Some((most, ahead))) = (clocks.first(), clocks.last()) {
+        let off = seconds(most.abs_diff(*least));
         found.add(
             Kind::Clock,
-            format!(
-                "the clock of replica {} is {}.{} s ahead of that of replica {}",
-                last.1,
-                apart / 1000,
-                apart % 1000 / 100,
-                first.1
-            ),
-            "let both machines take the time from the network (chrony, systemd-timesyncd); until then messages bear wrong \
-             times",
+            format!("the clock of replica {ahead} is {off} ahead of that of replica {behind}"),
+            format!("set the clocks of both machines ({how}); while the wrong one leads, messages bear wrong times"),
         );
+    }
+}
+
+/// Milliseconds, for people.
+fn seconds(milliseconds: u64) -> String {
+    match milliseconds / 1000 {
+        some @ 0..120 => format!("{some}.{} s", milliseconds % 1000 / 100),
+        some @ 120..7200 => format!("{} min", some / 60),
+        some @ 7200..172_800 => format!("{} h", some / 3600),
+        some => format!("{} days", some / 86_400),
     }
 }
 
@@ -359,14 +379,9 @@ fn versions(replicas: &[Replica], found: &mut Found) {
     }
 }
 
-/// `replica 1`, `replicas 1 and 2`.
 fn ids(ids: impl Iterator<Item = u32>) -> String {
-    let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
-    match ids.split_last() {
-        None => "no replica".to_owned(),
-        Some((only, [])) => format!("replica {only}"),
-        Some((last, rest)) => format!("replicas {} and {last}", rest.join(", ")),
-    }
+    let ids: Vec<_> = ids.map(ReplicaId).collect();
+    named(&ids)
 }
 
 fn number(number: usize) -> String {

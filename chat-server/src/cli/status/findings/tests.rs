@@ -32,7 +32,15 @@ fn well() -> Seen {
             ..GetStatusResponse::default()
         },
         listed: ListReplicasResponse {
-            replicas: (0..3).map(replica).collect(),
+            replicas: vec![
+                // It has nothing to compare its own clock with.
+                Replica {
+                    clock_ahead_ms: None,
+                    ..replica(0)
+                },
+                replica(1),
+                replica(2),
+            ],
             removed: Vec::new(),
         },
         now: NOW,
@@ -160,8 +168,27 @@ const CASES: &[Case] = &[
             seen.listed.replicas[2].clock_ahead_ms = Some(2_750);
         },
         Kind::Clock,
-        "the clock of replica 2 is 4.2 s ahead of that of replica 1",
-        "take the time from the network",
+        "the clock of replica 2 is 2.7 s ahead of those of the others",
+        "takes the time from the network",
+    ),
+    (
+        // The clock of the one that is asked is the one that is off.
+        |seen| {
+            seen.listed.replicas[1].clock_ahead_ms = Some(400_000);
+            seen.listed.replicas[2].clock_ahead_ms = Some(400_100);
+        },
+        Kind::Clock,
+        "the clock of replica 0 is 6 min behind those of the others",
+        "set the clock of that machine",
+    ),
+    (
+        |seen| {
+            seen.listed.replicas.pop();
+            seen.listed.replicas[1].clock_ahead_ms = Some(-90_000);
+        },
+        Kind::Clock,
+        "the clock of replica 0 is 90.0 s ahead of that of replica 1",
+        "set the clocks of both machines",
     ),
     (
         |seen| {
@@ -209,7 +236,7 @@ fn what_is_in_order_is_not_told() {
             seen.listed.replicas[1].applied_epoch = "4.1".into();
             seen.listed.replicas[1].state_hash = "bb".into();
         },
-        |seen| seen.listed.replicas[1].clock_ahead_ms = Some(APART - 1),
+        |seen| seen.listed.replicas[1].clock_ahead_ms = Some(APART as i64 - 1),
         |seen| seen.listed.replicas[1].lag = Some(MUCH),
         |seen| seen.listed.replicas[1].certificate_ends_at = None,
         |seen| seen.listed.replicas[1].certificate_ends_at = Some(NOW + NOTICE),
