@@ -5,6 +5,7 @@ mod access;
 mod admin;
 mod alone;
 mod backup;
+mod clocks;
 mod cluster_command;
 mod config;
 mod embedded;

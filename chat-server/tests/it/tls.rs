@@ -120,6 +120,32 @@ impl Secured {
         self.replicas.push(child);
     }
 
+    fn hang_up(&self, id: usize) {
+        let process = nix::unistd::Pid::from_raw(self.replicas[id].id() as i32);
+        nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGHUP).unwrap();
+    }
+
+    /// A page of a replica's listener for metrics.
+    fn page(&self, id: u16, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.metrics_address(id)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: chat\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        page
+    }
+
+    /// What `chat-server status` says at a replica.
+    fn status(&self, id: u16) -> String {
+        let output = Command::new(PROGRAM)
+            .args(["status", "--id", &id.to_string(), "--config"])
+            .arg(self.path("cluster.toml"))
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8(said).unwrap()
+    }
+
     fn log(&self, id: u16) -> PathBuf {
         self.path(&format!("replica-{id}.log"))
     }
@@ -326,11 +352,7 @@ async fn tools_see_an_encrypted_replica_as_they_see_any_other() {
         ("/readyz", "ready"),
         ("/metrics", "chat_ready 1"),
     ] {
-        let mut stream = TcpStream::connect(secured.metrics_address(1)).unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: chat\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut page = String::new();
-        stream.read_to_string(&mut page).unwrap();
+        let page = secured.page(1, path);
         assert!(page.starts_with("HTTP/1.1 200"), "{page}");
         assert!(page.contains(words), "{words} in {page}");
     }
@@ -398,13 +420,9 @@ async fn a_new_certificate_is_taken_at_sighup_and_a_bad_one_is_not() {
         secured.run(id);
     }
     secured.settled(3).await;
-    let hang_up = |secured: &Secured| {
-        let process = nix::unistd::Pid::from_raw(secured.replicas[1].id() as i32);
-        nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGHUP).unwrap();
-    };
     let good = fs::read(secured.path("replica-1/cert.pem")).unwrap();
     fs::write(secured.path("replica-1/cert.pem"), "nothing").unwrap();
-    hang_up(&secured);
+    secured.hang_up(1);
     secured
         .logged(1, "the certificates stay as they were")
         .await;
@@ -413,8 +431,56 @@ async fn a_new_certificate_is_taken_at_sighup_and_a_bad_one_is_not() {
     let renewed = secured.again(&["--renew", "1", "--days", "30"]);
     assert!(renewed.status.success(), "{renewed:?}");
     assert_ne!(fs::read(secured.path("replica-1/cert.pem")).unwrap(), good);
-    hang_up(&secured);
+    secured.hang_up(1);
     secured.logged(1, "the certificates were read again").await;
     secured.settled(3).await;
     client.login("ada", "password").await.unwrap();
+}
+
+/// Nobody looked at certificates, and one day the replicas did not talk with each other any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_about_to_end_is_told_of_until_there_is_a_new_one() {
+    let mut secured = Secured::init();
+    let renewed = secured.again(&["--renew", "1", "--days", "3"]);
+    assert!(renewed.status.success(), "{renewed:?}");
+    for id in 0..3 {
+        secured.run(id);
+    }
+    secured.settled(3).await;
+    let what = "WRONG: the certificate of replica 1 ends in 2 days: nobody connects to it then";
+    for asked in 0..3 {
+        let said = eventually("all replicas have heard of it", async || {
+            let said = secured.status(asked);
+            said.contains(what).then_some(said)
+        })
+        .await;
+        assert!(said.contains("DO: make a new one with"), "{said}");
+        assert!(said.contains("init DIR --renew 1`"), "{said}");
+        assert_eq!(said.matches("certificate of").count(), 1, "{said}");
+    }
+    secured
+        .logged(1, "this replica's certificate ends in")
+        .await;
+    assert!(!secured.log_of(0).contains("certificate ends"));
+    let ends = |id| {
+        let page = secured.page(id, "/metrics");
+        let figure = "\nchat_certificate_ends_timestamp_seconds ";
+        let (_, rest) = page.split_once(figure).unwrap();
+        rest.lines().next().unwrap().parse::<i64>().unwrap()
+    };
+    let day = 24 * 3600;
+    let apart = ends(0) - ends(1);
+    assert!((361 * day..=363 * day).contains(&apart), "{apart}");
+
+    // What the operator is told to do.
+    let renewed = secured.again(&["--renew", "1"]);
+    assert!(renewed.status.success(), "{renewed:?}");
+    secured.hang_up(1);
+    for asked in 0..3 {
+        eventually("nobody tells of it any more", async || {
+            let said = secured.status(asked);
+            (!said.contains("certificate")).then_some(())
+        })
+        .await;
+    }
 }

@@ -130,18 +130,19 @@ impl Cluster {
     }
 
     pub(crate) fn launch_with(&mut self, id: usize, arguments: &[&str]) {
+        let command = self.command(id);
+        self.launch_by(id, command, arguments);
+    }
+
+    /// Runs a replica by a command that was made for it.
+    pub(crate) fn launch_by(&mut self, id: usize, mut command: Command, arguments: &[&str]) {
         assert!(self.replicas[id].is_none(), "replica {id} runs already");
         let log = OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.log(id))
             .unwrap();
-        let child = self
-            .command(id)
-            .args(arguments)
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let child = command.args(arguments).stderr(log).spawn().unwrap();
         self.replicas[id] = Some(child);
     }
 
