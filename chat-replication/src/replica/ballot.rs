@@ -86,6 +86,14 @@ impl Replica {
 
     pub(super) fn on_answer(&mut self, from: ReplicaId, round: u64, standing: Standing) {
         self.seen_number = self.seen_number.max(standing.promised.number);
+        // A leader says to whom it leads, and gives nothing, why that is.
+        if let State::Following(following) = &self.state
+            && following.leader == from
+            && let Some(newest) = &standing.newest
+            && newest.configuration.has_removed(self.identity.store)
+        {
+            self.waiting = Some(Waiting::Removed);
+        }
         let Some(ballot) = &mut self.ballot else {
             return;
         };

@@ -8,7 +8,7 @@ use crate::message::{AppliedReport, Message};
 use crate::types::{Member, ReplicaId, StoreUuid};
 
 /// The round of questions whose only purpose is that somebody answers.
-const PROBE: u64 = u64::MAX;
+pub(super) const PROBE: u64 = u64::MAX;
 
 /// One of the others.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

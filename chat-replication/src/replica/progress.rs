@@ -1,5 +1,6 @@
 //! What has been sent to whom, what is durable there, and what is committed by that.
 
+use super::peer::PROBE;
 use super::state::{Leading, State};
 use super::{Mutation, Outgoing, Replica};
 use crate::branch::BranchTable;
@@ -267,6 +268,17 @@ impl Replica {
         }
     }
 
+    /// A disk that was removed, and whose place another one has, never comes in. It is to know that it is heard, or it would
+    /// take its leader for gone, and find it again at the next heartbeat, for ever; and why it gets nothing.
+    fn tell_removed(&mut self, id: ReplicaId, sent: u64) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.sent = sent;
+        }
+        let standing = Box::new(self.standing());
+        let round = PROBE;
+        self.send_after(id, Message::PreBallotAnswer { round, standing });
+    }
+
     pub(super) fn on_heartbeat_ack(&mut self, from: ReplicaId, message: Message) {
         let Message::HeartbeatAck {
             epoch,
@@ -295,6 +307,10 @@ impl Replica {
             // What was known is of a disk that is no more. This one gets nothing until somebody wants it in.
             if let State::Leading(leading) = &mut self.state {
                 leading.progress.remove(&from);
+            }
+            let configuration = self.log.configuration();
+            if configuration.is_some_and(|known| known.has_removed(store)) {
+                self.tell_removed(from, sent);
             }
             self.join_with(from, store);
             return self.notice_new_disk(from, store);
