@@ -85,7 +85,7 @@ pub enum ClusterError {
         problem: ServeError,
     },
     /// No replica began to lead.
-    #[error("no replica leads after {PATIENCE:?}; replica {replica} is {waiting_for}")]
+    #[error("no replica leads after {PATIENCE:?}; replica {replica}: {waiting_for}")]
     NoLeader {
         /// One of them.
         replica: ReplicaId,

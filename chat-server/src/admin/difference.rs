@@ -13,17 +13,15 @@ use crate::config::ClusterConfig;
 /// Warns of each difference, once per configuration, until the replica ends.
 pub(crate) async fn warn_of_differences(
     file: ClusterConfig,
-    me: ReplicaId,
     mut changes: watch::Receiver<Arc<Status>>,
 ) {
     let mut compared = Configuration::default();
     let mut warned = Vec::new();
     loop {
         let status = Arc::clone(&changes.borrow_and_update());
-        // What a replica that follows nobody has may be old.
-        if status.leader.is_some() && status.configuration != compared {
+        if is_current(&status) && status.configuration != compared {
             compared.clone_from(&status.configuration);
-            let differences = differences(&file, &compared, me);
+            let differences = differences(&file, &status);
             for difference in differences.iter().filter(|one| !warned.contains(*one)) {
                 warn!("{difference}");
             }
@@ -36,11 +34,19 @@ pub(crate) async fn warn_of_differences(
 }
 
 /// Each difference in words, with what resolves it.
-pub(crate) fn differences(
-    file: &ClusterConfig,
-    cluster: &Configuration,
-    me: ReplicaId,
-) -> Vec<String> {
+pub(crate) fn differences(file: &ClusterConfig, status: &Status) -> Vec<String> {
+    match is_current(status) {
+        true => between(file, &status.configuration, status.identity.replica),
+        false => Vec::new(),
+    }
+}
+
+/// What a replica that follows nobody knows of the cluster may be old, and so may what one that was removed does.
+fn is_current(status: &Status) -> bool {
+    status.leader.is_some() && !status.configuration.has_removed(status.identity.store)
+}
+
+fn between(file: &ClusterConfig, cluster: &Configuration, me: ReplicaId) -> Vec<String> {
     let mut differences = Vec::new();
     let folder = file
         .replica(me)
@@ -119,10 +125,7 @@ mod tests {
             ],
             ..Configuration::default()
         };
-        assert_eq!(
-            differences(&file, &same, ReplicaId(0)),
-            Vec::<String>::new()
-        );
+        assert_eq!(between(&file, &same, ReplicaId(0)), Vec::<String>::new());
         let other = Configuration {
             members: vec![
                 member(0, "127.0.0.1:7400"),
@@ -132,7 +135,7 @@ mod tests {
             mode: Mode::Consistent,
             removed: Vec::new(),
         };
-        let found = differences(&file, &other, ReplicaId(1)).join("\n");
+        let found = between(&file, &other, ReplicaId(1)).join("\n");
         for words in [
             "began in mode \"consistent\"",
             "client_address 127.0.0.1:7401 for replica 1, and the cluster uses example.org:7401",

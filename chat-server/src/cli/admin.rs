@@ -221,7 +221,7 @@ pub(super) fn list(status: &GetStatusResponse, listed: &ListReplicasResponse) ->
     }
     if !status.waiting_for.is_empty() {
         lines.push(format!(
-            "replica {} is {}",
+            "replica {}: {}",
             status.replica_id, status.waiting_for
         ));
     }

@@ -135,13 +135,7 @@ impl Conditions {
             total: disk_total,
             is_low: disk_is_low,
         } = self.disk.last();
-        let differences = match status.leader {
-            Some(_) => {
-                admin::differences(&self.file, &status.configuration, status.identity.replica)
-            }
-            // What a replica that follows nobody has may be old.
-            None => Vec::new(),
-        };
+        let differences = admin::differences(&self.file, &status);
         Condition {
             now: clock::now().as_millis(),
             store: status.identity.store,

@@ -27,7 +27,7 @@ impl Readiness {
             return Readiness::NotReady(match (status.waiting_for.as_str(), status.role) {
                 ("", Role::Learner) => "it is catching up".to_owned(),
                 ("", _) => "it looks for the others".to_owned(),
-                (waiting_for, _) => format!("it is {waiting_for}"),
+                (waiting_for, _) => waiting_for.to_owned(),
             });
         }
         let behind = leadership.inherited().saturating_sub(status.applied);

@@ -334,9 +334,9 @@ impl ServerBuilder {
         tokio::spawn(Arc::clone(&orders).run(of_orders));
         tokio::spawn(admin::warn_of_differences(
             config.cluster.clone(),
-            config.replica,
             handle.status_changes(),
         ));
+        tokio::spawn(operations::tell_of_waiting(handle.status_changes()));
         let conditions = Conditions::new(
             handle.clone(),
             replica.data_dir.clone(),

@@ -48,7 +48,7 @@ fn skipped(problem: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn status_names_the_replica_whose_clock_is_off() {
     let mut cluster = Cluster::new(&Setup::default());
-    let Some(library) = clock_ahead_by(-600, &cluster) else {
+    let Some(library) = clock_ahead_by(-630, &cluster) else {
         return;
     };
     for id in [0, 2] {

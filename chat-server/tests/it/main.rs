@@ -18,6 +18,7 @@ mod once;
 mod operations;
 mod presence;
 mod reasons;
+mod removed;
 mod secrets;
 mod startup;
 mod strangers;

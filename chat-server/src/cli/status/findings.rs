@@ -73,6 +73,10 @@ pub(super) fn findings(seen: &Seen) -> Vec<Finding> {
             "bring the others back, or remove them with `chat-server replica remove N`",
         );
     }
+    // It is no member, so that it is not among those who are listed.
+    if is_removed(&status.store_uuid, listed) {
+        removed_disk(status.replica_id, &mut found);
+    }
     for replica in &listed.replicas {
         progress(replica, &mut found);
         place(replica, status, listed, &mut found);
@@ -174,7 +178,10 @@ fn degraded(status: &GetStatusResponse, listed: &ListReplicasResponse, found: &m
         1 => "the chat survives one more crash".to_owned(),
         some => format!("the chat survives {some} more crashes"),
     };
+    let is_kept_out =
+        |one: &&Replica| !one.waiting_for.is_empty() || is_removed(&one.runs_with_store, listed);
     let remedy = match missing.iter().all(|one| one.reachable) {
+        true if missing.iter().any(is_kept_out) => "see below what keeps it out",
         true => "it is reached and catching up; wait, and see its log if that takes long",
         false => {
             "start what is not running there, or mend the network; `chat-server replica remove N` if a replica is lost for \
@@ -218,24 +225,33 @@ fn place(
     found: &mut Found,
 ) {
     let id = replica.replica_id;
-    let is_removed = |store: &str| listed.removed.iter().any(|old| old.store_uuid == store);
-    if is_removed(&replica.runs_with_store) {
-        found.add(
-            Kind::RemovedDisk,
-            format!("replica {id} runs with a data folder that was removed from the cluster"),
-            "stop it, move its data folder away, and start it again with an empty one",
-        );
+    if is_removed(&replica.runs_with_store, listed) {
+        if id != status.replica_id {
+            removed_disk(id, found);
+        }
         return;
     }
     // What the asked one waits for is told where there is no leader.
     let is_told = status.leader_id.is_none() && id == status.replica_id;
     if !replica.waiting_for.is_empty() && !is_told {
-        found.add(
-            Kind::Waiting,
-            format!("replica {id} waits: {}", replica.waiting_for),
-            "do what it says, or wait if it is about to happen by itself",
-        );
+        let (what, remedy) = replica.waiting_for.split_once("; ").unwrap_or((
+            &replica.waiting_for,
+            "wait, and see its log if that takes long",
+        ));
+        found.add(Kind::Waiting, format!("replica {id}: {what}"), remedy);
     }
+}
+
+fn is_removed(store: &str, listed: &ListReplicasResponse) -> bool {
+    !store.is_empty() && listed.removed.iter().any(|old| old.store_uuid == store)
+}
+
+fn removed_disk(id: u32, found: &mut Found) {
+    found.add(
+        Kind::RemovedDisk,
+        format!("replica {id} runs with a data folder that was removed from the cluster"),
+        "stop it; if it is to be in the cluster, move its data folder away and start it again with an empty one",
+    );
 }
 
 fn disk(replica: &Replica, found: &mut Found) {

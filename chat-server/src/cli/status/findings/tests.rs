@@ -129,8 +129,14 @@ const CASES: &[Case] = &[
     (
         |seen| seen.listed.replicas[2].waiting_for = "waiting for a snapshot".into(),
         Kind::Waiting,
-        "replica 2 waits: waiting for a snapshot",
-        "do what it says",
+        "replica 2: waiting for a snapshot",
+        "wait, and see its log",
+    ),
+    (
+        |seen| seen.listed.replicas[2].waiting_for = "it was removed; stop it".into(),
+        Kind::Waiting,
+        "replica 2: it was removed",
+        "stop it",
     ),
     (
         |seen| {
@@ -142,7 +148,21 @@ const CASES: &[Case] = &[
         },
         Kind::RemovedDisk,
         "replica 2 runs with a data folder that was removed from the cluster",
-        "start it again with an empty one",
+        "move its data folder away and start it again with an empty one",
+    ),
+    (
+        // The one that is asked is no member any more.
+        |seen| {
+            seen.status.replica_id = 7;
+            seen.status.store_uuid = "old".into();
+            seen.listed.removed.push(Replica {
+                store_uuid: "old".into(),
+                ..Replica::default()
+            });
+        },
+        Kind::RemovedDisk,
+        "replica 7 runs with a data folder that was removed from the cluster",
+        "stop it; if it is to be in the cluster",
     ),
     (
         |seen| seen.listed.replicas[1].disk_free_bytes = 1 << 29,
@@ -255,6 +275,22 @@ fn what_is_in_order_is_not_told() {
         change(&mut seen);
         assert_eq!(findings(&seen), [], "case {number}");
     }
+}
+
+/// Who waited for a replica to catch up that never could was told to wait.
+#[test]
+fn a_replica_that_is_kept_out_is_not_waited_for() {
+    let mut seen = well();
+    seen.listed.replicas[2].in_view = false;
+    seen.listed.replicas[2].runs_with_store = "old".into();
+    seen.listed.removed.push(Replica {
+        store_uuid: "old".into(),
+        ..Replica::default()
+    });
+    let found = findings(&seen);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert_eq!(found[0].remedy, "see below what keeps it out");
+    assert_eq!(found[1].kind, Kind::RemovedDisk);
 }
 
 #[test]
