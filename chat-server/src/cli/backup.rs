@@ -14,6 +14,7 @@ use super::output::{complain, say};
 use super::{Problem, progress};
 use crate::admin::proto::BackupRequest;
 use crate::backup::{self, Reader, Restored, Target};
+use crate::condition::named;
 use crate::inspect::{counts, date};
 
 pub(super) async fn take(file: &Path, anyway: bool, through: &Through) -> Result<(), Problem> {
@@ -22,6 +23,17 @@ pub(super) async fn take(file: &Path, anyway: bool, through: &Through) -> Result
         return Err(exists(file));
     }
     let folder = folder_of(file);
+    if file == Path::new("-") {
+        return Err(
+            "a backup is read back before it counts, so that it takes a file: name one".to_owned(),
+        );
+    }
+    if !folder.is_dir() {
+        return Err(format!(
+            "there is no folder {}; make it, or choose another one",
+            folder.display()
+        ));
+    }
     let unwritable = |error: std::io::Error| {
         format!(
             "{} cannot be written: {error}; make room, or choose another folder",
@@ -153,10 +165,10 @@ fn next(restored: &Restored, target: &Target) -> String {
     match (restored.others.as_slice(), head.configuration.mode) {
         ([], _) => {}
         (others, Mode::Available) => {
-            let ids: Vec<_> = others.iter().map(|other| other.id.to_string()).collect();
+            let ids: Vec<_> = others.iter().map(|other| other.id).collect();
             lines.push(format!(
-                "2. Start replica {} with empty data folders. They take in the state by themselves.",
-                ids.join(", ")
+                "2. Start {} with an empty data folder each. The state comes to them by itself.",
+                named(&ids)
             ));
         }
         (others, Mode::Consistent) => {

@@ -38,6 +38,7 @@ pub(super) fn run(command: &ConfigCommand) -> Result<(), Problem> {
             let layers = overrides(&args.layers.settings)?;
             let config = ClusterConfig::load_with(&args.file, &layers, args.id.map(ReplicaId))
                 .map_err(|error| error.to_string())?;
+            known(&config, args.id)?;
             let file = &args.file;
             say(format!(
                 "{} describes cluster {} of {} replicas",
@@ -48,11 +49,25 @@ pub(super) fn run(command: &ConfigCommand) -> Result<(), Problem> {
         }
         ConfigCommand::Print(args) => {
             let layers = overrides(&args.layers.settings)?;
-            let printed = ClusterConfig::print(&args.file, &layers, args.id.map(ReplicaId));
+            let me = args.id.map(ReplicaId);
+            let config = ClusterConfig::load_with(&args.file, &layers, me)
+                .map_err(|error| error.to_string())?;
+            known(&config, args.id)?;
+            let printed = ClusterConfig::print(&args.file, &layers, me);
             say(printed.map_err(|error| error.to_string())?);
         }
     }
     Ok(())
+}
+
+/// A replica that is asked for must be one of the file's.
+fn known(config: &ClusterConfig, id: Option<u32>) -> Result<(), Problem> {
+    match id.map(ReplicaId) {
+        Some(id) if config.replica(id).is_none() => Err(format!(
+            "the cluster file has no replica {id}; leave --id out, or name one that it has"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// What the environment and the command line say instead of the file.

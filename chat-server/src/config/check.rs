@@ -22,7 +22,11 @@ use super::{
 pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigError> {
     let lines = Lines { text, path };
     let file: raw::File = toml::from_str(text).map_err(|error| {
-        let problem = error.message().trim().replace('\n', ", ");
+        let problem = error
+            .message()
+            .trim()
+            .replace('\n', ", ")
+            .replace("expected i64", "expected a whole number");
         lines.mistake(error.span(), problem)
     })?;
     let id = cluster_id(&lines, &file.cluster.id)?;

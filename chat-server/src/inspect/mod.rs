@@ -29,7 +29,7 @@ pub enum InspectError {
         path: PathBuf,
     },
     /// The folder cannot be read.
-    #[error("{} cannot be read: {reason}; name the data folder of a replica, as a user who may read it", path.display())]
+    #[error("{} cannot be read: {reason}; name a backup or the data folder of a replica, as a user who may read it", path.display())]
     Unreadable {
         /// The data folder.
         path: PathBuf,

@@ -88,7 +88,7 @@ async fn only_the_owner_reaches_a_replica_that_runs() {
     let (out, err) = program(&["verify", folder, "--replay"]);
     assert!(out.contains("whole") && err.is_empty(), "{out}{err}");
     let (_, err) = program(&["log", "/nonexistent"]);
-    assert!(err.contains("name the data folder of a replica"), "{err}");
+    assert!(err.contains("or the data folder of a replica"), "{err}");
 }
 
 /// A replica that was in the file and not in the cluster was silently not part of it.
