@@ -1,0 +1,4 @@
+//! What is measured of this service alone: how its cost grows.
+
+pub(crate) mod history;
+pub(crate) mod subscribers;
