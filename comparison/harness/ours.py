@@ -111,6 +111,8 @@ class Ours:
     def targets(self):
         return [f"127.0.0.1:{self.base + replica}" for replica in range(self.replicas)]
 
+    addresses = targets
+
     def pids(self):
         return [child.pid for child in self.children.values()]
 

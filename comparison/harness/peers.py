@@ -89,9 +89,7 @@ class Etcd(Peer):
                 ["etcd", "--name", f"n{n}", "--data-dir", self.folder / f"n{n}",
                  "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
                  "--listen-client-urls", client, "--advertise-client-urls", client,
-                 "--initial-cluster", peers, "--initial-cluster-state", "new",
-                 # The default 2 GiB would be full before the comparison is over.
-                 "--quota-backend-bytes", str(8 << 30)],
+                 "--initial-cluster", peers, "--initial-cluster-state", "new"],
                 self.folder / f"n{n}.log",
             ))
         self.wait_for_ports()
@@ -222,9 +220,6 @@ class Rabbitmq(Peer):
     def pids(self):
         files = (self.folder / f"n{n}.pid" for n in range(self.replicas))
         return [int(file.read_text()) for file in files if file.exists()]
-
-    def send_options(self):
-        return []
 
 
 class Echo(Peer):
