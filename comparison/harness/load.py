@@ -1,9 +1,8 @@
 """The load generator."""
 
 import json
-import subprocess
 
-from .machine import Failed
+from .machine import call
 
 
 class Load:
@@ -18,10 +17,7 @@ class Load:
 
     def call(self, *arguments, seconds=600):
         """What it prints; fails if it does."""
-        said = subprocess.run(self.command(arguments), capture_output=True, text=True, timeout=seconds)
-        if said.returncode != 0:
-            raise Failed(f"{' '.join(map(str, arguments[:2]))}: {said.stderr.strip() or said.stdout.strip()}")
-        return said.stdout.strip()
+        return call(self.command(arguments), seconds)
 
     def measure(self, *arguments, seconds=600, more=None):
         """The last line as a result, which is also appended to the file, with what else is known of it."""

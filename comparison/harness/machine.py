@@ -82,10 +82,9 @@ def disk_of(folder):
     return path.parent.name if (path / "partition").exists() else path.name
 
 
-def folder_bytes(folder):
-    """What a folder's files take on the disk."""
-    files = (path for path in pathlib.Path(folder).rglob("*") if path.is_file())
-    return sum(path.stat().st_blocks * 512 for path in files)
+def file_bytes(path):
+    """What a file takes on the disk, which may be less than its length."""
+    return path.stat().st_blocks * 512
 
 
 def free_bytes(folder):
@@ -118,6 +117,16 @@ def wait_until(what, holds, seconds=30, pause=0.05):
             return answer
         time.sleep(pause)
     raise Failed(f"{what}: not within {seconds} s")
+
+
+def call(command, seconds=None):
+    """What a command prints; fails with its own words if it does."""
+    words = [str(word) for word in command]
+    said = subprocess.run(words, capture_output=True, text=True, timeout=seconds)
+    if said.returncode != 0:
+        name = " ".join([pathlib.Path(words[0]).name, *words[1:3]])
+        raise Failed(f"{name}: {said.stderr.strip() or said.stdout.strip()}")
+    return said.stdout.strip()
 
 
 _running = []

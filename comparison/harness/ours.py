@@ -4,10 +4,9 @@ import json
 import pathlib
 import shutil
 import signal
-import subprocess
 import time
 
-from .machine import end, free_port_base, is_open, start, wait_until
+from .machine import call, end, free_port_base, is_open, start, wait_until
 
 # So that the limits of what one account and one address may ask for are not what is measured. Passwords cost next to
 # nothing, since accounts are made before the measured time and would only make it begin later.
@@ -45,21 +44,18 @@ class Ours:
         self.folder.mkdir(parents=True)
         offsets = [far + near for far in (0, 100, 200) for near in range(self.replicas)]
         self.base = free_port_base(offsets)
-        subprocess.run(
-            [self.binaries["chat-server"], "config", "new", "--out", self.config(),
-             "--replicas", str(self.replicas), "--base-port", str(self.base)],
-            check=True, stdout=subprocess.DEVNULL,
-        )
+        call([
+            self.binaries["chat-server"], "config", "new", "--out", self.config(),
+            "--replicas", self.replicas, "--base-port", self.base,
+        ])
 
     def fill(self, accounts, messages, body=100, replicas=None):
         """Accounts and messages in folders that no replica uses yet. Says what the filling said."""
         only = ["--replicas", ",".join(map(str, replicas))] if replicas else []
-        said = subprocess.run(
-            [self.binaries["fill"], "--config", self.config(), "--accounts", str(accounts),
-             "--messages", str(messages), "--body", str(body), *only],
-            check=True, capture_output=True, text=True,
-        )
-        return said.stdout.strip()
+        return call([
+            self.binaries["fill"], "--config", self.config(), "--accounts", accounts,
+            "--messages", messages, "--body", body, *only,
+        ])
 
     def start(self, pairs=64, senders_only=False):
         """All replicas, and pairs of accounts with sessions."""

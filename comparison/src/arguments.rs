@@ -41,6 +41,8 @@ pub(crate) enum Job {
         #[arg(long, value_delimiter = ',', required = true)]
         targets: Vec<String>,
     },
+    /// Waits until this service has acknowledged one message and shown one page of history.
+    Serving(Serving),
     /// Reads pages of history in a closed loop.
     History(History),
     /// Holds idle subscriptions, each on a connection of its own, and says what they cost the servers.
@@ -117,6 +119,9 @@ pub(crate) struct Load {
     /// How long is measured.
     #[arg(long, default_value_t = 10.0)]
     pub(crate) seconds: f64,
+    /// Ends the measured time earlier, once standard input is closed.
+    #[arg(long)]
+    pub(crate) until_told: bool,
     /// How long the load runs before.
     #[arg(long, default_value_t = 2.0)]
     pub(crate) warm_up_seconds: f64,
@@ -183,6 +188,16 @@ pub(crate) struct Accounts {
     /// Opens sessions of senders alone, in accounts that are there already.
     #[arg(long)]
     pub(crate) senders_only: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Serving {
+    /// Where clients reach the replicas.
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub(crate) targets: Vec<String>,
+    /// The sessions of the pairs, the first of which is used.
+    #[arg(long)]
+    pub(crate) sessions: PathBuf,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -23,14 +23,18 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
     pub(crate) id: u64,
-    /// Begins with the id.
+    /// Begins with the id, where there is room for it.
     pub(crate) body: String,
 }
 
 impl Message {
-    /// A message of so many bytes, and never less than its id takes.
+    /// A message of so many bytes. One that is too short for its id has the end of it.
     pub(crate) fn new(id: u64, size: usize) -> Message {
         let mut body = format!("{id:016x} ");
+        if size < body.len() {
+            let end = format!("{id:016x}").split_off(16 - size.clamp(1, 16));
+            return Message { id, body: end };
+        }
         let letters = (b'a'..=b'z').map(char::from).cycle();
         let more = size.saturating_sub(body.len());
         body.extend(letters.skip((id % 26) as usize).take(more));
@@ -148,7 +152,12 @@ pub(crate) async fn drive<S: Sender>(load: &Load, senders: Vec<S>) -> Outcome<Me
     if let Some(process) = load.kill_pid {
         kill(Pid::from_raw(process), Signal::SIGKILL)?;
     }
-    sleep(load.duration().saturating_sub(until_kill)).await;
+    let rest = load.duration().saturating_sub(until_kill);
+    match load.until_told {
+        // Whichever comes first.
+        true => _ = timeout(rest, input_ends()).await,
+        false => sleep(rest).await,
+    }
     course.measuring.store(false, Ordering::Relaxed);
     let seconds = begun.elapsed().as_secs_f64();
     let after = Reading::take(&load.pids, &load.disk);
@@ -193,6 +202,13 @@ pub(crate) async fn drive<S: Sender>(load: &Load, senders: Vec<S>) -> Outcome<Me
         disk_bytes_per_ack: per_ack((after.written - before.written) as f64),
         load_before,
     })
+}
+
+/// Returns once standard input is closed.
+pub(crate) async fn input_ends() -> Outcome {
+    let mut input = tokio::io::stdin();
+    tokio::io::copy(&mut input, &mut tokio::io::sink()).await?;
+    Ok(())
 }
 
 /// One sender's way through the whole run. Says how long its acknowledgements took while it was measured.
@@ -242,7 +258,8 @@ mod tests {
         let message = Message::new(0xabc, 100);
         assert_eq!(message.body.len(), 100);
         assert_eq!(Message::id_of(&message.body), Some(0xabc));
-        assert_eq!(Message::new(1, 10).body.len(), 17);
+        assert_eq!(Message::new(0x1234, 3).body, "234");
+        assert_eq!(Message::new(1, 17).body.len(), 17);
         assert_ne!(Message::new(1, 100).body, Message::new(2, 100).body);
         assert_eq!(Message::id_of("too short"), None);
     }

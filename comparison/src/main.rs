@@ -52,6 +52,7 @@ async fn perform(job: Job) -> Outcome {
         Job::Echo { listen } => peers::echo::serve(listen).await,
         Job::Accounts(accounts) => peers::ours::accounts::make(&accounts).await,
         Job::Status { targets } => peers::ours::status(&targets).await,
+        Job::Serving(serving) => growth::serving::wait(&serving).await,
         Job::History(history) => growth::history::read(&history).await,
         Job::Subscribers(subscribers) => growth::subscribers::idle(&subscribers).await,
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chat_client::{Client, PageRequest, SessionToken};
+use chat_client::{Client, PageRequest};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
@@ -77,8 +77,7 @@ async fn go_through(
     while Instant::now() < end {
         let pair = &pairs[at];
         at = (at + step) % pairs.len();
-        let token = SessionToken::new(pair.sender_token.expose());
-        let reader = client.with_session(Some(token));
+        let reader = client.with_session(Some(pair.sender_token.clone()));
         let mut request = Some(PageRequest::first(history.page));
         for _ in 0..history.pages {
             let Some(asked) = request else { break };

@@ -1,14 +1,14 @@
 //! Subscriptions that wait: what each of them costs a replica.
 
-use std::io::Read;
 use std::time::{Duration, Instant};
 
 use chat_client::{Client, SubscribeOptions, Subscription};
 use serde::Serialize;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::arguments::Subscribers;
+use crate::closed_loop::input_ends;
 use crate::machine::resident;
 use crate::outcome::{Outcome, write_line};
 use crate::peers::ours::accounts;
@@ -70,7 +70,7 @@ pub(crate) async fn idle(subscribers: &Subscribers) -> Outcome {
     write_line(&measured, subscribers.out.as_deref())?;
     if subscribers.hold {
         // Whoever started this says when it is over.
-        spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
+        input_ends().await?;
     }
     Ok(())
 }
