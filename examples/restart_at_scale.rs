@@ -89,7 +89,9 @@ async fn measure(messages: u64) -> Outcome<Figures> {
         // Many accounts, since one may not send so much at once.
         let (client, next) = (client.with_session(None), Arc::clone(&next));
         senders.spawn(async move {
-            client.login(&format!("from-{sender}"), bulk::PASSWORD).await?;
+            client
+                .login(&format!("from-{sender}"), bulk::PASSWORD)
+                .await?;
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number >= IN_LOG {

@@ -150,16 +150,21 @@ pub(crate) struct Load {
 
 impl Load {
     pub(crate) fn duration(&self) -> Duration {
-        Duration::from_secs_f64(self.seconds)
+        seconds(self.seconds)
     }
 
     pub(crate) fn warm_up(&self) -> Duration {
-        Duration::from_secs_f64(self.warm_up_seconds)
+        seconds(self.warm_up_seconds)
     }
 
     pub(crate) fn attempt(&self) -> Duration {
         Duration::from_millis(self.attempt_ms)
     }
+}
+
+/// So many seconds; what is no span of time is none.
+pub(crate) fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
 #[cfg(test)]

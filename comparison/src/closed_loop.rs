@@ -147,12 +147,13 @@ pub(crate) async fn drive<S: Sender>(load: &Load, senders: Vec<S>) -> Outcome<Me
     let (begun, begun_at) = (Instant::now(), course.now());
     course.last_ack.store(begun_at, Ordering::Relaxed);
     course.measuring.store(true, Ordering::Relaxed);
-    let until_kill = load.duration().mul_f64(load.kill_at);
-    sleep(until_kill).await;
+    let mut rest = load.duration();
     if let Some(process) = load.kill_pid {
+        let until_kill = rest.mul_f64(load.kill_at.clamp(0.0, 1.0));
+        sleep(until_kill).await;
         kill(Pid::from_raw(process), Signal::SIGKILL)?;
+        rest = rest.saturating_sub(until_kill);
     }
-    let rest = load.duration().saturating_sub(until_kill);
     match load.until_told {
         // Whichever comes first.
         true => _ = timeout(rest, input_ends()).await,

@@ -1,13 +1,13 @@
 //! Pages of history, read in a closed loop.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chat_client::{Client, PageRequest};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use crate::arguments::History;
+use crate::arguments::{History, seconds};
 use crate::latencies::{Latencies, micros};
 use crate::outcome::{Outcome, write_line};
 use crate::peers::ours::accounts::{self, Pair};
@@ -37,7 +37,7 @@ pub(crate) async fn read(history: &History) -> Outcome {
     let pairs = Arc::new(accounts::read(&history.sessions)?);
     let client = Client::connect(&history.targets).await?;
     let begun = Instant::now();
-    let end = begun + Duration::from_secs_f64(history.seconds);
+    let end = begun + seconds(history.seconds);
     let mut readers = JoinSet::new();
     for first in 0..history.in_flight {
         let (client, pairs) = (client.clone(), Arc::clone(&pairs));

@@ -1,13 +1,13 @@
 //! Subscriptions that wait: what each of them costs a replica.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chat_client::{Client, SubscribeOptions, Subscription};
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::arguments::Subscribers;
+use crate::arguments::{Subscribers, seconds};
 use crate::closed_loop::input_ends;
 use crate::machine::resident;
 use crate::outcome::{Outcome, write_line};
@@ -56,13 +56,13 @@ pub(crate) async fn idle(subscribers: &Subscribers) -> Outcome {
     while let Some(opened) = opening.join_next().await {
         open.push(opened??);
     }
-    let seconds = begun.elapsed().as_secs_f64();
-    sleep(Duration::from_secs_f64(subscribers.settle_seconds)).await;
+    let took = begun.elapsed().as_secs_f64();
+    sleep(seconds(subscribers.settle_seconds)).await;
     let after = resident(subscribers.pid);
     let measured = Measured {
         label: &subscribers.label,
         subscribers: open.len(),
-        seconds,
+        seconds: took,
         rss_before_mib: before as f64 / 1024.0,
         rss_mib: after as f64 / 1024.0,
         kib_each: after.saturating_sub(before) as f64 / open.len().max(1) as f64,
