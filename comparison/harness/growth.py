@@ -229,7 +229,9 @@ def joining(servers, replica):
     begun = time.monotonic()
     servers.start_one(replica)
     wait_until(
-        f"replica {replica} joins", lambda: replica in servers.status(0).get(0, {}).get("view", []), 3600, pause=0.02,
+        f"replica {replica} joins", lambda: replica in servers.status(0).get(0, {}).get("view", []), 3600,
+        # Asking costs as well.
+        pause=0.2,
     )
     return time.monotonic() - begun
 

@@ -265,8 +265,8 @@ mod tests {
         assert_eq!(Message::id_of("too short"), None);
     }
 
-    /// Fails each third time.
-    struct Moody(u64);
+    /// Fails each third time, and counts what it has acknowledged.
+    struct Moody(u64, Arc<AtomicU64>);
 
     impl Sender for Moody {
         async fn send(&mut self, _: &Message) -> Result<(), String> {
@@ -274,7 +274,10 @@ mod tests {
             sleep(Duration::from_millis(1)).await;
             match self.0 % 3 {
                 0 => Err("not now".to_owned()),
-                _ => Ok(()),
+                _ => {
+                    self.1.fetch_add(1, Ordering::Relaxed);
+                    Ok(())
+                }
             }
         }
     }
@@ -286,8 +289,11 @@ mod tests {
             warm_up_seconds: 0.0,
             ..Load::default()
         };
-        let measured = drive(&load, vec![Moody(0), Moody(1)]).await.unwrap();
+        let acks = Arc::new(AtomicU64::new(0));
+        let senders = vec![Moody(0, Arc::clone(&acks)), Moody(1, Arc::clone(&acks))];
+        let measured = drive(&load, senders).await.unwrap();
         assert!(measured.acks > 0 && measured.errors > 0, "{measured:?}");
+        assert_eq!(measured.acks_ever, acks.load(Ordering::Relaxed));
         assert!(measured.acks_ever >= measured.acks as u64);
         assert!(measured.gap_ms >= 1.0);
     }
