@@ -1,5 +1,7 @@
-//! What the examples share: a cluster of replica processes on this machine that can be killed one by one.
+//! What the examples share: a cluster of replica processes on this machine that can be killed one by one, and folders that
+//! are full from the start.
 
+pub mod bulk;
 mod local_cluster;
 mod observe;
 

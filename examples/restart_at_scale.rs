@@ -4,8 +4,8 @@
 //! cargo run --release --example restart_at_scale -- 1000000
 //! ```
 //!
-//! A replica takes that many messages over its public API, is killed as `kill -9` does, and started again; the same is
-//! done with a hundredth of them, to compare with.
+//! A replica that stores so many messages takes some more over its public API, is killed as `kill -9` does, and started
+//! again; the same is done with a hundredth of them, to compare with.
 #![allow(clippy::print_stdout, reason = "it reports figures")]
 
 use std::fs;
@@ -15,11 +15,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chat_client::{Client, PageRequest};
+use chat_replication::types::ReplicaId;
+use chat_server::config::ClusterConfig;
+use examples::bulk::{self, Amount};
 use examples::{LocalCluster, Outcome, in_view, until};
 use tokio::task::JoinSet;
 
-const PASSWORD: &str = "correct horse battery staple";
-const USERS: u64 = 16;
+const ACCOUNTS: u64 = 1_000;
+/// Messages that are in the log when the replica is killed, and not in a checkpoint.
+const IN_LOG: u64 = 10_000;
 const SENDERS: u64 = 128;
 
 fn main() -> ExitCode {
@@ -66,28 +70,35 @@ struct Figures {
 async fn measure(messages: u64) -> Outcome<Figures> {
     let dir = tempfile::tempdir()?;
     let mut cluster = LocalCluster::create(std::env::current_exe()?, dir.path(), 1)?;
+    let config = ClusterConfig::load(&cluster.config())?;
+    let amount = Amount {
+        accounts: ACCOUNTS,
+        messages,
+        body: 60,
+    };
+    bulk::fill(&config, &[ReplicaId(0)], amount, |_| {})?;
     cluster.start(0)?;
     in_view(&cluster, &[0]).await?;
     let client = Client::connect(cluster.endpoints()).await?;
-    for user in 0..USERS {
-        client.register(&format!("user{user}"), PASSWORD).await?;
-    }
-    client.login("user0", PASSWORD).await?;
+    client.login("from-0", bulk::PASSWORD).await?;
 
     let begun = Instant::now();
     let next = Arc::new(AtomicU64::new(0));
     let mut senders = JoinSet::new();
-    for _ in 0..SENDERS {
-        let (client, next) = (client.clone(), Arc::clone(&next));
+    for sender in 0..SENDERS {
+        // Many accounts, since one may not send so much at once.
+        let (client, next) = (client.with_session(None), Arc::clone(&next));
         senders.spawn(async move {
+            client
+                .login(&format!("from-{sender}"), bulk::PASSWORD)
+                .await?;
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= messages {
+                if number >= IN_LOG {
                     return Ok(());
                 }
-                let recipient = format!("user{}", 1 + number % (USERS - 1));
-                let body =
-                    format!("message {number} of {messages}: see you at the usual place at eight");
+                let recipient = format!("to-{}", number % (ACCOUNTS / 2));
+                let body = format!("message {number}: see you at the usual place at eight");
                 client.send_message(&recipient, &body).await?;
             }
         });
@@ -95,27 +106,27 @@ async fn measure(messages: u64) -> Outcome<Figures> {
     while let Some(sender) = senders.join_next().await {
         sender?.map_err(|error: chat_client::Error| error)?;
     }
-    let rate = messages as f64 / begun.elapsed().as_secs_f64();
+    let rate = IN_LOG as f64 / begun.elapsed().as_secs_f64();
     cluster.kill(0)?;
 
     let begun = Instant::now();
     cluster.start(0)?;
     // Serving means both: a read is answered, and a send is acknowledged.
-    client.list_history("user1", PageRequest::first(20)).await?;
-    client.send_message("user1", "still there?").await?;
+    client.list_history("to-1", PageRequest::first(20)).await?;
+    client.send_message("to-1", "still there?").await?;
     let serving = begun.elapsed();
     let process = cluster.process(0).unwrap_or_default();
     let resident = memory(process, "VmRSS")?;
     let status = until("the replica says how much it has", async || {
         let status = client.cluster_status().await?;
-        Ok((status.messages > messages).then_some(status))
+        Ok((status.messages > messages + IN_LOG).then_some(status))
     })
     .await?;
     let size = |file: &str| -> Outcome<u64> {
         Ok(fs::metadata(cluster.data_dir(0).join(file))?.len() >> 20)
     };
     println!(
-        "{messages} messages ({rate:.0}/s): serving {} ms after the start, {} MiB resident (at most {} MiB); \
+        "{messages} messages, and {IN_LOG} more at {rate:.0}/s: serving {} ms after the start, {} MiB resident (at most {} MiB); \
          log {} MiB, state {} MiB, {} messages counted",
         serving.as_millis(),
         resident >> 10,

@@ -1,0 +1,1 @@
+"""What the scripts `run` and `growth` share: starting servers, driving them, and tables."""
