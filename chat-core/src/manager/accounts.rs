@@ -143,6 +143,7 @@ impl<S: KeyValue> AccountManager<S> {
             name: name.clone(),
             status: AccountStatus::Deleted,
         };
+        self.recall.parties.forget(&account);
         self.rows
             .replace(&IdentityKey(account), &active, &deleted)?;
         let row = self.rows.require(&AccountKey(number))?;

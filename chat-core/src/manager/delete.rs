@@ -190,6 +190,7 @@ impl<S: KeyValue> AccountManager<S> {
         if counts.visible == 0
             && let Some(rank) = counts.rank.take()
         {
+            self.recall.fronts.forget(&account);
             self.rows
                 .remove(&RecentKey { account, rank }, &key.pair.peer(side))?;
         }

@@ -132,15 +132,28 @@ impl<S: KeyValue> AccountManager<S> {
         let account = pair.account(side);
         let peer = pair.peer(side);
         if let Some(rank) = row.side(side).rank {
-            let span = Span::prefix::<RecentKey>(|key| account.write(key));
-            let front = self.rows.list::<RecentKey>(&span, Order::Descending, 1)?;
-            if front.first().is_some_and(|(key, _)| key.rank == rank) {
+            if self.front(account)? == Some(rank) {
                 return Ok(rank);
             }
             self.rows.remove(&RecentKey { account, rank }, &peer)?;
         }
         let rank = sequence.number();
         self.rows.insert(&RecentKey { account, rank }, &peer)?;
+        self.recall.fronts.learn(account, rank);
+        Ok(rank)
+    }
+
+    /// The rank of the conversation at the front of the account's list.
+    fn front(&mut self, account: AccountNumber) -> Result<Option<u64>, S::Error> {
+        if let Some(rank) = self.recall.fronts.recall(&account) {
+            return Ok(Some(*rank));
+        }
+        let span = Span::prefix::<RecentKey>(|key| account.write(key));
+        let front = self.rows.list::<RecentKey>(&span, Order::Descending, 1)?;
+        let rank = front.first().map(|(key, _)| key.rank);
+        if let Some(rank) = rank {
+            self.recall.fronts.learn(account, rank);
+        }
         Ok(rank)
     }
 }

@@ -9,10 +9,12 @@ mod deliver;
 mod expire;
 mod marks;
 mod pending;
+mod recall;
 mod send;
 mod sessions;
 mod sweep;
 
+use self::recall::Recall;
 use crate::{
     command::{Command, CommandBody},
     event::{Event, EventKind},
@@ -44,6 +46,7 @@ use crate::{
 pub struct AccountManager<S = MemoryStore> {
     pub(crate) rows: Rows<S>,
     pub(crate) meta: Meta,
+    recall: Recall,
 }
 
 /// Why a store could not be opened.
@@ -123,6 +126,7 @@ impl Default for AccountManager {
         Self {
             rows: Rows::new(MemoryStore::new(), 0),
             meta: Meta::default(),
+            recall: Recall::default(),
         }
     }
 }
@@ -163,6 +167,7 @@ impl<S: KeyValue> AccountManager<S> {
         Ok(Self {
             rows: Rows::new(rows.into_store(), meta.sum),
             meta,
+            recall: Recall::default(),
         })
     }
 
@@ -375,6 +380,16 @@ impl<S: KeyValue> AccountManager<S> {
             }
             None => Err(Fault::Rejected(Rejection::AccountNotFound { account })),
         }
+    }
+
+    /// The same for whoever sends and is sent to.
+    fn correspondent(&mut self, account: AccountId) -> Result<Party, Fault<S::Error>> {
+        if let Some(party) = self.recall.parties.recall(&account) {
+            return Ok(party.clone());
+        }
+        let party = self.active(account)?;
+        self.recall.parties.learn(account, party.clone());
+        Ok(party)
     }
 
     /// The id of an account that is there to hear of something.

@@ -54,11 +54,11 @@ impl<S: KeyValue> AccountManager<S> {
         {
             return Err(Fault::Rejected(Rejection::RequestIdReused));
         }
-        let from = self.active(sender)?;
+        let from = self.correspondent(sender)?;
         let to = if recipient == sender {
             from.clone()
         } else {
-            self.active(recipient).map_err(|fault| match fault {
+            self.correspondent(recipient).map_err(|fault| match fault {
                 Fault::Rejected(_) => Fault::Rejected(Rejection::RecipientNotFound { recipient }),
                 Fault::Store(error) => Fault::Store(error),
             })?

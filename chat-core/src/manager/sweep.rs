@@ -105,6 +105,7 @@ impl<S: KeyValue> AccountManager<S> {
         recent: &RecentKey,
         peer: AccountNumber,
     ) -> Result<(), S::Error> {
+        self.recall.fronts.forget(&recent.account);
         self.rows.remove(recent, &peer)?;
         let before = self.rows.require(&ConversationKey(pair))?;
         let mut row = before;

@@ -3,7 +3,11 @@
 use std::ops::Bound;
 
 use serde::{Serialize, de::DeserializeOwned};
+use smallvec::SmallVec;
 use uuid::Uuid;
+
+/// The bytes of a key. All but those that end with a name are shorter than this.
+pub(crate) type KeyBytes = SmallVec<[u8; 40]>;
 
 /// The key of one kind of row.
 pub(crate) trait RowKey: Sized {
@@ -20,9 +24,8 @@ pub(crate) trait RowKey: Sized {
     fn read(key: &mut KeyReader<'_>) -> Option<Self>;
 
     /// The whole key.
-    fn encode(&self) -> Vec<u8> {
-        let mut key = KeyWriter(Vec::with_capacity(40));
-        key.0.push(Self::TABLE);
+    fn encode(&self) -> KeyBytes {
+        let mut key = KeyWriter::of::<Self>();
         self.write(&mut key);
         key.0
     }
@@ -37,9 +40,15 @@ pub(crate) trait RowKey: Sized {
 }
 
 /// Writes the parts of a key.
-pub(crate) struct KeyWriter(Vec<u8>);
+pub(crate) struct KeyWriter(KeyBytes);
 
 impl KeyWriter {
+    fn of<K: RowKey>() -> Self {
+        let mut key = KeyBytes::new();
+        key.push(K::TABLE);
+        Self(key)
+    }
+
     pub(crate) fn number(&mut self, number: u32) {
         self.0.extend_from_slice(&number.to_be_bytes());
     }
@@ -88,19 +97,19 @@ impl<'a> KeyReader<'a> {
 /// A stretch of keys of one table.
 #[derive(Clone, Debug)]
 pub(crate) struct Span {
-    start: Bound<Vec<u8>>,
-    end: Bound<Vec<u8>>,
+    start: Bound<KeyBytes>,
+    end: Bound<KeyBytes>,
 }
 
 impl Span {
     /// All rows of a table.
     pub(crate) fn table<K: RowKey>() -> Self {
-        Self::starting_with(vec![K::TABLE])
+        Self::starting_with(KeyWriter::of::<K>().0)
     }
 
     /// The rows of a table whose keys start with these parts.
     pub(crate) fn prefix<K: RowKey>(parts: impl FnOnce(&mut KeyWriter)) -> Self {
-        let mut key = KeyWriter(vec![K::TABLE]);
+        let mut key = KeyWriter::of::<K>();
         parts(&mut key);
         Self::starting_with(key.0)
     }
@@ -119,7 +128,7 @@ impl Span {
 
     /// Only what stands before every key that starts with these parts.
     pub(crate) fn before_parts<K: RowKey>(mut self, parts: impl FnOnce(&mut KeyWriter)) -> Self {
-        let mut key = KeyWriter(vec![K::TABLE]);
+        let mut key = KeyWriter::of::<K>();
         parts(&mut key);
         self.end = Bound::Excluded(key.0);
         self
@@ -135,7 +144,7 @@ impl Span {
         (as_slice(&self.start), as_slice(&self.end))
     }
 
-    fn starting_with(prefix: Vec<u8>) -> Self {
+    fn starting_with(prefix: KeyBytes) -> Self {
         let mut end = prefix.clone();
         while end.last() == Some(&0xff) {
             end.pop();
@@ -154,8 +163,8 @@ impl Span {
     }
 }
 
-fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
-    bound.as_ref().map(Vec::as_slice)
+fn as_slice(bound: &Bound<KeyBytes>) -> Bound<&[u8]> {
+    bound.as_ref().map(KeyBytes::as_slice)
 }
 
 /// What the tests of every kind of row share.

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{RowKey, Span};
@@ -15,11 +15,20 @@ use crate::store::{CorruptRow, KeyValue, Order};
 pub(crate) struct Rows<S> {
     store: S,
     sum: u128,
+    /// Rows that are being written, so that each need not be allocated anew.
+    written: Row,
+    /// What they held.
+    held: Row,
 }
 
 impl<S> Rows<S> {
     pub(crate) fn new(store: S, sum: u128) -> Self {
-        Self { store, sum }
+        Self {
+            store,
+            sum,
+            written: Row::default(),
+            held: Row::default(),
+        }
     }
 
     pub(crate) fn sum(&self) -> u128 {
@@ -51,13 +60,15 @@ impl<S: KeyValue> Rows<S> {
 
     /// Writes a row that was not there.
     pub(crate) fn insert<K: RowKey>(&mut self, key: &K, value: &K::Value) -> Result<(), S::Error> {
-        let (key, value) = (key.encode(), encode(value));
+        let row = &mut self.written;
+        row.set(key, value);
         debug_assert!(
-            matches!(self.store.read(&key), Ok(None) | Err(_)),
-            "{key:02x?} was there already"
+            matches!(self.store.read(row.key()), Ok(None) | Err(_)),
+            "{:02x?} was there already",
+            row.key()
         );
-        self.sum = self.sum.wrapping_add(row_hash(&key, &value));
-        self.store.put(&key, &value)
+        self.sum = self.sum.wrapping_add(row.hash());
+        self.store.put(row.key(), row.value())
     }
 
     /// Writes a row over `old`, which it held.
@@ -67,24 +78,25 @@ impl<S: KeyValue> Rows<S> {
         old: &K::Value,
         new: &K::Value,
     ) -> Result<(), S::Error> {
-        let (key, old, new) = (key.encode(), encode(old), encode(new));
-        if old == new {
+        self.held.set(key, old);
+        self.written.set(key, new);
+        if self.held.value() == self.written.value() {
             return Ok(());
         }
-        self.check_held(&key, &old);
+        self.check_held();
         self.sum = self
             .sum
-            .wrapping_sub(row_hash(&key, &old))
-            .wrapping_add(row_hash(&key, &new));
-        self.store.put(&key, &new)
+            .wrapping_sub(self.held.hash())
+            .wrapping_add(self.written.hash());
+        self.store.put(self.written.key(), self.written.value())
     }
 
     /// Removes a row, which held `old`.
     pub(crate) fn remove<K: RowKey>(&mut self, key: &K, old: &K::Value) -> Result<(), S::Error> {
-        let (key, old) = (key.encode(), encode(old));
-        self.check_held(&key, &old);
-        self.sum = self.sum.wrapping_sub(row_hash(&key, &old));
-        self.store.delete(&key)
+        self.held.set(key, old);
+        self.check_held();
+        self.sum = self.sum.wrapping_sub(self.held.hash());
+        self.store.delete(self.held.key())
     }
 
     /// Removes a row that may not be there, and says what it held.
@@ -166,18 +178,22 @@ impl<S: KeyValue> Rows<S> {
         key: &K,
         value: &K::Value,
     ) -> Result<(), S::Error> {
-        self.store.put(&key.encode(), &encode(value))
+        self.written.set(key, value);
+        self.store.put(self.written.key(), self.written.value())
     }
 
     /// The sum, computed from all rows that do not belong to table `K`.
     pub(crate) fn recompute_sum_without<K: RowKey>(&self) -> Result<u128, S::Error> {
         let mut sum = 0_u128;
+        let mut row = Row::default();
         self.store.scan(
             (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded),
             Order::Ascending,
             &mut |key, value| {
                 if key.first() != Some(&K::TABLE) {
-                    sum = sum.wrapping_add(row_hash(key, value));
+                    row.set_key(key);
+                    row.bytes.extend_from_slice(value);
+                    sum = sum.wrapping_add(row.hash());
                 }
                 ControlFlow::Continue(())
             },
@@ -188,7 +204,7 @@ impl<S: KeyValue> Rows<S> {
     /// The error for a row that another row points to and that is not there.
     pub(crate) fn missing<K: RowKey>(&self, key: &K) -> S::Error {
         self.store.corrupt(CorruptRow {
-            key: key.encode(),
+            key: key.encode().to_vec(),
             reason: "another row needs it and it is missing".to_owned(),
         })
     }
@@ -208,32 +224,59 @@ impl<S: KeyValue> Rows<S> {
     }
 
     /// A wrong sum would only show when replicas are compared: in tests, it shows where it is made.
-    fn check_held(&self, key: &[u8], old: &[u8]) {
+    fn check_held(&self) {
         if cfg!(debug_assertions)
-            && let Ok(held) = self.store.read(key)
+            && let Ok(held) = self.store.read(self.held.key())
         {
             assert_eq!(
                 held.as_deref(),
-                Some(old),
-                "row {key:02x?} held something else"
+                Some(self.held.value()),
+                "row {:02x?} held something else",
+                self.held.key()
             );
         }
     }
 }
 
-/// The hash of one row.
-fn row_hash(key: &[u8], value: &[u8]) -> u128 {
-    // The length in front keeps a key's last bytes apart from a value's first. Most rows are small, and hashing one
-    // stretch of bytes is much cheaper than feeding a hasher.
-    let mut row = Vec::with_capacity(4 + key.len() + value.len());
-    row.extend_from_slice(&(key.len() as u32).to_be_bytes());
-    row.extend_from_slice(key);
-    row.extend_from_slice(value);
-    xxh3_128(&row)
+/// A row as one stretch of bytes: the key's length, the key, the value.
+///
+/// The length in front keeps a key's last bytes apart from a value's first. Most rows are small, and hashing one stretch
+/// of bytes is much cheaper than feeding a hasher.
+#[derive(Clone, Debug, Default)]
+struct Row {
+    bytes: Vec<u8>,
+    value_at: usize,
 }
 
-fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_stdvec(value).expect("a row can always be encoded")
+/// Bytes of the key's length.
+const LENGTH: usize = 4;
+
+impl Row {
+    fn set<K: RowKey>(&mut self, key: &K, value: &K::Value) {
+        self.set_key(&key.encode());
+        let bytes = std::mem::take(&mut self.bytes);
+        self.bytes = postcard::to_extend(value, bytes).expect("a row can always be encoded");
+    }
+
+    fn set_key(&mut self, key: &[u8]) {
+        self.bytes.clear();
+        self.bytes
+            .extend_from_slice(&(key.len() as u32).to_be_bytes());
+        self.bytes.extend_from_slice(key);
+        self.value_at = self.bytes.len();
+    }
+
+    fn key(&self) -> &[u8] {
+        &self.bytes[LENGTH..self.value_at]
+    }
+
+    fn value(&self) -> &[u8] {
+        &self.bytes[self.value_at..]
+    }
+
+    fn hash(&self) -> u128 {
+        xxh3_128(&self.bytes)
+    }
 }
 
 fn decode_value<T: DeserializeOwned>(value: &[u8]) -> Result<T, String> {
