@@ -6,6 +6,7 @@
 
 mod apply;
 mod apply_thread;
+mod batching;
 mod clock;
 mod input;
 mod orders;
@@ -23,6 +24,7 @@ use bytes::Bytes;
 pub use self::apply::{
     Applier, Finished, Install, InstallStep, Outcome, Report, Waiting, Work, perform,
 };
+use self::batching::Batching;
 pub(crate) use self::clock::{Clock, Due};
 pub(crate) use self::input::Input;
 pub use self::orders::Order;
@@ -82,6 +84,7 @@ pub struct Driver<S, T, A, R> {
     limits: Limits,
     tail: Tail,
     proposals: Proposals<R>,
+    batching: Batching,
     reads: Reads,
     orders: Orders,
     /// What the last write left.
@@ -142,6 +145,7 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
             tail: Tail::new(limits.tail_bytes),
             limits,
             proposals: Proposals::new(),
+            batching: Batching::default(),
             reads: Reads::default(),
             orders: Orders::default(),
             handed: state.applied,
@@ -225,7 +229,7 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
     /// Somebody wants a command replicated.
     pub fn propose(&mut self, command: Bytes, answer: Answer<R>) {
         let id = self.proposals.add(answer);
-        self.replica.propose(id, command);
+        self.batching.add(id, command);
     }
 
     /// Somebody wants to read what was acknowledged before now, for certain.
@@ -300,6 +304,8 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
         self.replica.checkpointed(self.durable);
         self.compact();
         loop {
+            let most = self.limits.message_bytes;
+            self.batching.release(&mut self.replica, most);
             let ready = self.replica.ready();
             if ready.is_empty() {
                 break;
@@ -326,6 +332,17 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
     /// Whether nobody waits for an answer, and the state machine has nothing before it.
     pub fn is_idle(&self) -> bool {
         self.proposals.is_empty() && self.in_flight == 0
+    }
+
+    /// How many proposals wait for others to join them; `None` while none do. Only after [`Driver::gather`].
+    pub(crate) fn gathered(&self) -> Option<usize> {
+        let gathering = self.batching.is_gathering(&self.replica);
+        gathering.then(|| self.batching.held())
+    }
+
+    /// Whether proposals of a busy time wait for others to join them. Whoever has them wait ends it soon.
+    pub(crate) fn gather(&mut self, gathers: bool) {
+        self.batching.gather(gathers);
     }
 
     pub(crate) fn applier_mut(&mut self) -> &mut A {
