@@ -10,6 +10,7 @@
 //! has a checksum of its own.
 
 use std::fs;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -64,6 +65,32 @@ pub(super) type BaseRow = (
     AccessGuard<'static, &'static [u8]>,
     AccessGuard<'static, &'static [u8]>,
 );
+
+/// The last key of each kind of row in the file, the first byte being the kind.
+///
+/// Most ids begin with the time, so that what is asked for first, whether this was done before, is behind all that the
+/// file has: that it is not there needs no search.
+#[derive(Debug, Default)]
+pub(super) struct Newest(Vec<Vec<u8>>);
+
+/// Each first byte, as a bound.
+const KINDS: [[u8; 1]; 256] = {
+    let mut kinds = [[0]; 256];
+    let mut kind = 0;
+    while kind < kinds.len() {
+        kinds[kind] = [kind as u8];
+        kind += 1;
+    }
+    kinds
+};
+
+impl Newest {
+    /// Whether the file's rows of that kind all stand before this key.
+    pub(super) fn is_before(&self, key: &[u8]) -> bool {
+        let same_kind = self.0.iter().find(|last| last.first() == key.first());
+        same_kind.is_none_or(|last| last.as_slice() < key)
+    }
+}
 
 impl StateFile {
     pub(super) fn open(
@@ -169,6 +196,24 @@ impl StateFile {
                 return Ok(None);
             };
             Ok(Some(unseal(key, value.value())?.to_vec()))
+        })
+    }
+
+    /// The last key of each kind of row in a base.
+    pub(super) fn newest(&self, base: &Base) -> Result<Newest, StateError> {
+        self.run(|_| {
+            let mut newest = Newest::default();
+            let mut bound = Bound::Unbounded;
+            while let Some(row) = base.range::<&[u8]>((Bound::Unbounded, bound))?.next_back() {
+                let key = row?.0.value().to_vec();
+                let Some(kind) = key.first().copied() else {
+                    break;
+                };
+                newest.0.push(key);
+                bound = Bound::Excluded(KINDS[usize::from(kind)].as_slice());
+            }
+            newest.0.reverse();
+            Ok(newest)
         })
     }
 

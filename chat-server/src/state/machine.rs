@@ -226,7 +226,7 @@ impl ChatStateMachine {
         let mut incoming = self.incoming.take().ok_or_else(not_begun)?;
         self.file.write_incoming(&incoming.rest())?;
         let (checkpoint, reset) = incoming.finish().map_err(unreadable)?;
-        let store = StateStore::over(Arc::clone(&self.file), self.file.incoming()?);
+        let store = StateStore::over(Arc::clone(&self.file), self.file.incoming()?)?;
         let manager = AccountManager::open(store).map_err(|error| match error {
             OpenError::Store(error) => InstallError::Failed(error),
             error @ OpenError::UnknownFormat { .. } => InstallError::Unreadable(error.to_string()),

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use chat_replication::types::Position;
+use smallvec::SmallVec;
 
 /// Rows by key.
-pub(super) type Rows = BTreeMap<Vec<u8>, Value>;
+pub(super) type Rows = BTreeMap<Key, Value>;
+/// A row's key, within the map's own nodes unless it is longer than most: a search need not follow it elsewhere.
+pub(super) type Key = SmallVec<[u8; 40]>;
 /// A row's value; `None` where it was deleted.
 pub(super) type Value = Option<Vec<u8>>;
 
 /// What a row costs in memory beside its bytes, roughly.
-const ROW_OVERHEAD: usize = 64;
+const ROW_OVERHEAD: usize = 96;
 
 /// Rows that were written since the last checkpoint began, and how to take the last command back.
 #[derive(Debug, Default)]
@@ -18,7 +21,9 @@ pub(super) struct Overlay {
     rows: Rows,
     bytes: usize,
     /// What the rows written since [`Overlay::begin`] were before, oldest first.
-    undo: Option<Vec<(Vec<u8>, Option<Value>)>>,
+    undo: Vec<(Key, Option<Value>)>,
+    /// Whether they are noted.
+    notes: bool,
 }
 
 /// An overlay on its way to the file, and what it stands for.
@@ -52,7 +57,8 @@ impl Overlay {
         Overlay {
             rows: self.rows.clone(),
             bytes: self.bytes,
-            undo: None,
+            undo: Vec::new(),
+            notes: false,
         }
     }
 
@@ -63,31 +69,34 @@ impl Overlay {
         let before = match self.rows.get_mut(key) {
             Some(row) => Some(std::mem::replace(row, value)),
             None => {
-                self.rows.insert(key.to_vec(), value);
+                self.rows.insert(Key::from_slice(key), value);
                 None
             }
         };
         if let Some(before) = &before {
             self.bytes -= size(before.as_deref());
         }
-        if let Some(undo) = &mut self.undo {
-            undo.push((key.to_vec(), before));
+        if self.notes {
+            self.undo.push((Key::from_slice(key), before));
         }
     }
 
     /// From here on, writes can be taken back.
     pub(super) fn begin(&mut self) {
-        self.undo = Some(Vec::new());
+        self.undo.clear();
+        self.notes = true;
     }
 
     /// The writes since [`Overlay::begin`] stay.
     pub(super) fn commit(&mut self) {
-        self.undo = None;
+        self.undo.clear();
+        self.notes = false;
     }
 
     /// Takes back the writes since [`Overlay::begin`].
     pub(super) fn roll_back(&mut self) {
-        for (key, before) in self.undo.take().into_iter().flatten().rev() {
+        self.notes = false;
+        for (key, before) in std::mem::take(&mut self.undo).into_iter().rev() {
             match before {
                 Some(value) => self.set(&key, value.as_deref()),
                 None => {
@@ -100,10 +109,7 @@ impl Overlay {
 
     /// Takes everything out.
     pub(super) fn take(&mut self) -> Rows {
-        assert!(
-            self.undo.is_none(),
-            "a checkpoint stands between two commands"
-        );
+        assert!(!self.notes, "a checkpoint stands between two commands");
         self.bytes = 0;
         std::mem::take(&mut self.rows)
     }

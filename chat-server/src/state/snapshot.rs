@@ -46,7 +46,7 @@ impl Snapshot {
     /// Of the last checkpoint; `None` where there is none.
     pub(super) fn of(file: &Arc<StateFile>) -> Result<Option<Snapshot>, StateError> {
         let (checkpoint, base) = file.checkpoint_and_base()?;
-        let rows = StateStore::over(Arc::clone(file), base);
+        let rows = StateStore::over(Arc::clone(file), base)?;
         Ok((checkpoint != Checkpoint::default()).then(|| Snapshot::over(rows, checkpoint)))
     }
 

@@ -10,14 +10,15 @@ use chat_replication::redb_store::file::Fault;
 use redb::ReadableTableMetadata;
 
 use super::error::StateError;
-use super::file::{Base, BaseRow, StateFile, checked_value};
-use super::overlay::{Checkpoint, Frozen, Overlay, Value};
+use super::file::{Base, BaseRow, Newest, StateFile, checked_value};
+use super::overlay::{Checkpoint, Frozen, Key, Overlay, Value};
 
 /// The rows of the state: an overlay in memory, over one that is being written, over the file.
 pub struct StateStore {
     overlay: Overlay,
     frozen: Option<Arc<Frozen>>,
     base: Arc<Base>,
+    newest: Arc<Newest>,
     /// Last, so that nothing reads the file any more when it is closed.
     file: Arc<StateFile>,
 }
@@ -25,17 +26,18 @@ pub struct StateStore {
 impl StateStore {
     pub(super) fn new(file: Arc<StateFile>) -> Result<StateStore, StateError> {
         let base = file.base()?;
-        Ok(StateStore::over(file, base))
+        StateStore::over(file, base)
     }
 
     /// Over rows of the file that are not the state's yet.
-    pub(super) fn over(file: Arc<StateFile>, base: Base) -> StateStore {
-        StateStore {
+    pub(super) fn over(file: Arc<StateFile>, base: Base) -> Result<StateStore, StateError> {
+        Ok(StateStore {
+            newest: Arc::new(file.newest(&base)?),
             file,
             overlay: Overlay::default(),
             frozen: None,
             base: Arc::new(base),
-        }
+        })
     }
 
     /// The rows as they are now, which later writes do not change. Copies those that no checkpoint holds.
@@ -44,6 +46,7 @@ impl StateStore {
             overlay: self.overlay.copy(),
             frozen: self.frozen.clone(),
             base: Arc::clone(&self.base),
+            newest: Arc::clone(&self.newest),
             file: Arc::clone(&self.file),
         }
     }
@@ -88,7 +91,9 @@ impl StateStore {
 
     /// The frozen overlay is in the file now: reads go there. The overlay is returned, since freeing it takes a while.
     pub(super) fn thaw(&mut self) -> Result<Option<Arc<Frozen>>, StateError> {
-        self.base = Arc::new(self.file.base()?);
+        let base = self.file.base()?;
+        self.newest = Arc::new(self.file.newest(&base)?);
+        self.base = Arc::new(base);
         Ok(self.frozen.take())
     }
 }
@@ -104,6 +109,7 @@ impl KeyValue for StateStore {
             .or_else(|| self.frozen.as_ref().and_then(|frozen| frozen.rows.get(key)));
         match in_memory {
             Some(value) => Ok(value.clone()),
+            None if self.newest.is_before(key) => Ok(None),
             None => self.file.read(&self.base, key),
         }
     }
@@ -178,7 +184,7 @@ impl KeyValue for StateStore {
 const IN_FILE: usize = 2;
 
 /// A row of a layer in memory.
-type MemoryRow<'a> = (&'a Vec<u8>, &'a Value);
+type MemoryRow<'a> = (&'a Key, &'a Value);
 
 /// The next row of each layer, newest layer first.
 struct Heads<'a> {
