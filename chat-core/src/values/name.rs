@@ -180,6 +180,13 @@ fn check_characters(text: &str) -> Result<(), NameError> {
 /// Enforces the profile until nothing changes any more, because one pass can make room for another (RFC 8264,
 /// section 7).
 fn normalised(text: &str) -> Result<String, NameError> {
+    // Small letters and digits of ASCII are their own normal form, and most names have nothing else.
+    if text
+        .bytes()
+        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    {
+        return Ok(text.to_owned());
+    }
     let profile = UsernameCaseMapped::new();
     let mut name = text.to_owned();
     for _ in 0..4 {

@@ -10,7 +10,6 @@
 //! has a checksum of its own.
 
 use std::fs;
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -59,38 +58,12 @@ pub(super) struct StateFile {
 }
 
 /// The file's rows at one checkpoint. Stays the same while a later one is written.
-pub(super) type Base = ReadOnlyTable<&'static [u8], &'static [u8]>;
+pub(super) type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
 /// Two guards of a row in the file.
 pub(super) type BaseRow = (
     AccessGuard<'static, &'static [u8]>,
     AccessGuard<'static, &'static [u8]>,
 );
-
-/// The last key of each kind of row in the file, the first byte being the kind.
-///
-/// Most ids begin with the time, so that what is asked for first, whether this was done before, is behind all that the
-/// file has: that it is not there needs no search.
-#[derive(Debug, Default)]
-pub(super) struct Newest(Vec<Vec<u8>>);
-
-/// Each first byte, as a bound.
-const KINDS: [[u8; 1]; 256] = {
-    let mut kinds = [[0]; 256];
-    let mut kind = 0;
-    while kind < kinds.len() {
-        kinds[kind] = [kind as u8];
-        kind += 1;
-    }
-    kinds
-};
-
-impl Newest {
-    /// Whether the file's rows of that kind all stand before this key.
-    pub(super) fn is_before(&self, key: &[u8]) -> bool {
-        let same_kind = self.0.iter().find(|last| last.first() == key.first());
-        same_kind.is_none_or(|last| last.as_slice() < key)
-    }
-}
 
 impl StateFile {
     pub(super) fn open(
@@ -176,12 +149,12 @@ impl StateFile {
     }
 
     /// The rows as they are now.
-    pub(super) fn base(&self) -> Result<Base, StateError> {
+    pub(super) fn base(&self) -> Result<Rows, StateError> {
         self.run(|database| Ok(database.begin_read()?.open_table(ROWS)?))
     }
 
     /// The rows as they are now, and what they stand for.
-    pub(super) fn checkpoint_and_base(&self) -> Result<(Checkpoint, Base), StateError> {
+    pub(super) fn checkpoint_and_base(&self) -> Result<(Checkpoint, Rows), StateError> {
         self.run(|database| {
             let transaction = database.begin_read()?;
             let checkpoint = read_meta(&transaction.open_table(META)?, CHECKPOINT)?;
@@ -190,30 +163,12 @@ impl StateFile {
     }
 
     /// A row of a base.
-    pub(super) fn read(&self, base: &Base, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+    pub(super) fn read(&self, base: &Rows, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         self.run(|_| {
             let Some(value) = base.get(key)? else {
                 return Ok(None);
             };
             Ok(Some(unseal(key, value.value())?.to_vec()))
-        })
-    }
-
-    /// The last key of each kind of row in a base.
-    pub(super) fn newest(&self, base: &Base) -> Result<Newest, StateError> {
-        self.run(|_| {
-            let mut newest = Newest::default();
-            let mut bound = Bound::Unbounded;
-            while let Some(row) = base.range::<&[u8]>((Bound::Unbounded, bound))?.next_back() {
-                let key = row?.0.value().to_vec();
-                let Some(kind) = key.first().copied() else {
-                    break;
-                };
-                newest.0.push(key);
-                bound = Bound::Excluded(KINDS[usize::from(kind)].as_slice());
-            }
-            newest.0.reverse();
-            Ok(newest)
         })
     }
 

@@ -5,7 +5,7 @@ use redb::{ReadableDatabase, TableDefinition};
 
 use super::error::StateError;
 use super::file::{
-    Base, CHECKPOINT, META, ROWS, StateFile, UNSETTLED, begin, put_meta, read_meta, seal,
+    CHECKPOINT, META, ROWS, Rows, StateFile, UNSETTLED, begin, put_meta, read_meta, seal,
 };
 use super::overlay::Checkpoint;
 use super::snapshot::FORMAT;
@@ -139,7 +139,7 @@ impl StateFile {
     }
 
     /// The rows that have come in.
-    pub(super) fn incoming(&self) -> Result<Base, StateError> {
+    pub(super) fn incoming(&self) -> Result<Rows, StateError> {
         self.run(|database| Ok(database.begin_read()?.open_table(INCOMING)?))
     }
 

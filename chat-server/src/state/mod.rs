@@ -11,6 +11,7 @@
 //! the position that it stands for: a checkpoint. What came after the last checkpoint is in the log, and is applied
 //! again at the next start. So a start reads a few rows, however many there are, and no write waits for this file.
 
+mod base;
 mod error;
 mod file;
 mod flusher;

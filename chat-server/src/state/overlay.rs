@@ -81,6 +81,17 @@ impl Overlay {
         }
     }
 
+    /// Forgets a row that is nowhere else.
+    pub(super) fn remove(&mut self, key: &[u8]) {
+        let Some((key, before)) = self.rows.remove_entry(key) else {
+            return;
+        };
+        self.bytes -= ROW_OVERHEAD + key.len() + before.as_ref().map_or(0, Vec::len);
+        if self.notes {
+            self.undo.push((key, Some(before)));
+        }
+    }
+
     /// From here on, writes can be taken back.
     pub(super) fn begin(&mut self) {
         self.undo.clear();
@@ -135,6 +146,10 @@ mod tests {
             ("c", Some("w")),
         ] {
             overlay.set(key.as_bytes(), value.map(str::as_bytes));
+        }
+        overlay.set(b"d", Some(b"new"));
+        for key in ["d", "a", "nowhere"] {
+            overlay.remove(key.as_bytes());
         }
         overlay.roll_back();
         assert_eq!((&overlay.rows, overlay.bytes), (&rows, bytes));

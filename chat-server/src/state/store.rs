@@ -9,8 +9,9 @@ use chat_core::store::{CorruptRow, KeyValue, Order};
 use chat_replication::redb_store::file::Fault;
 use redb::ReadableTableMetadata;
 
+use super::base::Base;
 use super::error::StateError;
-use super::file::{Base, BaseRow, Newest, StateFile, checked_value};
+use super::file::{BaseRow, Rows, StateFile, checked_value};
 use super::overlay::{Checkpoint, Frozen, Key, Overlay, Value};
 
 /// The rows of the state: an overlay in memory, over one that is being written, over the file.
@@ -18,7 +19,6 @@ pub struct StateStore {
     overlay: Overlay,
     frozen: Option<Arc<Frozen>>,
     base: Arc<Base>,
-    newest: Arc<Newest>,
     /// Last, so that nothing reads the file any more when it is closed.
     file: Arc<StateFile>,
 }
@@ -30,13 +30,12 @@ impl StateStore {
     }
 
     /// Over rows of the file that are not the state's yet.
-    pub(super) fn over(file: Arc<StateFile>, base: Base) -> Result<StateStore, StateError> {
+    pub(super) fn over(file: Arc<StateFile>, rows: Rows) -> Result<StateStore, StateError> {
         Ok(StateStore {
-            newest: Arc::new(file.newest(&base)?),
+            base: Arc::new(Base::of(&file, rows)?),
             file,
             overlay: Overlay::default(),
             frozen: None,
-            base: Arc::new(base),
         })
     }
 
@@ -46,14 +45,13 @@ impl StateStore {
             overlay: self.overlay.copy(),
             frozen: self.frozen.clone(),
             base: Arc::clone(&self.base),
-            newest: Arc::clone(&self.newest),
             file: Arc::clone(&self.file),
         }
     }
 
     /// How many rows there are at most: one that was written over since the last checkpoint counts again.
     pub(super) fn rows_at_most(&self) -> Result<u64, StateError> {
-        let in_file = self.file.run(|_| Ok(self.base.len()?))?;
+        let in_file = self.file.run(|_| Ok(self.base.rows().len()?))?;
         let frozen = self.frozen.as_ref().map_or(0, |frozen| frozen.rows.len());
         Ok(in_file + (frozen + self.overlay.rows().len()) as u64)
     }
@@ -91,9 +89,7 @@ impl StateStore {
 
     /// The frozen overlay is in the file now: reads go there. The overlay is returned, since freeing it takes a while.
     pub(super) fn thaw(&mut self) -> Result<Option<Arc<Frozen>>, StateError> {
-        let base = self.file.base()?;
-        self.newest = Arc::new(self.file.newest(&base)?);
-        self.base = Arc::new(base);
+        self.base = Arc::new(Base::of(&self.file, self.file.base()?)?);
         Ok(self.frozen.take())
     }
 }
@@ -109,8 +105,7 @@ impl KeyValue for StateStore {
             .or_else(|| self.frozen.as_ref().and_then(|frozen| frozen.rows.get(key)));
         match in_memory {
             Some(value) => Ok(value.clone()),
-            None if self.newest.is_before(key) => Ok(None),
-            None => self.file.read(&self.base, key),
+            None => self.base.read(&self.file, key),
         }
     }
 
@@ -120,7 +115,14 @@ impl KeyValue for StateStore {
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<(), StateError> {
-        self.overlay.set(key, None);
+        let frozen = self.frozen.as_ref();
+        let only_here =
+            self.base.is_before(key) && frozen.is_none_or(|frozen| !frozen.rows.contains_key(key));
+        match only_here {
+            // The file need never hear of it.
+            true => self.overlay.remove(key),
+            false => self.overlay.set(key, None),
+        }
         Ok(())
     }
 
@@ -134,7 +136,7 @@ impl KeyValue for StateStore {
             return Ok(());
         }
         let file = &*self.file;
-        let mut base = file.run(|_| self.base.range::<&[u8]>(range).map_err(Fault::from))?;
+        let mut base = file.run(|_| self.base.rows().range::<&[u8]>(range).map_err(Fault::from))?;
         let mut next_in_file = || file.next(&mut base, order);
         let mut rows = [
             Some(self.overlay.rows()),
