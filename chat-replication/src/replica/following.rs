@@ -211,6 +211,7 @@ impl Replica {
         let verified = entries
             .last()
             .map_or(previous.index, |entry| entry.position.index);
+        let is_word_of_commit = entries.is_empty() && commit > self.commit;
         self.take_all(entries);
         if self.is_broken(Mutation::LateAppendCuts) {
             self.log.cut(verified);
@@ -219,8 +220,11 @@ impl Replica {
         let State::Following(following) = &mut self.state else {
             return;
         };
-        following.verified = Some(following.verified.map_or(verified, |v| v.max(verified)));
-        following.ack_due = true;
+        let known = following.verified.is_some_and(|known| known >= verified);
+        following.verified = following.verified.max(Some(verified));
+        // Of mere word that something is committed nobody waits to hear. If what the leader waits for was lost, it asks
+        // again, and then that is no news.
+        following.ack_due |= !(known && is_word_of_commit);
         self.learn_commit(commit);
     }
 
