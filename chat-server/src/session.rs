@@ -19,6 +19,7 @@ pub(crate) struct SessionToken {
     pub(crate) account: AccountId,
     pub(crate) session: SessionId,
     secret: [u8; SECRET],
+    hash: [u8; 32],
 }
 
 /// A secret that was drawn before its session had an id.
@@ -30,13 +31,14 @@ impl Secret {
     }
 
     pub(crate) fn hash(&self) -> TokenHash {
-        hash(&self.0)
+        TokenHash::from_bytes(hash(&self.0))
     }
 
     pub(crate) fn of(self, account: AccountId, session: SessionId) -> SessionToken {
         SessionToken {
             account,
             session,
+            hash: hash(&self.0),
             secret: self.0,
         }
     }
@@ -55,10 +57,12 @@ impl SessionToken {
             .ok()?;
         let (account, rest) = bytes.split_first_chunk::<16>()?;
         let (session, secret) = rest.split_first_chunk::<16>()?;
+        let secret = secret.try_into().ok()?;
         (length == LENGTH).then_some(SessionToken {
             account: AccountId::from_uuid(Uuid::from_bytes(*account)),
             session: SessionId::from_uuid(Uuid::from_bytes(*session)),
-            secret: secret.try_into().ok()?,
+            hash: hash(&secret),
+            secret,
         })
     }
 
@@ -71,8 +75,9 @@ impl SessionToken {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
+    /// What is known of the secret.
     pub(crate) fn hash(&self) -> TokenHash {
-        hash(&self.secret)
+        TokenHash::from_bytes(self.hash)
     }
 }
 
@@ -84,8 +89,8 @@ impl fmt::Debug for SessionToken {
     }
 }
 
-fn hash(secret: &[u8; SECRET]) -> TokenHash {
-    TokenHash::from_bytes(Sha256::digest(secret).into())
+fn hash(secret: &[u8; SECRET]) -> [u8; 32] {
+    Sha256::digest(secret).into()
 }
 
 #[cfg(test)]

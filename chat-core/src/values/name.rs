@@ -180,13 +180,16 @@ fn check_characters(text: &str) -> Result<(), NameError> {
 /// Enforces the profile until nothing changes any more, because one pass can make room for another (RFC 8264,
 /// section 7).
 fn normalised(text: &str) -> Result<String, NameError> {
-    // Small letters and digits of ASCII are their own normal form, and most names have nothing else.
-    if text
-        .bytes()
-        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-    {
+    // What most names are made of is its own normal form: all that is printable in ASCII is allowed (RFC 8264, section
+    // 9.11), and only capitals are mapped.
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase();
+    if text.bytes().all(is_plain) {
         return Ok(text.to_owned());
     }
+    enforced(text)
+}
+
+fn enforced(text: &str) -> Result<String, NameError> {
     let profile = UsernameCaseMapped::new();
     let mut name = text.to_owned();
     for _ in 0..4 {
@@ -312,6 +315,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn plain_names_are_what_the_profile_makes_of_them(text in "[ -~]{1,40}") {
+            prop_assert_eq!(normalised(&text), enforced(&text));
+        }
+
         #[test]
         fn parsing_never_panics_and_its_result_is_stable(text in any::<String>()) {
             if let Ok(name) = Username::parse(&text) {
