@@ -15,6 +15,7 @@ mod call;
 pub mod cli;
 mod clock;
 mod cluster;
+pub mod compact;
 mod condition;
 pub mod config;
 mod error;

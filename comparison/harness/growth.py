@@ -209,13 +209,13 @@ def snapshot(growth):
         servers.make_accounts(64, senders_only=True)
         size = growth.backup_bytes(servers)
         idle = joining(servers, 1)
-        growth.keep("snapshot", {"messages": count, "mib": size / MIB, "under_load": "no", "seconds": idle, "mib_s": size / MIB / idle})
+        growth.keep("snapshot", {"messages": count, "mib": size / MIB, "under_load": "no", **rates(size, idle)})
         before = growth.send(servers, 64)
-        with Sending(growth, servers, seconds=30 * idle + 60) as sending:
+        with Sending(growth, servers, seconds=30 * idle["joined"] + 60) as sending:
             loaded = joining(servers, 2)
         during = sending.result
         growth.keep("snapshot", {
-            "messages": count, "mib": size / MIB, "under_load": "yes", "seconds": loaded, "mib_s": size / MIB / loaded,
+            "messages": count, "mib": size / MIB, "under_load": "yes", **rates(size, loaded),
             "acks_s_before": before["acks_s"], "acks_s_during": during["acks_s"],
             "share_of_rate": during["acks_s"] / before["acks_s"],
         })
@@ -224,16 +224,27 @@ def snapshot(growth):
 
 
 def joining(servers, replica):
-    """How long a replica with an empty folder takes until it is a member of the view."""
+    """How long a replica with an empty folder takes until it is a member of the view, and for how much of that its snapshot
+    is on its way."""
     shutil.rmtree(servers.data(replica), ignore_errors=True)
     begun = time.monotonic()
-    servers.start_one(replica)
+    servers.start_one(replica, level="info")
     wait_until(
         f"replica {replica} joins", lambda: replica in servers.status(0).get(0, {}).get("view", []), 3600,
         # Asking costs as well.
         pause=0.2,
     )
-    return time.monotonic() - begun
+    joined = time.monotonic() - begun
+    return {"transfer": servers.seconds_between(replica, "taking a snapshot", "took a snapshot"), "joined": joined}
+
+
+def rates(size, seconds):
+    """Of the snapshot itself, from its first piece until it is installed. The replica is then watched for two seconds before
+    it is taken into the view, however little there was to transfer."""
+    return {
+        "transfer_seconds": seconds["transfer"], "transfer_mib_s": size / MIB / seconds["transfer"],
+        "joined_seconds": seconds["joined"], "joined_mib_s": size / MIB / seconds["joined"],
+    }
 
 
 class Sending:
@@ -273,13 +284,12 @@ def disk(growth):
             logical = growth.backup_bytes(servers)
             servers.stop()
             row = {"messages": count, "logical_mib": logical / MIB, **on_disk(servers, "before")}
-            compact = [growth.binaries["chat-server"], "compact", servers.data(0)]
-            if subprocess.run(compact, capture_output=True).returncode == 0:
-                row |= on_disk(servers, "after")
-                row["ratio_after"] = row["mib_after"] * MIB / logical
-            else:
-                say("  `chat-server compact` failed, or is not a command of this version")
-            growth.keep("disk", {**row, "ratio_before": row["mib_before"] * MIB / logical})
+            begun = time.monotonic()
+            say(call([growth.binaries["chat-server"], "compact", "--config", servers.config(), "--id", 0]))
+            row |= {"compact_seconds": time.monotonic() - begun, **on_disk(servers, "after")}
+            growth.keep("disk", {
+                **row, "ratio_before": row["mib_before"] * MIB / logical, "ratio_after": row["mib_after"] * MIB / logical,
+            })
         finally:
             servers.stop()
 

@@ -1,12 +1,14 @@
 """Clusters of this service."""
 
+import datetime
 import json
 import pathlib
+import re
 import shutil
 import signal
 import time
 
-from .machine import call, end, free_port_base, is_open, start, wait_until
+from .machine import Failed, call, end, free_port_base, is_open, start, wait_until
 
 # So that the limits of what one account and one address may ask for are not what is measured. Passwords cost next to
 # nothing, since accounts are made before the measured time and would only make it begin later.
@@ -72,10 +74,10 @@ class Ours:
             *(["--senders-only"] if senders_only else []), seconds=3600,
         )
 
-    def start_one(self, replica):
+    def start_one(self, replica, level="warn"):
         self.children[replica] = start(
-            [self.binaries["chat-server"], "run", "--config", self.config(), "--id", replica, "--log-level", "warn"],
-            self.folder / f"replica-{replica}.log", env=LIMITS,
+            [self.binaries["chat-server"], "run", "--config", self.config(), "--id", replica, "--log-level", level],
+            self.log(replica), env=LIMITS,
         )
 
     def stop(self):
@@ -103,6 +105,20 @@ class Ours:
 
     def data(self, replica):
         return self.folder / f"replica-{replica}"
+
+    def log(self, replica):
+        return self.folder / f"replica-{replica}.log"
+
+    def seconds_between(self, replica, first, last):
+        """Between the last lines of a replica's log that hold these words."""
+        times = []
+        for words in (first, last):
+            lines = [line for line in self.log(replica).read_text().splitlines() if words in line]
+            if not lines:
+                raise Failed(f"replica {replica} does not say `{words}`; see {self.log(replica)}")
+            stamp = re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+", lines[-1])
+            times.append(datetime.datetime.fromisoformat(stamp[0]))
+        return (times[1] - times[0]).total_seconds()
 
     def targets(self):
         return [f"127.0.0.1:{self.base + replica}" for replica in range(self.replicas)]

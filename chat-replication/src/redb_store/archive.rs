@@ -184,6 +184,12 @@ impl Archive {
         })
     }
 
+    /// Gives space that is not used back to the file system.
+    pub(super) fn compact(&mut self) -> Result<(), StoreError> {
+        let compacted = self.file.as_mut().map_or(Ok(()), DataFile::compact);
+        compacted.map_err(|fault| explain(fault, &self.path))
+    }
+
     fn change(
         &self,
         work: impl FnOnce(&WriteTransaction) -> Result<(), Fault>,

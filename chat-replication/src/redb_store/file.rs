@@ -38,6 +38,7 @@ impl From<redb::Error> for Fault {
             | E::TableIsNotMultimap(_)
             | E::TypeDefinitionChanged { .. }
             | E::RepairAborted
+            | E::UnorderedKey
             | E::LockPoisoned(_)) => Fault::Damaged(error.to_string()),
             error => Fault::Io(error.to_string()),
         }
@@ -66,6 +67,8 @@ macro_rules! fault_from {
 }
 fault_from!(
     CommitError,
+    CompactionError,
+    CursorError,
     DatabaseError,
     StorageError,
     TableError,
@@ -139,6 +142,19 @@ impl DataFile {
         self.database
             .as_ref()
             .expect("a database is taken out only by drop")
+    }
+
+    /// Moves what the file holds together and gives the rest of it back to the file system. May take as long as writing all
+    /// of it.
+    ///
+    /// It goes in transactions: a process that is killed meanwhile leaves the same rows. The next opening then walks the
+    /// whole file.
+    pub fn compact(&mut self) -> Result<(), Fault> {
+        let database = self
+            .database
+            .as_mut()
+            .expect("a database is taken out only by drop");
+        contain(|| Ok(database.compact().map(drop)?))
     }
 
     /// Where the file is.

@@ -104,6 +104,14 @@ impl RedbStore {
         })
     }
 
+    /// Gives space that the log's files do not use back to the file system. A process that is killed meanwhile loses
+    /// nothing.
+    pub fn compact(&mut self) -> Result<(), StoreError> {
+        let compacted = self.file.compact();
+        compacted.map_err(|fault| explain(fault, self.file.path()))?;
+        self.archive.compact()
+    }
+
     /// Whose store this is.
     pub fn identity(&self) -> Identity {
         self.identity

@@ -78,6 +78,8 @@ pub(super) enum Command {
         #[arg(long)]
         replay: bool,
     },
+    /// Gives disk space that the files of a replica do not use back. The replica must not run.
+    Compact(CompactArgs),
     /// Writes everything that a running cluster holds into one file, while it goes on.
     Backup {
         /// The file, which must not be there yet.
@@ -109,6 +111,19 @@ pub(super) struct Through {
         requires = "config",
         conflicts_with = "data_dir"
     )]
+    pub(super) id: Option<u32>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CompactArgs {
+    /// The data folder.
+    #[arg(long, value_name = "DIR")]
+    pub(super) data_dir: Option<PathBuf>,
+    /// The cluster file, which tells the data folder of the replica that --id names.
+    #[arg(long, value_name = "FILE", env = "CHAT_CONFIG")]
+    pub(super) config: Option<PathBuf>,
+    /// The replica.
+    #[arg(long, value_name = "N", env = "CHAT_ID")]
     pub(super) id: Option<u32>,
 }
 

@@ -8,6 +8,7 @@ mod args;
 mod backup;
 mod children;
 mod cluster;
+mod compact;
 mod config;
 mod init;
 mod inspect;
@@ -51,6 +52,7 @@ pub fn main() -> ExitCode {
             bodies,
         } => inspect::log(&dir, LogRange { from, limit }, bodies),
         Command::Verify { path, replay } => inspect::verify(&path, replay),
+        Command::Compact(args) => compact::run(&args),
         Command::Backup {
             file,
             anyway,

@@ -47,6 +47,9 @@ const FORMAT_VERSION: u32 = 1;
 /// Length of a row's checksum.
 const CHECKSUM: usize = 4;
 
+/// What of the file may stay in memory while it is made smaller.
+const COMPACT_CACHE_BYTES: usize = 64 << 20;
+
 /// A checkpoint is written in slices of so many rows, with a pause after each, so that it leaves a core to others.
 const SLICE: usize = 2048;
 const PAUSE: Duration = Duration::from_micros(500);
@@ -201,6 +204,7 @@ impl StateFile {
                 for (number, (key, value)) in frozen.rows.iter().enumerate() {
                     match value {
                         Some(value) => {
+                            sealed.clear();
                             seal(key, value, &mut sealed);
                             rows.insert(key.as_slice(), sealed.as_slice())?;
                         }
@@ -218,6 +222,12 @@ impl StateFile {
         })
     }
 
+    /// Gives space that no row takes back to the file system.
+    fn compact(&mut self) -> Result<(), StateError> {
+        let compacted = self.file.compact();
+        compacted.map_err(|fault| StateError::explain(fault, self.path()))
+    }
+
     /// Back to the empty state.
     pub(super) fn clear(&self) -> Result<(), StateError> {
         self.run(|database| {
@@ -229,6 +239,18 @@ impl StateFile {
             Ok(transaction.commit()?)
         })
     }
+}
+
+/// Gives space that the state in a data folder does not use back to the file system, if there is a state. Nobody else may be
+/// using it. A process that is killed meanwhile loses nothing.
+pub fn compact(folder: &Path, cluster: ClusterId, replica: ReplicaId) -> Result<(), StateError> {
+    if !folder.join(STATE_FILE).exists() {
+        return Ok(());
+    }
+    // Reading is all in order, and done once.
+    let mut file = StateFile::open(folder, COMPACT_CACHE_BYTES, cluster, replica)?;
+    file.discard_incoming()?;
+    file.compact()
 }
 
 /// Every commit saves what a repair would have to find out by walking the file.
@@ -279,8 +301,8 @@ fn checksum(key: &[u8], value: &[u8]) -> [u8; CHECKSUM] {
     (xxh3_64_with_seed(value, xxh3_64_with_seed(key, 0)) as u32).to_le_bytes()
 }
 
+/// Appends a value as a row has it.
 pub(super) fn seal(key: &[u8], value: &[u8], sealed: &mut Vec<u8>) {
-    sealed.clear();
     sealed.extend_from_slice(&checksum(key, value));
     sealed.extend_from_slice(value);
 }

@@ -1,5 +1,7 @@
 //! A snapshot that comes in, as the [snapshot module](super::snapshot) lays it out.
 
+use std::ops::Bound;
+
 use chat_replication::store::Reset;
 use redb::{ReadableDatabase, TableDefinition};
 
@@ -16,17 +18,13 @@ const INCOMING: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("incomi
 /// Bytes of rows that are written in one transaction.
 const BATCH: usize = 4 << 20;
 
-/// A row of a snapshot.
-pub(super) type Row = (Vec<u8>, Vec<u8>);
-
 /// A snapshot that is coming in.
 #[derive(Debug)]
 pub(super) struct Incoming {
     reset: Reset,
     state_hash: Option<u128>,
-    /// Rows that are not in the file yet, in key order.
-    rows: Vec<Row>,
-    bytes: usize,
+    /// Rows that are not in the file yet.
+    rows: SealedRows,
     last: Vec<u8>,
 }
 
@@ -39,8 +37,7 @@ impl Incoming {
         Incoming {
             reset,
             state_hash: None,
-            rows: Vec::new(),
-            bytes: 0,
+            rows: SealedRows::default(),
             last: Vec::new(),
         }
     }
@@ -60,26 +57,25 @@ impl Incoming {
         }
         while !piece.is_empty() {
             let (key, value) = (number(&mut piece)?, number(&mut piece)?);
-            let key = bytes(&mut piece, key)?.to_vec();
-            let value = bytes(&mut piece, value)?.to_vec();
-            if !self.last.is_empty() && key <= self.last {
+            let key = bytes(&mut piece, key)?;
+            let value = bytes(&mut piece, value)?;
+            if !self.last.is_empty() && key <= self.last.as_slice() {
                 return Err(Unreadable("its rows are not in order"));
             }
-            self.bytes += key.len() + value.len();
-            self.last.clone_from(&key);
-            self.rows.push((key, value));
+            self.last.clear();
+            self.last.extend_from_slice(key);
+            self.rows.push(key, value);
         }
         Ok(())
     }
 
     /// Rows to be written, once there are enough of them.
-    pub(super) fn batch(&mut self) -> Option<Vec<Row>> {
-        (self.bytes >= BATCH).then(|| self.rest())
+    pub(super) fn batch(&mut self) -> Option<SealedRows> {
+        (self.rows.bytes.len() >= BATCH).then(|| self.rest())
     }
 
     /// The rows that are not written yet.
-    pub(super) fn rest(&mut self) -> Vec<Row> {
-        self.bytes = 0;
+    pub(super) fn rest(&mut self) -> SealedRows {
         std::mem::take(&mut self.rows)
     }
 
@@ -90,6 +86,33 @@ impl Incoming {
             state_hash: self.state_hash.ok_or(CUT_OFF)?,
         };
         Ok((checkpoint, self.reset))
+    }
+}
+
+/// Rows in key order as the file has them, one behind the other: an allocation for each would cost as much as writing it.
+#[derive(PartialEq, Debug, Default)]
+pub(super) struct SealedRows {
+    bytes: Vec<u8>,
+    /// Where each row's key ends, and where the row does.
+    ends: Vec<(usize, usize)>,
+}
+
+impl SealedRows {
+    fn push(&mut self, key: &[u8], value: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        let key_end = self.bytes.len();
+        seal(key, value, &mut self.bytes);
+        self.ends.push((key_end, self.bytes.len()));
+    }
+
+    /// Keys, and values with their checksums.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut begin = 0;
+        self.ends.iter().map(move |&(key_end, end)| {
+            let row = (&self.bytes[begin..key_end], &self.bytes[key_end..end]);
+            begin = end;
+            row
+        })
     }
 }
 
@@ -122,17 +145,19 @@ impl StateFile {
         })
     }
 
-    /// Writes rows of the snapshot beside the state's, durably, so that the last transaction has little to do.
-    pub(super) fn write_incoming(&self, rows: &[Row]) -> Result<(), StateError> {
+    /// Writes rows of the snapshot beside the state's, durably, so that the last transaction has little to do. Their keys
+    /// are greater than those written before.
+    pub(super) fn write_incoming(&self, rows: &SealedRows) -> Result<(), StateError> {
         self.run(|database| {
             let transaction = begin(database)?;
             {
                 let mut table = transaction.open_table(INCOMING)?;
-                let mut sealed = Vec::new();
-                for (key, value) in rows {
-                    seal(key, value, &mut sealed);
-                    table.insert(key.as_slice(), sealed.as_slice())?;
+                // In order behind the last row, a third of the work, and pages are filled to the end.
+                let mut end = table.upper_bound_mut(Bound::<&[u8]>::Unbounded)?;
+                for (key, sealed) in rows.iter() {
+                    end.insert_before(key, sealed)?;
                 }
+                end.close()?;
             }
             Ok(transaction.commit()?)
         })
@@ -203,9 +228,9 @@ pub(crate) fn fuzz_snapshot(pieces: &[Vec<u8>]) {
             return;
         }
         let rows = incoming.batch().unwrap_or_default();
-        assert!(rows.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        assert!(rows.iter().is_sorted_by(|a, b| a.0 < b.0));
     }
     let rows = incoming.rest();
-    assert!(rows.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    assert!(rows.iter().is_sorted_by(|a, b| a.0 < b.0));
     let _ = incoming.finish();
 }

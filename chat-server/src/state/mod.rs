@@ -23,7 +23,7 @@ mod snapshot;
 mod store;
 
 pub use self::error::StateError;
-pub use self::file::STATE_FILE;
+pub use self::file::{STATE_FILE, compact};
 #[cfg(fuzzing)]
 pub(crate) use self::incoming::fuzz_snapshot;
 pub use self::machine::{

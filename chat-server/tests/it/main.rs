@@ -7,6 +7,7 @@ mod alone;
 mod backup;
 mod clocks;
 mod cluster_command;
+mod compact;
 mod config;
 mod embedded;
 mod events;

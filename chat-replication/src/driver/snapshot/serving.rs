@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tracing::{info, warn};
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::{AT_ONCE, Read, Reading, TransferId, WINDOW};
+use super::{AT_ONCE, REST, Read, Reading, TransferId, WINDOW};
 use crate::driver::{Applier, Driver, Work};
 use crate::message::{Message, SnapshotChunk};
 use crate::state_machine::SnapshotReader;
@@ -40,6 +40,8 @@ struct Serving {
     /// The ticks when something was acknowledged, and when something was sent, last.
     moved_at: u64,
     sent_at: u64,
+    /// Nothing is read before this tick.
+    rests_until: u64,
 }
 
 enum Source {
@@ -137,6 +139,7 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
                 acknowledged: 0,
                 moved_at: self.now,
                 sent_at: self.now,
+                rests_until: self.now,
             },
         );
         let transfer = TransferId { to, id };
@@ -211,11 +214,14 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
                 self.transport.send(to, chunk);
             }
         }
-        if serving.flight.len() >= WINDOW {
+        if serving.flight.len() >= WINDOW || self.now < serving.rests_until {
             return;
         }
         match std::mem::replace(&mut serving.source, Source::Busy) {
             Source::Ready(reader) => {
+                if !self.proposals.is_empty() {
+                    serving.rests_until = self.now + REST;
+                }
                 let transfer = TransferId { to, id: serving.id };
                 self.applier.read(Reading { transfer, reader });
             }
@@ -263,7 +269,7 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
         self.send_snapshot(from);
     }
 
-    /// Repeats what was lost, and lets go of what is done or in vain.
+    /// Repeats what was lost, goes on with what has rested, and lets go of what is done or in vain.
     pub(in crate::driver) fn tick_servings(&mut self) {
         let (now, suspect) = (self.now, self.suspect);
         let replica = &self.replica;
@@ -275,21 +281,15 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
             let alive = now - serving.moved_at <= 20 * suspect;
             leads && on_branch && replica.awaits_snapshot(*to) && alive
         });
-        let silent: Vec<ReplicaId> = self
-            .servings
-            .all
-            .iter()
-            .filter(|(_, serving)| {
-                !serving.flight.is_empty() && now - serving.sent_at >= (suspect / 2).max(1)
-            })
-            .map(|(to, _)| *to)
-            .collect();
-        for to in silent {
-            if let Some(serving) = self.servings.all.get_mut(&to) {
+        for serving in self.servings.all.values_mut() {
+            if now - serving.sent_at >= (suspect / 2).max(1) {
                 for piece in &mut serving.flight {
                     piece.sent = false;
                 }
             }
+        }
+        let served: Vec<ReplicaId> = self.servings.all.keys().copied().collect();
+        for to in served {
             self.send_snapshot(to);
         }
     }
