@@ -47,7 +47,7 @@ def build(binaries=None):
         found["fill"] = folder / "examples" / "fill"
         return found
     cargo(["build", "--release", "--locked"], HERE)
-    cargo(["build", "--release", "--locked", "-p", "chat-server", "--bin", "chat-server"], REPOSITORY)
+    cargo(["build", "--release", "--locked", "-p", "chat-server", "--features", "jemalloc"], REPOSITORY)
     cargo(["build", "--release", "--locked", "-p", "examples", "--example", "fill"], REPOSITORY)
     own, servers = target_folder(HERE) / "release", target_folder(REPOSITORY) / "release"
     return {
