@@ -98,7 +98,7 @@ impl Cluster {
                             store.persist(&ready.persist).expect("memory does not fail");
                         replica.persisted(persisted);
                     } else {
-                        replica.persisted(Persisted::default());
+                        replica.persisted(Persisted { orphans: 0 });
                     }
                     for (to, outgoing) in ready.messages.into_iter().chain(ready.after) {
                         sent.push((*id, to, whole(outgoing, store)));

@@ -1,6 +1,6 @@
 //! What the next commands are likely to ask again.
 
-use std::{collections::HashMap, hash::Hash};
+use std::hash::Hash;
 
 use super::Party;
 use crate::{rows::account::AccountNumber, values::id::AccountId};
@@ -17,14 +17,20 @@ pub(crate) struct Recall {
 
 /// A map of bounded size.
 #[derive(Clone, Debug)]
-pub(crate) struct Lately<K, V>(HashMap<K, V>);
+pub(crate) struct Lately<K, V>(Map<K, V>);
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "nothing is ever listed from it, so that its order shows nowhere"
+)]
+type Map<K, V> = std::collections::HashMap<K, V>;
 
 /// Beyond this a map starts anew, which costs less than knowing what was used last.
 const MOST: usize = 1 << 16;
 
 impl<K, V> Default for Lately<K, V> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self(Map::new())
     }
 }
 

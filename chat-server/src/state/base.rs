@@ -94,9 +94,12 @@ impl Newest {
 /// many times as much as one of a map.
 #[derive(Debug, Default)]
 struct Lately {
-    shards: [Mutex<HashMap<Key, Option<Arc<[u8]>>>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
 }
+
+/// Values by key; `None` where the file has no such row.
+type Shard = HashMap<Key, Option<Arc<[u8]>>>;
 
 /// So that those who read at the same time rarely meet.
 const SHARDS: usize = 8;
@@ -121,7 +124,7 @@ impl Lately {
         shard.insert(Key::from_slice(key), value.map(Arc::from));
     }
 
-    fn shard(&self, key: &[u8]) -> MutexGuard<'_, HashMap<Key, Option<Arc<[u8]>>>> {
+    fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
         let shard = self.hasher.hash_one(key) as usize % SHARDS;
         self.shards[shard]
             .lock()
