@@ -73,11 +73,13 @@ impl Newest {
             let mut bound = Bound::Unbounded;
             while let Some(row) = rows.range::<&[u8]>((Bound::Unbounded, bound))?.next_back() {
                 let key = row?.0.value().to_vec();
-                let Some(kind) = key.first().copied() else {
-                    break;
-                };
+                let kind = key.first().copied();
                 newest.0.push(key);
-                bound = Bound::Excluded(KINDS[usize::from(kind)].as_slice());
+                match kind {
+                    Some(kind) => bound = Bound::Excluded(KINDS[usize::from(kind)].as_slice()),
+                    // The empty key is before all others.
+                    None => break,
+                }
             }
             Ok(newest)
         })
