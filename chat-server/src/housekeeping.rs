@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_core::{Command, CommandBody, Outcome, Progress};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::watch;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 use crate::clock;
@@ -26,16 +27,35 @@ const EVERY: Duration = Duration::from_secs(600);
 /// Rows that one command visits.
 const ROWS: u32 = 1_000;
 
+/// What is done again and again until the replica goes away.
+struct Rounds {
+    tick: Interval,
+    draining: watch::Receiver<bool>,
+}
+
+impl Rounds {
+    fn of(node: &Node, period: Duration) -> Rounds {
+        let mut tick = interval(period);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Rounds {
+            tick,
+            draining: node.draining.clone(),
+        }
+    }
+
+    /// Waits for the next one; `false` if there is none any more.
+    async fn next(&mut self) -> bool {
+        tokio::select! {
+            _ = self.tick.tick() => true,
+            _ = self.draining.wait_for(|draining| *draining) => false,
+        }
+    }
+}
+
 /// Runs until the replica goes away.
 pub(crate) async fn run(node: Arc<Node>) {
-    let mut tick = interval(EVERY);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut draining = node.draining.clone();
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            _ = draining.wait_for(|draining| *draining) => return,
-        }
+    let mut rounds = Rounds::of(&node, EVERY);
+    while rounds.next().await {
         if let Err(failure) = clean_up(&node).await {
             // Whoever leads next does it.
             debug!(?failure, "cleaning up ended early");
@@ -46,14 +66,8 @@ pub(crate) async fn run(node: Arc<Node>) {
 /// Forgets whoever was counted and has been quiet since, now and then, until the replica goes away. Where replicas cannot
 /// prove who they are, also looks up where they call from.
 pub(crate) async fn tidy(node: Arc<Node>, replicas: Replicas) {
-    let mut tick = interval(TIDY);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut draining = node.draining.clone();
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            _ = draining.wait_for(|draining| *draining) => return,
-        }
+    let mut rounds = Rounds::of(&node, TIDY);
+    while rounds.next().await {
         node.throttle.tidy();
         if replicas == Replicas::Unproven {
             node.throttle.know_replicas(addresses(&node).await);

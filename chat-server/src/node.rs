@@ -152,6 +152,15 @@ impl Node {
             && self.presence.is_online(event.account)
     }
 
+    /// On how many replicas it is durable what was carried out before, as far as the present view tells.
+    pub(crate) fn durability(&self) -> api::Durability {
+        let status = self.handle.status();
+        api::Durability {
+            durable_on: status.view.len() as u32,
+            replicas: status.configuration.members.len() as u32,
+        }
+    }
+
     pub(crate) fn limits(&self) -> Limits {
         *self.limits.borrow()
     }

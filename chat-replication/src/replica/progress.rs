@@ -274,9 +274,7 @@ impl Replica {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.sent = sent;
         }
-        let standing = Box::new(self.standing());
-        let round = PROBE;
-        self.send_after(id, Message::PreBallotAnswer { round, standing });
+        self.on_pre_ballot(id, PROBE);
     }
 
     pub(super) fn on_heartbeat_ack(&mut self, from: ReplicaId, message: Message) {

@@ -76,12 +76,8 @@ impl Write for api::DeleteAccountRequest {
                 let Some((Outcome::AccountDeleted, at)) = earlier else {
                     return Err(failure);
                 };
-                let status = node.handle.status();
                 return Ok(api::DeleteAccountResponse {
-                    durability: Some(api::Durability {
-                        durable_on: status.view.len() as u32,
-                        replicas: status.configuration.members.len() as u32,
-                    }),
+                    durability: Some(node.durability()),
                     read_token: wire::read_token(at),
                 });
             }

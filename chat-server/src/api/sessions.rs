@@ -78,12 +78,8 @@ impl Write for api::RevokeSessionRequest {
 
 /// The answer to a request that was carried out before.
 fn answered(node: &Node, at: Position) -> api::RevokeSessionResponse {
-    let status = node.handle.status();
     api::RevokeSessionResponse {
-        durability: Some(api::Durability {
-            durable_on: status.view.len() as u32,
-            replicas: status.configuration.members.len() as u32,
-        }),
+        durability: Some(node.durability()),
         read_token: wire::read_token(at),
     }
 }

@@ -11,15 +11,6 @@ use crate::support::{Cluster, RawClient, Setup, by, eventually, figure, reason_o
 
 const CHEAP: &str = "hash_memory_kib = 64\nhash_passes = 1";
 
-async fn alone(limits: &'static str) -> Cluster {
-    Cluster::start(Setup {
-        replicas: 1,
-        limits,
-        ..Setup::default()
-    })
-    .await
-}
-
 fn mint() -> String {
     RequestId::mint().to_string()
 }
@@ -43,7 +34,7 @@ fn is_limited(status: &Status) -> bool {
 /// Somebody who guesses at ada's password would lock her out if only the account were counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_who_guesses_is_stopped_and_locks_nobody_out() {
-    let cluster = alone(
+    let cluster = Cluster::alone(
         "hash_memory_kib = 64\nhash_passes = 1\nfailed_logins = 3\nfailed_logins_per_address = 6",
     )
     .await;
@@ -103,7 +94,8 @@ async fn a_stranger_who_guesses_is_stopped_and_locks_nobody_out() {
 /// The time of an answer is that of the hashing in it, so that the number of hashes must not tell who has an account.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_account_and_a_wrong_password_take_the_same_work_and_get_the_same_answer() {
-    let cluster = alone("hash_memory_kib = 64\nhash_passes = 1\nfailed_logins = 1000").await;
+    let cluster =
+        Cluster::alone("hash_memory_kib = 64\nhash_passes = 1\nfailed_logins = 1000").await;
     let ada = cluster.user("ada").await;
     let gone = cluster.user("gone").await;
     gone.delete_account("password").await.unwrap();
@@ -203,7 +195,7 @@ async fn sessions_are_listed_and_ended_by_their_owner_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_password_ends_the_other_sessions_and_no_others() {
-    let cluster = alone(CHEAP).await;
+    let cluster = Cluster::alone(CHEAP).await;
     let ada = cluster.user("ada").await;
     let bob = cluster.user("bob").await;
     let others: Vec<Client> = vec![cluster.client().await, cluster.client().await];
@@ -293,7 +285,7 @@ fn password_in(said: &str) -> String {
 /// A token of a session that has ended, or of none, opens nothing; nor does one with a bit changed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_good_as_it_is_and_while_its_session_lasts() {
-    let cluster = alone(CHEAP).await;
+    let cluster = Cluster::alone(CHEAP).await;
     let ada = cluster.user("ada").await;
     let token = ada.session_token().unwrap();
     let raw = cluster.raw(0);

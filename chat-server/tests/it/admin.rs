@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use crate::support::{Cluster, PROGRAM, Setup, eventually};
+use crate::support::{Cluster, PROGRAM, eventually};
 
 fn program(arguments: &[&str]) -> (String, String) {
     let output = Command::new(PROGRAM)
@@ -18,11 +18,7 @@ fn program(arguments: &[&str]) -> (String, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_owner_reaches_a_replica_that_runs() {
-    let mut cluster = Cluster::start(Setup {
-        replicas: 1,
-        ..Setup::default()
-    })
-    .await;
+    let mut cluster = Cluster::one().await;
     let folder = cluster.data(0);
     let folder = folder.to_str().unwrap();
     let file = cluster.file();
@@ -94,11 +90,7 @@ async fn only_the_owner_reaches_a_replica_that_runs() {
 /// A replica that was in the file and not in the cluster was silently not part of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_differs_from_the_cluster_is_a_warning_that_says_what_to_do() {
-    let mut cluster = Cluster::start(Setup {
-        replicas: 1,
-        ..Setup::default()
-    })
-    .await;
+    let mut cluster = Cluster::one().await;
     cluster.stop(0);
     let text = fs::read_to_string(cluster.file()).unwrap();
     let other = "\n[[replica]]\nid = 7\nclient_listen = \"127.0.0.1:1\"\npeer_listen = \"127.0.0.1:2\"\n\
@@ -120,11 +112,7 @@ async fn a_file_that_differs_from_the_cluster_is_a_warning_that_says_what_to_do(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_is_found_and_told() {
-    let mut cluster = Cluster::start(Setup {
-        replicas: 1,
-        ..Setup::default()
-    })
-    .await;
+    let mut cluster = Cluster::one().await;
     let ada = cluster.user("ada").await;
     ada.send_message("ada", "hello").await.unwrap();
     cluster.stop(0);
@@ -140,11 +128,7 @@ async fn damage_is_found_and_told() {
     let before = fs::read(folder.join("log.redb")).unwrap();
 
     // Somebody else's state, whole in itself.
-    let mut other = Cluster::start(Setup {
-        replicas: 1,
-        ..Setup::default()
-    })
-    .await;
+    let mut other = Cluster::one().await;
     other.stop(0);
     fs::copy(other.data(0).join("state.redb"), folder.join("state.redb")).unwrap();
     let (_, err) = program(&["verify", name]);

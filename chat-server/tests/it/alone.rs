@@ -4,19 +4,11 @@ use std::time::Duration;
 
 use chat_client::{ClusterStatus, DeleteScope, DeliveryState, LogoutScope, PageRequest};
 
-use crate::support::{Cluster, Setup, eventually};
-
-async fn alone() -> Cluster {
-    Cluster::start(Setup {
-        replicas: 1,
-        ..Setup::default()
-    })
-    .await
-}
+use crate::support::{Cluster, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_that_an_account_can_do_works_on_a_single_replica() {
-    let cluster = alone().await;
+    let cluster = Cluster::one().await;
     let (ada, bob) = (cluster.user("Ada").await, cluster.user("bob").await);
     let me = ada.who_am_i().await.unwrap();
     assert_eq!(me.account.name, "ada");
@@ -82,7 +74,7 @@ async fn everything_that_an_account_can_do_works_on_a_single_replica() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_after_a_kill_or_a_clean_stop_shows_the_same_state() {
-    let mut cluster = alone().await;
+    let mut cluster = Cluster::one().await;
     let ada = cluster.user("ada").await;
     cluster.user("bob").await;
     for number in 0..20 {
@@ -132,7 +124,7 @@ async fn at_rest(cluster: &Cluster) -> ClusterStatus {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_show_everything_once() {
-    let cluster = alone().await;
+    let cluster = Cluster::one().await;
     let ada = cluster.user("ada").await;
     for number in 0..23 {
         let name = format!("friend{number:02}");

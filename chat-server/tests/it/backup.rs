@@ -238,11 +238,7 @@ async fn without_a_leader_a_backup_is_taken_only_if_that_is_wanted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_of_a_newer_format_is_refused_and_left_alone() {
-    let mut cluster = Cluster::start(Setup {
-        replicas: 1,
-        ..Setup::default()
-    })
-    .await;
+    let mut cluster = Cluster::one().await;
     cluster.stop(0);
     let format = cluster.data(0).join("format");
     assert_eq!(fs::read_to_string(&format).unwrap(), "1\n");

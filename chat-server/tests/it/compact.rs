@@ -6,23 +6,14 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::support::{Cluster, PROGRAM, Setup};
+use chat_client::Client;
+
+use crate::support::{Cluster, PROGRAM};
 
 /// Files that are as large as what was deleted from them stay that large for ever; made smaller, they hold the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_replica_gives_disk_space_back_and_a_running_one_refuses() {
-    let mut cluster = Cluster::start(Setup {
-        replicas: 1,
-        ..Setup::default()
-    })
-    .await;
-    let ada = cluster.user("ada").await;
-    let body = "x".repeat(4000);
-    for number in 0..200 {
-        ada.send_message("ada", &format!("{number} {body}"))
-            .await
-            .unwrap();
-    }
+    let (mut cluster, ada) = with_much_stored().await;
     let (said, code) = cluster.program(&["compact", "--id", "0"]).await;
     assert!(
         code == Some(1) && said.contains("in use by another process; stop that one first"),
@@ -74,18 +65,7 @@ async fn a_stopped_replica_gives_disk_space_back_and_a_running_one_refuses() {
 /// Whoever loses patience must not lose more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compaction_that_is_killed_loses_nothing() {
-    let mut cluster = Cluster::start(Setup {
-        replicas: 1,
-        ..Setup::default()
-    })
-    .await;
-    let ada = cluster.user("ada").await;
-    let body = "x".repeat(4000);
-    for number in 0..200 {
-        ada.send_message("ada", &format!("{number} {body}"))
-            .await
-            .unwrap();
-    }
+    let (mut cluster, _) = with_much_stored().await;
     cluster.stop(0);
     let folder = cluster.data(0);
     let (whole, _) = cluster
@@ -117,6 +97,19 @@ async fn a_compaction_that_is_killed_loses_nothing() {
         let (said, code) = cluster.bare(&["compact", "--data-dir", copied]).await;
         assert_eq!(code, Some(0), "{said}");
     }
+}
+
+/// One replica that holds 800 KiB, and whose they are.
+async fn with_much_stored() -> (Cluster, Client) {
+    let cluster = Cluster::one().await;
+    let ada = cluster.user("ada").await;
+    let body = "x".repeat(4000);
+    for number in 0..200 {
+        ada.send_message("ada", &format!("{number} {body}"))
+            .await
+            .unwrap();
+    }
+    (cluster, ada)
 }
 
 fn lengths(folder: &Path) -> [u64; 2] {

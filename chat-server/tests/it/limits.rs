@@ -13,15 +13,6 @@ use tonic_types::StatusExt;
 
 use crate::support::{Cluster, PATIENCE, RawClient, Setup, by, eventually, reason_of};
 
-async fn alone(limits: &'static str) -> Cluster {
-    Cluster::start(Setup {
-        replicas: 1,
-        limits,
-        ..Setup::default()
-    })
-    .await
-}
-
 fn mint() -> String {
     RequestId::mint().to_string()
 }
@@ -45,7 +36,7 @@ fn message(recipient: &str, body: &str) -> api::SendMessageRequest {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_has_a_longest() {
-    let cluster = alone("hash_memory_kib = 64\nhash_passes = 1\nbody_bytes = 100").await;
+    let cluster = Cluster::alone("hash_memory_kib = 64\nhash_passes = 1\nbody_bytes = 100").await;
     let ada = cluster.user("ada").await;
     let (longest, longer) = ("x".repeat(100), "x".repeat(101));
     ada.send_message("ada", &longest).await.unwrap();
@@ -62,7 +53,8 @@ async fn a_message_has_a_longest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_makes_so_many_requests_and_the_library_rides_it_out() {
-    let cluster = alone("hash_memory_kib = 64\nhash_passes = 1\nrequests_per_account = 5").await;
+    let cluster =
+        Cluster::alone("hash_memory_kib = 64\nhash_passes = 1\nrequests_per_account = 5").await;
     let (ada, bob) = (cluster.user("ada").await, cluster.user("bob").await);
     let raw = cluster.raw(0);
     let mut refused = 0;
@@ -93,7 +85,7 @@ async fn an_account_makes_so_many_requests_and_the_library_rides_it_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_makes_so_many_requests_and_others_are_served() {
     let limits = "hash_memory_kib = 64\nhash_passes = 1\nrequests_per_address = 5\nregistrations_per_address = 2";
-    let cluster = alone(limits).await;
+    let cluster = Cluster::alone(limits).await;
     let ada = cluster.user("ada").await;
     let one = RawClient::from("127.0.0.5", &cluster.address(0));
     let other = RawClient::from("127.0.0.6", &cluster.address(0));
@@ -123,7 +115,8 @@ async fn an_address_makes_so_many_requests_and_others_are_served() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_too_fast_is_slowed_down_and_loses_nothing() {
-    let cluster = alone("hash_memory_kib = 64\nhash_passes = 1\nrequests_per_account = 20").await;
+    let cluster =
+        Cluster::alone("hash_memory_kib = 64\nhash_passes = 1\nrequests_per_account = 20").await;
     let ada = cluster.user("ada").await;
     let messages = (0..120).map(|n| message("ada", &n.to_string())).collect();
     let requests = tokio_stream::once(api::SendMessagesRequest { messages });
@@ -146,7 +139,8 @@ async fn a_stream_that_is_too_fast_is_slowed_down_and_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_has_so_many_subscriptions() {
     let cluster =
-        alone("hash_memory_kib = 64\nhash_passes = 1\nsubscriptions_per_account = 2").await;
+        Cluster::alone("hash_memory_kib = 64\nhash_passes = 1\nsubscriptions_per_account = 2")
+            .await;
     let (ada, bob) = (cluster.user("ada").await, cluster.user("bob").await);
     let raw = cluster.raw(0);
     let subscribe = async |user| {
@@ -164,7 +158,8 @@ async fn an_account_has_so_many_subscriptions() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscriber_who_does_not_read_is_let_go_and_misses_nothing() {
-    let cluster = alone("hash_memory_kib = 64\nhash_passes = 1\nevents_per_subscriber = 8").await;
+    let cluster =
+        Cluster::alone("hash_memory_kib = 64\nhash_passes = 1\nevents_per_subscriber = 8").await;
     let (ada, bob) = (cluster.user("ada").await, cluster.user("bob").await);
     let endpoint = Endpoint::from_shared(format!("http://{}", cluster.address(0))).unwrap();
     let slow = RawClient {
@@ -193,7 +188,8 @@ async fn a_subscriber_who_does_not_read_is_let_go_and_misses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn so_many_messages_wait_for_a_recipient_and_no_more() {
     let cluster =
-        alone("hash_memory_kib = 64\nhash_passes = 1\nundelivered_per_recipient = 5").await;
+        Cluster::alone("hash_memory_kib = 64\nhash_passes = 1\nundelivered_per_recipient = 5")
+            .await;
     let (ada, bob) = (cluster.user("ada").await, cluster.user("bob").await);
     cluster.user("carol").await;
     let raw = cluster.raw(0);
@@ -237,7 +233,7 @@ async fn so_many_messages_wait_for_a_recipient_and_no_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_has_a_largest_and_so_have_its_headers() {
     let limits = "hash_memory_kib = 64\nhash_passes = 1\nrequest_bytes = 2048\nheader_bytes = 2048";
-    let cluster = alone(limits).await;
+    let cluster = Cluster::alone(limits).await;
     let ada = cluster.user("ada").await;
     let raw = cluster.raw(0);
     let message_ids = (0..100).map(|_| mint()).collect();

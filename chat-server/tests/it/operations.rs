@@ -92,11 +92,7 @@ async fn every_metric_that_an_alert_names_is_exported() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_are_read_again_and_a_file_with_a_mistake_changes_nothing() {
-    let cluster = Cluster::start(Setup {
-        replicas: 1,
-        ..Setup::default()
-    })
-    .await;
+    let cluster = Cluster::one().await;
     let ada = cluster.user("ada").await;
     cluster.user("bob").await;
     let body = "x".repeat(1000);

@@ -11,15 +11,6 @@ use uuid::{Builder, Uuid};
 
 use crate::support::{Cluster, Setup, by, reason_of};
 
-async fn alone(limits: &'static str) -> Cluster {
-    Cluster::start(Setup {
-        replicas: 1,
-        limits,
-        ..Setup::default()
-    })
-    .await
-}
-
 const CHEAP: &str = "hash_memory_kib = 64\nhash_passes = 1";
 
 fn refused<T: std::fmt::Debug>(what: &str, result: Result<T, Error>, expected: Reason) {
@@ -42,7 +33,7 @@ fn minted(ago: Duration) -> RequestId {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn registering_and_logging_in() {
-    let cluster = alone(CHEAP).await;
+    let cluster = Cluster::alone(CHEAP).await;
     let ada = cluster.user("ada").await;
     for (name, expected) in [
         ("", Reason::InvalidUsername),
@@ -108,7 +99,8 @@ async fn registering_and_logging_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions() {
-    let cluster = alone("hash_memory_kib = 64\nhash_passes = 1\nsession_lifetime = \"1s\"").await;
+    let cluster =
+        Cluster::alone("hash_memory_kib = 64\nhash_passes = 1\nsession_lifetime = \"1s\"").await;
     let ada = cluster.client().await;
     refused("none", ada.who_am_i().await, Reason::Unauthenticated);
     for token in ["x", "é", &"A".repeat(86)] {
@@ -141,7 +133,7 @@ async fn sessions() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages() {
-    let cluster = alone("hash_memory_kib = 64\nhash_passes = 1\nbody_bytes = 100").await;
+    let cluster = Cluster::alone("hash_memory_kib = 64\nhash_passes = 1\nbody_bytes = 100").await;
     let (ada, bob) = (cluster.user("ada").await, cluster.user("bob").await);
     let eve = cluster.user("eve").await;
     refused(
@@ -209,7 +201,7 @@ async fn messages() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lists() {
-    let cluster = alone(CHEAP).await;
+    let cluster = Cluster::alone(CHEAP).await;
     let ada = cluster.user("ada").await;
     for name in ["bob", "carol", "dave"] {
         ada.register(name, "password").await.unwrap();
@@ -267,7 +259,7 @@ async fn lists() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn request_ids() {
-    let cluster = alone(CHEAP).await;
+    let cluster = Cluster::alone(CHEAP).await;
     let ada = cluster.user("ada").await;
     let version_4 = Uuid::new_v4().to_string();
     for id in ["", "x", &version_4] {
@@ -337,7 +329,8 @@ async fn without_the_others_there_is_no_leader_and_that_is_said() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_logins_is_refused_in_part_and_the_rest_is_answered() {
-    let cluster = alone("hash_workers = 1\nhash_memory_kib = 16384\nfailed_logins = 1000").await;
+    let cluster =
+        Cluster::alone("hash_workers = 1\nhash_memory_kib = 16384\nfailed_logins = 1000").await;
     let ada: Client = cluster.user("ada").await;
     let mut logins = tokio::task::JoinSet::new();
     for _ in 0..60 {

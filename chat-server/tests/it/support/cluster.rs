@@ -79,6 +79,24 @@ impl Cluster {
         cluster
     }
 
+    /// One replica with these limits.
+    pub(crate) async fn alone(limits: &'static str) -> Cluster {
+        Cluster::start(Setup {
+            replicas: 1,
+            limits,
+            ..Setup::default()
+        })
+        .await
+    }
+
+    pub(crate) async fn one() -> Cluster {
+        Cluster::start(Setup {
+            replicas: 1,
+            ..Setup::default()
+        })
+        .await
+    }
+
     pub(crate) async fn three() -> Cluster {
         Cluster::start(Setup::default()).await
     }
