@@ -16,7 +16,7 @@ use chat_core::{
     Timestamp, Username,
 };
 use chat_replication::branch::BranchTable;
-use chat_replication::redb_store::{LOG_FILE, RedbStore};
+use chat_replication::disk_store::{DiskStore, LOG_FILE};
 use chat_replication::state_machine::StateMachine;
 use chat_replication::store::{Persist, Reset, Store};
 use chat_replication::types::{
@@ -130,7 +130,7 @@ pub fn fill(
 /// A replica's files.
 struct Folder {
     id: ReplicaId,
-    store: RedbStore,
+    store: DiskStore,
     machine: ChatStateMachine,
 }
 
@@ -152,7 +152,7 @@ impl Folder {
         };
         Ok(Folder {
             id: replica.id,
-            store: RedbStore::open(folder, cluster.id, replica.id)?,
+            store: DiskStore::open(folder, cluster.id, replica.id)?,
             machine: ChatStateMachine::open(
                 folder,
                 cluster.id,

@@ -9,6 +9,7 @@
 #![allow(clippy::print_stdout, reason = "it reports figures")]
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -122,17 +123,19 @@ async fn measure(messages: u64) -> Outcome<Figures> {
         Ok((status.messages > messages + IN_LOG).then_some(status))
     })
     .await?;
-    let size = |file: &str| -> Outcome<u64> {
-        Ok(fs::metadata(cluster.data_dir(0).join(file))?.len() >> 20)
-    };
+    let size = |path: PathBuf| -> Outcome<u64> { Ok(fs::metadata(path)?.len() >> 20) };
+    let mut log = 0;
+    for segment in fs::read_dir(cluster.data_dir(0).join("log"))? {
+        log += size(segment?.path())?;
+    }
     println!(
         "{messages} messages, and {IN_LOG} more at {rate:.0}/s: serving {} ms after the start, {} MiB resident (at most {} MiB); \
          log {} MiB, state {} MiB, {} messages counted",
         serving.as_millis(),
         resident >> 10,
         memory(process, "VmHWM")? >> 10,
-        size("log.redb")?,
-        size("state.redb")?,
+        log,
+        size(cluster.data_dir(0).join("state.redb"))?,
         status.messages,
     );
     Ok(Figures { serving, resident })

@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use chat_replication::disk_store::DiskStore;
 use chat_replication::memory_store::MemoryStore;
 use chat_replication::message::Message;
-use chat_replication::redb_store::RedbStore;
 use chat_replication::replica::{Outgoing, ProposalId, Replica, Seed, Settings};
 use chat_replication::store::{Identity, Persist, Persisted, Store};
 use chat_replication::types::{
@@ -167,7 +167,7 @@ fn log(criterion: &mut Criterion) {
         let folder = tempfile::tempdir().expect("there is room");
         let cluster = ClusterId(Uuid::from_u128(1));
         let mut store =
-            RedbStore::open(folder.path(), cluster, ReplicaId(0)).expect("the folder is new");
+            DiskStore::open(folder.path(), cluster, ReplicaId(0)).expect("the folder is new");
         let epoch = Epoch {
             number: 1,
             ..Epoch::default()

@@ -7,12 +7,12 @@ use std::path::Path;
 
 use uuid::Uuid;
 
+use crate::disk_store::DiskStore;
 use crate::driver::{Options, Running, StartError, start};
 use crate::grpc::{GrpcSettings, GrpcTransport};
 use crate::handle::Handle;
 use crate::memory_store::MemoryStore;
 use crate::memory_transport::MemoryNetwork;
-use crate::redb_store::RedbStore;
 use crate::state_machine::StateMachine;
 use crate::store::Identity;
 use crate::types::{ClusterId, ReplicaId, StoreUuid};
@@ -37,7 +37,7 @@ pub fn on_disk<M: StateMachine>(
         let what = format!("replica {me} is not among the seeds; add it with its address");
         StartError::Transport(io::Error::new(io::ErrorKind::InvalidInput, what).into())
     })?;
-    let store = RedbStore::open(folder, cluster, me)?;
+    let store = DiskStore::open(folder, cluster, me)?;
     let connect = move |inbox, identity: Identity| {
         let listener = GrpcTransport::bind(&own)?;
         GrpcTransport::start(listener, identity, GrpcSettings::default(), inbox, &peers)

@@ -8,7 +8,7 @@
 //! | [`Available`](types::Mode::Available) | one replica | Any one live replica serves: three replicas survive two crashes. Every acknowledged command takes effect exactly once, unless every disk that held it is destroyed. If a partition or a false suspicion made two leaders, their histories are merged when they meet: order, and the outcome of conflicting commands, may change then. |
 //! | [`Consistent`](types::Mode::Consistent) | a majority | Linearizable, partitions included: three replicas survive one crash, five survive two. Below a majority it stops rather than fork. |
 //!
-//! [`driver::start`] runs a replica: it takes a [`store::Store`] ([`redb_store::RedbStore`]), a
+//! [`driver::start`] runs a replica: it takes a [`store::Store`] ([`disk_store::DiskStore`]), a
 //! [`transport::Transport`] ([`grpc::GrpcTransport`]) and the application's [`state_machine::StateMachine`], and gives a
 //! [`handle::Handle`] to propose commands with.
 //!
@@ -160,8 +160,7 @@
 //!
 //! A replica that stays away must not fill the disks of the others. Where a majority is enough, it is not waited for beyond
 //! [`log_cap`](replica::Settings::log_cap) entries, as its branch holds nothing that counts. Where one is enough, nothing may
-//! be dropped until it is back or is removed: such entries move to an archive beside the log, so that a start after a crash
-//! need not walk them.
+//! be dropped until it is back or is removed. A start reads only the newest of the files that they are in.
 //!
 //! ## Snapshots
 //!
@@ -199,7 +198,7 @@
 //!
 //! * [`replica`]: the protocol, without clock, disk or network. Deterministic.
 //! * [`driver`]: the only place where protocol, disk and network meet, and the order of the three.
-//! * [`redb_store`] and [`grpc`]: the disk and the network. [`memory_store`] and [`memory_transport`] in their place, for tests.
+//! * [`disk_store`] and [`grpc`]: the disk and the network. [`memory_store`] and [`memory_transport`] in their place, for tests.
 //! * [`state_machine`]: what the application implements, and [`whole_state`], which does it for a state that fits into
 //!   memory.
 //! * [`sim`]: replicas on simulated disks, network and time, where one seed decides everything, and what must hold is checked
@@ -213,6 +212,7 @@
 //! * Suspended machines: a process notices a pause by the clock that does not stop for it, and that one stops with the machine.
 
 pub mod branch;
+pub mod disk_store;
 pub mod driver;
 pub mod embed;
 #[cfg(fuzzing)]
@@ -222,7 +222,6 @@ pub mod handle;
 pub mod memory_store;
 pub mod memory_transport;
 pub mod message;
-pub mod redb_store;
 pub mod replica;
 pub mod sim;
 pub mod state_machine;

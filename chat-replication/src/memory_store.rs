@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use crate::branch::BranchTable;
 use crate::store::{
-    Bounds, Durable, Identity, Persist, Persisted, Store, StoreError, branches_after,
+    Durable, Identity, Persist, Persisted, Store, StoreError, branches_after, check_range,
+    compacted_after,
 };
 use crate::types::{Entry, Epoch, Index, Orphan, Payload, Position, StoreUuid, ViewStart};
 
@@ -18,7 +19,7 @@ pub struct MemoryStore {
     promised: Epoch,
     branches: BranchTable,
     log: BTreeMap<Index, Payload>,
-    bounds: Bounds,
+    compacted: Index,
     /// View starts whose entries are gone.
     view_starts: BTreeMap<Index, ViewStart>,
     orphans: BTreeMap<Position, Bytes>,
@@ -32,7 +33,7 @@ impl MemoryStore {
             promised: Epoch::default(),
             branches: BranchTable::default(),
             log: BTreeMap::new(),
-            bounds: Bounds::default(),
+            compacted: 0,
             view_starts: BTreeMap::new(),
             orphans: BTreeMap::new(),
         }
@@ -96,9 +97,8 @@ impl Store for MemoryStore {
             branches: self.branches.clone(),
             compacted: self
                 .branches
-                .position_at(self.bounds.compacted)
+                .position_at(self.compacted)
                 .expect("the branch table goes back to the beginning"),
-            archived: self.bounds.archived,
             view_starts: self
                 .branches
                 .epochs()
@@ -114,7 +114,7 @@ impl Store for MemoryStore {
         assert!(promised >= self.promised, "promises only grow");
         self.promised = promised;
         let branches = branches_after(&self.branches, batch);
-        let bounds = self.bounds.after(batch, &branches);
+        let compacted = compacted_after(self.compacted, batch, &branches);
         if let Some(keep) = batch.truncate {
             for (index, payload) in self.log.split_off(&(keep.saturating_add(1))) {
                 self.orphan(index, payload);
@@ -134,8 +134,8 @@ impl Store for MemoryStore {
         for origin in &batch.forget {
             self.orphans.remove(origin);
         }
-        self.bounds = bounds;
-        let kept = self.log.split_off(&(bounds.compacted + 1));
+        self.compacted = compacted;
+        let kept = self.log.split_off(&(compacted + 1));
         for (index, payload) in std::mem::replace(&mut self.log, kept) {
             if let Payload::ViewStart(start) = payload {
                 self.view_starts.insert(index, start);
@@ -152,7 +152,7 @@ impl Store for MemoryStore {
         through: Index,
         max_bytes: usize,
     ) -> Result<Vec<Entry>, StoreError> {
-        self.bounds.check(from, through, &self.branches)?;
+        check_range(from, through, self.compacted, &self.branches)?;
         let mut entries = Vec::new();
         let mut bytes = 0;
         for index in from..=through {

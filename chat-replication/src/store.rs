@@ -33,8 +33,6 @@ pub struct Durable {
     /// The last position whose entry is gone: what it and those before it did is in the state. The default position where
     /// the log is whole.
     pub compacted: Position,
-    /// Entries up to this index, as far as they are not gone, lie in the archive.
-    pub archived: Index,
     /// The view starts that are still known, with their indexes, oldest first: those of all epochs that begin behind
     /// `compacted`, and at least the newest of the others.
     pub view_starts: Vec<(Index, ViewStart)>,
@@ -67,9 +65,6 @@ pub struct Persist {
     pub append: Vec<Entry>,
     /// Orphans that are committed again.
     pub forget: Vec<Position>,
-    /// Moves entries up to this index, which an earlier batch wrote and this one does not cut, to the archive. They can be
-    /// read as before; what is left is small, so that a start after a crash is quick.
-    pub archive: Option<Index>,
     /// Drops the entries up to this index. The branch table and the view starts among them stay.
     pub compact: Option<Index>,
 }
@@ -82,7 +77,6 @@ impl Persist {
             && self.reset.is_none()
             && self.append.is_empty()
             && self.forget.is_empty()
-            && self.archive.is_none()
             && self.compact.is_none()
     }
 }
@@ -151,75 +145,43 @@ pub(crate) fn branches_after(branches: &BranchTable, batch: &Persist) -> BranchT
     after
 }
 
-/// Which entries are gone, and which lie in the archive.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub(crate) struct Bounds {
-    /// Entries up to this index are gone.
-    pub(crate) compacted: Index,
-    /// Entries up to this index are gone or in the archive.
-    pub(crate) archived: Index,
+/// Up to where entries are gone once a batch is written, which leaves these branches.
+///
+/// # Panics
+///
+/// Where the batch cuts below what is compacted without a reset, or drops entries that are not there.
+pub(crate) fn compacted_after(compacted: Index, batch: &Persist, branches: &BranchTable) -> Index {
+    assert!(
+        batch.reset.is_some() || batch.truncate.is_none_or(|keep| keep >= compacted),
+        "what is compacted is not cut"
+    );
+    let reset = batch.reset.as_ref();
+    let compacted = reset.map_or(compacted, |reset| reset.branches.last_index());
+    let compacted = compacted.max(batch.compact.unwrap_or(0));
+    assert!(
+        compacted <= branches.last_index(),
+        "only entries of the log are dropped"
+    );
+    compacted
 }
 
-impl Bounds {
-    /// The bounds once a batch is written, which leaves these branches.
-    ///
-    /// # Panics
-    ///
-    /// Where the batch cuts below what is compacted without a reset, or moves or drops entries that are not there.
-    pub(crate) fn after(self, batch: &Persist, branches: &BranchTable) -> Bounds {
-        let Bounds {
-            mut compacted,
-            mut archived,
-        } = self;
-        if let Some(keep) = batch.truncate {
-            assert!(
-                keep >= compacted || batch.reset.is_some(),
-                "what is compacted is not cut"
-            );
-            archived = archived.min(keep);
-        }
-        if let Some(reset) = &batch.reset {
-            compacted = reset.branches.last_index();
-            archived = compacted;
-        }
-        if let Some(through) = batch.archive {
-            let written = branches.last_index() - batch.append.len() as u64;
-            assert!(
-                through <= written && batch.truncate.is_none() && batch.reset.is_none(),
-                "only what an earlier batch wrote is archived"
-            );
-            archived = archived.max(through);
-        }
-        compacted = compacted.max(batch.compact.unwrap_or(0));
-        archived = archived.max(compacted);
-        assert!(
-            archived <= branches.last_index(),
-            "only entries of the log are moved or dropped"
-        );
-        Bounds {
-            compacted,
-            archived,
-        }
+/// Whether entries can be read of a log of which this much is gone.
+pub(crate) fn check_range(
+    from: Index,
+    through: Index,
+    compacted: Index,
+    branches: &BranchTable,
+) -> Result<(), StoreError> {
+    let last = branches.last_index();
+    if from <= compacted || through > last {
+        return Err(StoreError::OutOfRange {
+            from,
+            through,
+            first: compacted + 1,
+            last,
+        });
     }
-
-    /// Whether entries can be read.
-    pub(crate) fn check(
-        self,
-        from: Index,
-        through: Index,
-        branches: &BranchTable,
-    ) -> Result<(), StoreError> {
-        let last = branches.last_index();
-        if from <= self.compacted || through > last {
-            return Err(StoreError::OutOfRange {
-                from,
-                through,
-                first: self.compacted + 1,
-                last,
-            });
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// The disk failed, or what is on it cannot be trusted. The replica stops.

@@ -1,12 +1,12 @@
 //! Giving disk space back: the files of a replica that does not run, made as small as what they hold allows.
 //!
-//! A file never shrinks much while its replica runs: what is deleted leaves room that later rows take. Each file is
-//! compacted in transactions of its own, so that a process that is killed meanwhile loses nothing.
+//! A database file never shrinks much while its replica runs: what is deleted leaves room that later rows take. (The segments
+//! of the log are removed whole, and need none of this.) Each file is compacted in transactions of its own, so that a process that is killed meanwhile loses nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use chat_replication::redb_store::{ARCHIVE_FILE, LOG_FILE, RedbStore};
+use chat_replication::disk_store::{DiskStore, LOG_FILE};
 use chat_replication::store::StoreError;
 use thiserror::Error;
 
@@ -20,7 +20,7 @@ pub struct Compacted {
     pub path: PathBuf,
     /// Its length before, in bytes.
     pub before: u64,
-    /// Its length now, in bytes; 0 if nothing in it was of use any more.
+    /// Its length now, in bytes.
     pub after: u64,
 }
 
@@ -45,9 +45,9 @@ pub enum CompactError {
 /// The replica runs, the folder is not that of a replica, or a file is damaged or cannot be written. Nothing is lost.
 pub fn compact(folder: &Path) -> Result<Vec<Compacted>, CompactError> {
     folder::check(folder)?;
-    let paths = [STATE_FILE, LOG_FILE, ARCHIVE_FILE].map(|name| folder.join(name));
+    let paths = [STATE_FILE, LOG_FILE].map(|name| folder.join(name));
     let before = paths.each_ref().map(|path| length(path));
-    let mut log = RedbStore::open_existing(folder)?;
+    let mut log = DiskStore::open_existing(folder)?;
     let owner = log.identity();
     // The log stays locked as long as the state is written.
     state::compact(folder, owner.cluster, owner.replica)?;

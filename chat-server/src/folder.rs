@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use chat_replication::disk_store::SEGMENT_FOLDER;
 use thiserror::Error;
 use tracing::info;
 
@@ -180,12 +181,15 @@ fn upgrade(folder: &Path, found: u32, steps: &[Step]) -> Result<(), FolderError>
     Ok(())
 }
 
-/// Copies the files of a folder, durably; neither folders within it nor sockets.
+/// Copies the files of a folder and the segments of its log, durably; neither sockets nor other folders within it.
 fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
-        if entry.file_type()?.is_file() {
-            let copied = to.join(entry.file_name());
+        let copied = to.join(entry.file_name());
+        if entry.file_name() == SEGMENT_FOLDER {
+            fs::create_dir_all(&copied)?;
+            copy_files(&entry.path(), &copied)?;
+        } else if entry.file_type()?.is_file() {
             fs::copy(entry.path(), &copied)?;
             File::open(&copied)?.sync_all()?;
         }

@@ -107,10 +107,6 @@ pub struct Driver<S, T, A, R> {
     suspect: u64,
     /// The state machine's last durable checkpoint.
     durable: Position,
-    /// Entries up to here are gone or in the archive.
-    archived: Index,
-    /// What is to move to the archive.
-    archive_to: Option<Index>,
     /// A tick has passed since the log was last made shorter.
     tidy_due: bool,
     servings: Servings,
@@ -158,8 +154,6 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
             now: 0,
             suspect: 0,
             durable: state.durable,
-            archived: 0,
-            archive_to: None,
             tidy_due: false,
             servings: Servings::default(),
             taking: None,
@@ -168,7 +162,6 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
             settle_due: false,
         };
         driver.suspect = driver.replica.settings().suspect;
-        driver.archived = driver.replica.archived();
         if driver.replica.branches().holds(state.applied) {
             driver
                 .replica
@@ -313,7 +306,6 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
             self.carry_out(ready, &mut notes)?;
         }
         self.settle();
-        self.archive()?;
         self.tell_peers();
         self.hand_over()?;
         Ok(notes)

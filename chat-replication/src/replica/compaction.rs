@@ -34,11 +34,6 @@ impl Replica {
         &self.settings
     }
 
-    /// At the start: entries up to here are gone or in the archive.
-    pub(crate) fn archived(&self) -> Index {
-        self.log.archived
-    }
-
     /// The epoch that it leads or is about to lead: its members have promised it.
     pub(crate) fn leading_or_about_to(&self) -> Option<Epoch> {
         match &self.state {

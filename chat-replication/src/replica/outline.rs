@@ -16,8 +16,6 @@ pub(super) struct Outline {
     pub(super) durable: Index,
     /// The last position whose entry is gone.
     pub(super) compacted: Position,
-    /// At the start: entries up to here are gone or in the archive.
-    pub(super) archived: Index,
     pub(super) pending: Persist,
 }
 
@@ -34,7 +32,6 @@ impl Outline {
         Outline {
             durable: durable.branches.last_index(),
             compacted: durable.compacted,
-            archived: durable.archived,
             branches: durable.branches,
             view_starts: durable.view_starts.into_iter().collect(),
             promised: durable.promised,

@@ -35,8 +35,8 @@ pub struct Settings {
     pub max_uncommitted: u64,
     /// Entries at the end of the log that are kept although every other has them, for those who are away for a moment.
     pub log_keep: u64,
-    /// Entries beyond which what a replica that is away still needs is moved to the archive. Where a view needs a
-    /// majority they are dropped instead, and that replica takes a snapshot.
+    /// Entries beyond which a replica that is away is not waited for, where a view needs a majority: they are dropped, and
+    /// that replica takes a snapshot.
     pub log_cap: u64,
     /// What views of a new cluster need. A cluster that has begun keeps its own.
     pub mode: Mode,

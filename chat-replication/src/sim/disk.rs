@@ -10,8 +10,8 @@ use rand_chacha::ChaCha8Rng;
 use super::board::{Board, CrashPoint};
 use super::ledger::{CommandId, command_id, payload_id};
 use super::options;
+use crate::disk_store::{CrashDisk, CrashFolder, DiskStore, Fate};
 use crate::memory_store::MemoryStore;
-use crate::redb_store::{CrashDisk, Fate, RedbStore};
 use crate::store::{Durable, Identity, Persist, Persisted, Store, StoreError};
 use crate::types::{ClusterId, Entry, Index, Orphan, Position, ReplicaId, StoreUuid};
 
@@ -29,10 +29,10 @@ struct Content {
     full: bool,
     /// What is on it cannot be read.
     rotten: bool,
-    /// What a crash left undecided: redb has it wholly or not at all.
+    /// What a crash left undecided: the files have it wholly or not at all.
     undecided: Option<Persist>,
-    /// Those of the log and of its archive.
-    redb: Option<[CrashDisk; 2]>,
+    /// What the log's files are on.
+    files: Option<(CrashDisk, CrashFolder)>,
     random: ChaCha8Rng,
 }
 
@@ -50,11 +50,11 @@ impl Disk {
             replica,
             store: StoreUuid(uuid::Uuid::from_u128(random.random())),
         };
-        let redb = (kind == options::Disk::Redb).then(|| {
-            let disk = [CrashDisk::new(), CrashDisk::new()];
-            let store = open(&disk, identity).expect("an empty disk can be used");
+        let files = (kind == options::Disk::Files).then(|| {
+            let files = (CrashDisk::new(), CrashFolder::new());
+            let store = open(&files, identity).expect("an empty disk can be used");
             identity = store.identity();
-            disk
+            files
         });
         Disk(Arc::new(Mutex::new(Content {
             known: MemoryStore::new(identity),
@@ -62,7 +62,7 @@ impl Disk {
             full: false,
             rotten: false,
             undecided: None,
-            redb,
+            files,
             random,
         })))
     }
@@ -88,7 +88,7 @@ impl Disk {
             full: false,
             rotten: false,
             undecided: None,
-            redb: None,
+            files: None,
             random,
         })))
     }
@@ -96,7 +96,7 @@ impl Disk {
     /// Whether it can be copied: not while nobody knows what is on it.
     pub(super) fn is_plain(&self) -> bool {
         let content = self.content();
-        content.redb.is_none() && content.undecided.is_none() && !content.rotten
+        content.files.is_none() && content.undecided.is_none() && !content.rotten
     }
 
     /// The name of the disk.
@@ -160,7 +160,7 @@ impl Disk {
                 replica,
                 ..identity
             };
-            let opened = content.redb.as_ref().map(|disk| open(disk, foreign));
+            let opened = content.files.as_ref().map(|files| open(files, foreign));
             assert!(
                 !matches!(opened, Some(Ok(_))),
                 "a replica takes the disk of another for its own"
@@ -170,8 +170,8 @@ impl Disk {
                 reason: "belongs to another replica".to_owned(),
             });
         }
-        let redb = content.redb.clone().map(|disk| {
-            let mut store = open(&disk, identity).expect("the log opens after a crash");
+        let store = content.files.clone().map(|files| {
+            let mut store = open(&files, identity).expect("the log opens after a crash");
             let found = everything(&mut store);
             let undecided = content.undecided.take();
             if let Some(batch) = undecided.filter(|_| found != everything(&mut content.known)) {
@@ -190,7 +190,7 @@ impl Disk {
         drop(content);
         Ok(SimStore {
             disk: self.clone(),
-            redb,
+            store,
             board,
         })
     }
@@ -198,14 +198,16 @@ impl Disk {
     /// The process that had the disk open dies.
     pub(super) fn crash(&self) {
         let content = &mut *self.content();
-        for disk in content.redb.iter().flatten() {
+        if let Some((log, segments)) = &content.files {
             let random = &mut content.random;
             let lost: f64 = random.random_range(0.0..1.2);
-            disk.crash(|bytes| match random.random_range(0.0..1.0) {
+            let mut fate = |bytes| match random.random_range(0.0..1.0) {
                 roll if roll < lost => Fate::Lost,
                 roll if roll < lost + 0.2 => Fate::Torn(random.random_range(0..=bytes / 512) * 512),
                 _ => Fate::Kept,
-            });
+            };
+            log.crash(&mut fate);
+            segments.crash(fate);
         }
     }
 }
@@ -217,11 +219,13 @@ fn unreadable() -> StoreError {
     }
 }
 
-fn open(disks: &[CrashDisk; 2], identity: Identity) -> Result<RedbStore, StoreError> {
-    let [log, archive] = disks;
-    RedbStore::open_with_backends(
+fn open(
+    (log, segments): &(CrashDisk, CrashFolder),
+    identity: Identity,
+) -> Result<DiskStore, StoreError> {
+    DiskStore::open_with_backends(
         log.backend(),
-        archive.backend(),
+        segments.connect(),
         "simulated disk",
         identity.cluster,
         identity.replica,
@@ -244,7 +248,7 @@ fn everything(store: &mut dyn Store) -> (Durable, Vec<Entry>, Vec<Orphan>) {
 #[derive(Debug)]
 pub(super) struct SimStore {
     disk: Disk,
-    redb: Option<Box<RedbStore>>,
+    store: Option<Box<DiskStore>>,
     board: Board,
 }
 
@@ -259,10 +263,13 @@ impl SimStore {
     /// The batch reaches the disk, or does not, and nobody hears of it.
     fn fail_amid(&mut self, batch: &Persist) {
         let content = &mut *self.disk.content();
-        match (&mut self.redb, &content.redb) {
-            (Some(store), Some(disks)) => {
-                let disk = &disks[content.random.random_range(0..8usize) / 7];
-                disk.fail_after(content.random.random_range(0..12));
+        match (&mut self.store, &content.files) {
+            (Some(store), Some((log, segments))) => {
+                let operations = content.random.random_range(0..8);
+                match content.random.random_bool(0.5) {
+                    true => segments.fail_after(operations),
+                    false => log.fail_after(operations),
+                }
                 // Even one that returned in time is undecided to the dead process.
                 let _ = store.persist(batch);
                 content.undecided = Some(batch.clone());
@@ -277,7 +284,7 @@ impl SimStore {
 
     fn write(&mut self, batch: &Persist) -> Result<Persisted, StoreError> {
         let content = &mut *self.disk.content();
-        if let Some(store) = &mut self.redb {
+        if let Some(store) = &mut self.store {
             store.persist(batch)?;
         }
         let persisted = content.known.persist(batch)?;
@@ -342,7 +349,7 @@ impl Store for SimStore {
             self.board.kill();
             return Err(unreadable());
         }
-        match &self.redb {
+        match &self.store {
             Some(store) => store.entries(from, through, max_bytes),
             None => self.disk.content().known.entries(from, through, max_bytes),
         }
@@ -353,7 +360,7 @@ impl Store for SimStore {
         after: Option<Position>,
         max_bytes: usize,
     ) -> Result<Vec<Orphan>, StoreError> {
-        match &self.redb {
+        match &self.store {
             Some(store) => store.orphans(after, max_bytes),
             None => self.disk.content().known.orphans(after, max_bytes),
         }

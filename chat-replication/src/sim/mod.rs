@@ -33,7 +33,7 @@
 //! | outage of everybody, and return in any order | D F C | `seeds_with_outages` |
 //! | crash, or another fork, while logs are cut | D X F K | `seeds_with_everything` |
 //! | replicas added, removed alive and dead; leadership transferred; views forced | D M C | `seeds_with_members_that_come_and_go`, `seeds_with_everything` |
-//! | short logs: entries dropped and archived, snapshots taken, with any of the above | D F K | all, in half of the seeds |
+//! | short logs: entries dropped, snapshots taken, with any of the above | D F K | all, in half of the seeds |
 //! | newer software on one replica after the other, older software that comes back to a log which needs newer | F C | `seeds_with_crashes`, `seeds_with_everything` |
 //! | a client that asks again after a failover | X | all |
 //! | every order of messages, deaths and one partition, in small bounds | D F | `tests/model` |

@@ -67,8 +67,9 @@ impl fmt::Display for Profile {
 pub enum Disk {
     /// [`MemoryStore`](crate::memory_store::MemoryStore): quick, and a write happens wholly or not at all.
     Memory,
-    /// redb on a [`CrashDisk`](crate::redb_store::CrashDisk), which loses and tears what was not flushed.
-    Redb,
+    /// [`DiskStore`](crate::disk_store::DiskStore) on a [`CrashDisk`](crate::disk_store::CrashDisk) and a
+    /// [`CrashFolder`](crate::disk_store::CrashFolder), which lose and tear what was not flushed.
+    Files,
 }
 
 /// A schedule's frame. What is `None` is drawn from the seed.

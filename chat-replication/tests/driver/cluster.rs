@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use chat_replication::disk_store::DiskStore;
 use chat_replication::driver::{Options, Running, start};
 use chat_replication::grpc::{GrpcSettings, GrpcTransport};
 use chat_replication::handle::{Committed, Handle, ProposeError};
 use chat_replication::memory_store::MemoryStore;
 use chat_replication::memory_transport::MemoryNetwork;
-use chat_replication::redb_store::RedbStore;
 use chat_replication::replica::{Seed, Settings};
 use chat_replication::status::{Role, Status};
 use chat_replication::store::Identity;
@@ -122,7 +122,7 @@ impl Cluster {
             }
             Made::Real(folder) => {
                 let folder = folder.path().join(id.to_string());
-                let store = RedbStore::open(&folder, CLUSTER, me).unwrap();
+                let store = DiskStore::open(&folder, CLUSTER, me).unwrap();
                 let peers: Vec<_> = self
                     .seeds
                     .iter()

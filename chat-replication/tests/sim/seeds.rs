@@ -73,13 +73,13 @@ fn seeds_with_everything() {
     assert!(total.of("logs cut") > 0 && total.of("stalled write") > 0);
 }
 
-/// redb itself, on disks that lose and tear what was not flushed.
+/// The log itself, on disks that lose and tear what was not flushed.
 #[test]
-fn seeds_on_redb() {
+fn seeds_on_files() {
     passes(
         40,
         &SimOptions {
-            disk: Some(Disk::Redb),
+            disk: Some(Disk::Files),
             ..SimOptions::default()
         },
     );

@@ -1,6 +1,6 @@
 //! What every store does, case by case.
 
-use chat_replication::redb_store::RedbStore;
+use chat_replication::disk_store::DiskStore;
 use chat_replication::store::{Persist, Store, StoreError};
 use chat_replication::types::{Epoch, Orphan};
 
@@ -11,7 +11,7 @@ fn with_each(case: impl Fn(&mut dyn Store)) {
     case(&mut memory_store());
     case(&mut Disks::default().open().unwrap());
     let folder = tempfile::tempdir().unwrap();
-    case(&mut RedbStore::open(&folder.path().join("data"), CLUSTER, REPLICA).unwrap());
+    case(&mut DiskStore::open(&folder.path().join("data"), CLUSTER, REPLICA).unwrap());
 }
 
 #[test]
@@ -260,54 +260,9 @@ fn what_is_compacted_is_gone_but_for_the_outline() {
 }
 
 #[test]
-fn what_is_archived_is_still_there() {
-    with_each(|store| {
-        let entries = log_of_two_epochs();
-        store.persist(&append(entries.clone())).unwrap();
-        let archive = |through| Persist {
-            archive: Some(through),
-            ..Persist::default()
-        };
-        store.persist(&archive(2)).unwrap();
-        store.persist(&archive(5)).unwrap();
-        let durable = store.load().unwrap();
-        assert_eq!((durable.archived, durable.compacted.index), (5, 0));
-        assert_eq!(durable.view_starts.len(), 2);
-        assert_eq!(store.entries(1, 6, usize::MAX).unwrap(), entries);
-        assert_eq!(store.entries(2, 4, usize::MAX).unwrap(), entries[1..4]);
-        assert_eq!(store.entries(4, 6, 4).unwrap(), entries[3..4]);
-        assert_eq!(store.entries(4, 6, 8).unwrap(), entries[3..5]);
-        // A cut reaches into it, and what is compacted leaves it.
-        let c = epoch(3, 0);
-        let fork = Persist {
-            promised: Some(c),
-            truncate: Some(4),
-            append: vec![view_start(5, c)],
-            compact: Some(3),
-            ..Persist::default()
-        };
-        assert_eq!(store.persist(&fork).unwrap().orphans, 2);
-        assert_eq!(store.orphans(None, usize::MAX).unwrap().len(), 2);
-        let durable = store.load().unwrap();
-        assert_eq!((durable.archived, durable.compacted.index), (4, 3));
-        assert_eq!(durable.view_starts.len(), 3);
-        let left = store.entries(4, 5, usize::MAX).unwrap();
-        assert_eq!(left, [entries[3].clone(), view_start(5, c)]);
-        store.persist(&archive(5)).unwrap();
-        assert_eq!(store.entries(4, 5, usize::MAX).unwrap(), left);
-    });
-}
-
-#[test]
 fn a_snapshot_takes_the_place_of_the_log() {
     with_each(|store| {
         store.persist(&append(log_of_two_epochs())).unwrap();
-        store
-            .persist(&Persist {
-                archive: Some(3),
-                ..Persist::default()
-            })
-            .unwrap();
         let (a, c, d) = (epoch(1, 0), epoch(3, 2), epoch(4, 2));
         let snapshot = Persist {
             promised: Some(d),

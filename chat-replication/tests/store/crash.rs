@@ -1,7 +1,7 @@
 //! The power fails at random points. What was returned is there afterwards; what was in flight is there whole, or not at
 //! all.
 
-use chat_replication::redb_store::{CrashDisk, Fate, RedbStore};
+use chat_replication::disk_store::{DiskStore, Fate};
 use chat_replication::store::Store;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -31,19 +31,20 @@ fn crash(disks: &Disks, random: &mut ChaCha8Rng) {
 }
 
 /// Whichever of them fails, the store is of no use any more.
-fn one_of<'a>(disks: &'a Disks, random: &mut ChaCha8Rng) -> &'a CrashDisk {
-    match random.random_bool(0.3) {
-        true => &disks.archive,
-        false => &disks.log,
+fn one_fails(disks: &Disks, random: &mut ChaCha8Rng, within: u64) {
+    let operations = random.random_range(0..within);
+    match random.random_bool(0.5) {
+        true => disks.segments.fail_after(operations),
+        false => disks.log.fail_after(operations),
     }
 }
 
 /// Opens the store, and lets the power fail meanwhile now and then.
-fn reopen(disks: &Disks, random: &mut ChaCha8Rng) -> RedbStore {
+fn reopen(disks: &Disks, random: &mut ChaCha8Rng) -> DiskStore {
     loop {
         let fails = random.random_bool(0.3);
         if fails {
-            one_of(disks, random).fail_after(random.random_range(0..6));
+            one_fails(disks, random, 6);
         }
         match disks.open() {
             Err(_) if fails => crash(disks, random),
@@ -77,7 +78,7 @@ fn story(seed: u64, in_flight: &mut Found) {
         for step in steps {
             let batch = step.batch(&content(&mut model));
             if random.random_bool(0.3) {
-                one_of(&disks, &mut random).fail_after(random.random_range(0..20));
+                one_fails(&disks, &mut random, 12);
             }
             let before = model.clone();
             model.persist(&batch).unwrap();
@@ -122,7 +123,7 @@ fn after_a_failed_write_nothing_is_served() {
     let mut store = disks.open().unwrap();
     let a = epoch(1, 0);
     store.persist(&append(vec![view_start(1, a)])).unwrap();
-    disks.log.fail_after(0);
+    disks.segments.fail_after(0);
     let error = store
         .persist(&append(vec![command(2, a, "x")]))
         .unwrap_err();

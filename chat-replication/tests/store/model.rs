@@ -1,6 +1,6 @@
 //! Random batches: the store on disk says at each point what the one in memory says.
 
-use chat_replication::redb_store::RedbStore;
+use chat_replication::disk_store::DiskStore;
 use chat_replication::store::Store;
 use proptest::prelude::*;
 
@@ -10,16 +10,16 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
-    fn redb_equals_memory(steps in prop::collection::vec((step(), prop::bool::weighted(0.15), 1..500usize), 1..20)) {
+    fn the_disk_equals_memory(steps in prop::collection::vec((step(), prop::bool::weighted(0.15), 1..500usize), 1..20)) {
         let folder = tempfile::tempdir().unwrap();
-        let mut store = RedbStore::open(folder.path(), CLUSTER, REPLICA).unwrap();
+        let mut store = DiskStore::open(folder.path(), CLUSTER, REPLICA).unwrap();
         let mut model = model_of(&store);
         for (step, reopen, max_bytes) in steps {
             let batch = step.batch(&content(&mut model));
             prop_assert_eq!(store.persist(&batch).unwrap(), model.persist(&batch).unwrap());
             if reopen {
                 drop(store);
-                store = RedbStore::open(folder.path(), CLUSTER, REPLICA).unwrap();
+                store = DiskStore::open(folder.path(), CLUSTER, REPLICA).unwrap();
             }
             let expected = content(&mut model);
             prop_assert_eq!(&content(&mut store), &expected);

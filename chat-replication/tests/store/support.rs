@@ -1,8 +1,8 @@
 //! Entries, batches, and a description of batches that fits any log.
 
 use chat_replication::branch::BranchTable;
+use chat_replication::disk_store::{CrashDisk, CrashFolder, DiskStore, Fate};
 use chat_replication::memory_store::MemoryStore;
-use chat_replication::redb_store::{CrashDisk, Fate, RedbStore};
 use chat_replication::store::{Durable, Identity, Persist, Reset, Store, StoreError};
 use chat_replication::types::{
     ClusterId, Configuration, Entry, Epoch, Index, Orphan, Payload, Position, ReplicaId, StoreUuid,
@@ -72,22 +72,22 @@ pub(crate) fn append(entries: Vec<Entry>) -> Persist {
     }
 }
 
-/// The disks of a log and of its archive.
+/// What a log's files are on.
 #[derive(Clone, Default)]
 pub(crate) struct Disks {
     pub(crate) log: CrashDisk,
-    pub(crate) archive: CrashDisk,
+    pub(crate) segments: CrashFolder,
 }
 
 impl Disks {
-    pub(crate) fn open(&self) -> Result<RedbStore, StoreError> {
-        let (log, archive) = (self.log.backend(), self.archive.backend());
-        RedbStore::open_with_backends(log, archive, "simulated disk", CLUSTER, REPLICA)
+    pub(crate) fn open(&self) -> Result<DiskStore, StoreError> {
+        let (log, segments) = (self.log.backend(), self.segments.connect());
+        DiskStore::open_with_backends(log, segments, "simulated disk", CLUSTER, REPLICA)
     }
 
     pub(crate) fn crash(&self, mut fate: impl FnMut(usize) -> Fate) {
         self.log.crash(&mut fate);
-        self.archive.crash(fate);
+        self.segments.crash(fate);
     }
 }
 
@@ -130,7 +130,7 @@ pub(crate) fn content(store: &mut dyn Store) -> Content {
 }
 
 /// A memory store of the same identity.
-pub(crate) fn model_of(store: &RedbStore) -> MemoryStore {
+pub(crate) fn model_of(store: &DiskStore) -> MemoryStore {
     MemoryStore::new(store.identity())
 }
 
@@ -157,8 +157,6 @@ pub(crate) struct Step {
     pub(crate) forget: usize,
     /// Begins anew behind a snapshot so far ahead.
     pub(crate) snapshot: Option<u64>,
-    /// Moves these thousandths of what is left to the archive.
-    pub(crate) archive: Option<u64>,
     /// Drops these thousandths of what is left.
     pub(crate) compact: Option<u64>,
 }
@@ -174,10 +172,9 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         0..3usize,
         prop::option::weighted(0.05, 0..20u64),
         prop::option::weighted(0.15, 0..1000u64),
-        prop::option::weighted(0.15, 0..1000u64),
     )
         .prop_map(
-            |(cut, view, promise, commands, reproposed, forget, snapshot, archive, compact)| Step {
+            |(cut, view, promise, commands, reproposed, forget, snapshot, compact)| Step {
                 cut,
                 view,
                 promise,
@@ -185,7 +182,6 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
                 reproposed,
                 forget,
                 snapshot,
-                archive,
                 compact,
             },
         )
@@ -248,14 +244,11 @@ impl Step {
         let share = |thousandths: Option<u64>, last: u64| {
             thousandths.map(|share| compacted + (last - compacted) * share / 1000)
         };
-        let cuts = truncate.is_some() || reset.is_some();
-        let written = last - append.len() as u64;
         Persist {
             promised: (promised != content.durable.promised).then_some(promised),
             truncate,
             reset,
             append,
-            archive: share(self.archive.filter(|_| !cuts), written),
             compact: share(self.compact, last),
             forget: content
                 .orphans

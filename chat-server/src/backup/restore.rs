@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use chat_core::{APPLY_VERSION, Census};
-use chat_replication::redb_store::{LOG_FILE, RedbStore};
+use chat_replication::disk_store::{DiskStore, LOG_FILE};
 use chat_replication::state_machine::{InstallError, StateMachine};
 use chat_replication::store::{Persist, Reset, Store};
 use chat_replication::types::{
@@ -263,7 +263,7 @@ fn fill(
     progress: impl FnMut(u64),
 ) -> Result<Census, BackupError> {
     fs::create_dir(inside).map_err(|error| BackupError::io(inside, &error))?;
-    let mut store = RedbStore::open(inside, plan.head.cluster, plan.replica)?;
+    let mut store = DiskStore::open(inside, plan.head.cluster, plan.replica)?;
     let reset = plan.log(store.identity().store);
     let (mut machine, census) = build(reader, inside, plan.replica, &reset, progress)?;
     store.persist(&Persist {

@@ -79,7 +79,7 @@ pub struct LogLength {
     /// snapshot; 10,000 by default.
     pub keep: u64,
     /// Entries beyond which a replica that is away is no longer waited for, where a view needs a majority; where it needs
-    /// one replica, what it misses moves to an archive. 200,000 by default.
+    /// one replica, what it misses is kept however much it is. 200,000 by default.
     pub cap: u64,
 }
 

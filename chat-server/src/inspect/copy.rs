@@ -5,12 +5,13 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use chat_replication::disk_store::SEGMENT_FOLDER;
 use tempfile::TempDir;
 
 use super::InspectError;
 use crate::folder;
 
-/// What of a data folder is copied: the files themselves, not their locks.
+/// What of a data folder is copied beside the segments of the log: the files themselves, not their locks.
 const ENDING: &str = "redb";
 
 /// A copy that goes when it is dropped.
@@ -28,6 +29,12 @@ impl FolderCopy {
         folder::check(folder)?;
         let mut files: Vec<PathBuf> = Vec::new();
         let mut locks = Vec::new();
+        let segments = folder.join(SEGMENT_FOLDER);
+        if segments.is_dir() {
+            for entry in fs::read_dir(&segments).map_err(unreadable)? {
+                files.push(entry.map_err(unreadable)?.path());
+            }
+        }
         for entry in fs::read_dir(folder).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
             match path.extension().and_then(|ending| ending.to_str()) {
@@ -51,15 +58,18 @@ impl FolderCopy {
             }
         }
         let copy = FolderCopy::empty()?;
+        let no_copy = |path: &Path, error: io::Error| InspectError::NoCopy {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        };
+        let copied = copy.path().join(SEGMENT_FOLDER);
+        fs::create_dir(&copied).map_err(|error| no_copy(&segments, error))?;
         files.sort();
         for path in files {
-            let Some(name) = path.file_name() else {
+            let Ok(inside) = path.strip_prefix(folder) else {
                 continue;
             };
-            fs::copy(&path, copy.path().join(name)).map_err(|error| InspectError::NoCopy {
-                path: path.clone(),
-                reason: error.to_string(),
-            })?;
+            fs::copy(&path, copy.path().join(inside)).map_err(|error| no_copy(&path, error))?;
         }
         Ok(copy)
     }

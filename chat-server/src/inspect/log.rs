@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use chat_replication::redb_store::RedbStore;
+use chat_replication::disk_store::DiskStore;
 use chat_replication::store::{Durable, Store};
 use chat_replication::types::Index;
 
@@ -48,7 +48,7 @@ pub fn show_log(
     mut write: impl FnMut(String) -> ControlFlow<()>,
 ) -> Result<(), InspectError> {
     let copy = FolderCopy::of(folder)?;
-    let mut store = RedbStore::open_existing(copy.path())?;
+    let mut store = DiskStore::open_existing(copy.path())?;
     let mut lines = |line| write(line).is_break();
     let durable = store.load()?;
     let me = durable.identity;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use chat_core::{Census, Command, Timestamp};
 use chat_replication::branch::BranchTable;
-use chat_replication::redb_store::{LOG_FILE, RedbStore};
+use chat_replication::disk_store::{DiskStore, LOG_FILE};
 use chat_replication::state_machine::StateMachine;
 use chat_replication::store::{Durable, Reset, Store};
 use chat_replication::types::{Entry, Index, Payload, Position, ViewStart};
@@ -36,7 +36,7 @@ pub fn verify(
     mut say: impl FnMut(String),
 ) -> Result<(), InspectError> {
     let copy = FolderCopy::of(folder)?;
-    let mut store = RedbStore::open_existing(copy.path())?;
+    let mut store = DiskStore::open_existing(copy.path())?;
     let durable = store.load()?;
     say(log(&store, &durable)?);
     let machine = open(copy.path(), &durable)?;
@@ -146,7 +146,7 @@ pub fn verify_backup(
 /// Applies what else is in the log.
 fn go_on(
     mut machine: ChatStateMachine,
-    store: &RedbStore,
+    store: &DiskStore,
     durable: &Durable,
     mut say: impl FnMut(String),
 ) -> Result<(), InspectError> {
@@ -173,7 +173,7 @@ fn open(folder: &Path, durable: &Durable) -> Result<ChatStateMachine, InspectErr
 
 fn apply(
     machine: &mut ChatStateMachine,
-    store: &RedbStore,
+    store: &DiskStore,
     through: Index,
 ) -> Result<(), InspectError> {
     loop {
@@ -187,7 +187,7 @@ fn apply(
 }
 
 /// Reads every entry and every orphan, whose checksums are checked by that.
-fn log(store: &RedbStore, durable: &Durable) -> Result<String, InspectError> {
+fn log(store: &DiskStore, durable: &Durable) -> Result<String, InspectError> {
     let last = durable.branches.last().index;
     let first = first_entry(durable);
     let mut next = first;

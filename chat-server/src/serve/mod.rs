@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use chat_replication::disk_store::DiskStore;
 use chat_replication::handle::Handle;
-use chat_replication::redb_store::RedbStore;
 use chat_replication::types::ReplicaId;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -94,7 +94,7 @@ pub async fn serve(
 
 /// What of a replica lies on the disk, and who listens to it.
 struct Files {
-    store: RedbStore,
+    store: DiskStore,
     machine: ChatStateMachine,
     hub: Arc<Hub>,
     state: StateReader,
@@ -108,7 +108,7 @@ async fn open_files(
     let (id, cluster, folder) = (replica.id, cluster.id, replica.data_dir.clone());
     let opened = spawn_blocking(move || -> Result<Files, ServeError> {
         folder::prepare(&folder)?;
-        let store = RedbStore::open(&folder, cluster, id)?;
+        let store = DiskStore::open(&folder, cluster, id)?;
         let hub: Arc<std::sync::OnceLock<Arc<Hub>>> = Arc::default();
         let publish = {
             let hub = Arc::clone(&hub);

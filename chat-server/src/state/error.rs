@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use chat_replication::redb_store::file::Fault;
+use chat_replication::disk_store::file::Fault;
 use thiserror::Error;
 
 /// The state's file failed, or cannot be trusted. The replica stops.

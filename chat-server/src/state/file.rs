@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use chat_core::store::Order;
-use chat_replication::redb_store::file::{DataFile, Fault, contain};
+use chat_replication::disk_store::file::{DataFile, Fault, contain};
 use chat_replication::types::{ClusterId, ReplicaId};
 use redb::{
     AccessGuard, Database, Range, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageBackend,

@@ -6,7 +6,7 @@ use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use chat_core::store::{CorruptRow, KeyValue, Order};
-use chat_replication::redb_store::file::Fault;
+use chat_replication::disk_store::file::Fault;
 use redb::ReadableTableMetadata;
 
 use super::base::Base;

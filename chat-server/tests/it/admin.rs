@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::{Cluster, PROGRAM, eventually};
@@ -125,7 +126,8 @@ async fn damage_is_found_and_told() {
     assert!(lines[1].starts_with("state: at "), "{out}");
     assert!(lines[2].contains("1 accounts"), "{out}");
     assert!(lines[3].contains("what it is, hash"), "{out}");
-    let before = fs::read(folder.join("log.redb")).unwrap();
+    let log = newest_segment(&folder);
+    let before = fs::read(&log).unwrap();
 
     // Somebody else's state, whole in itself.
     let mut other = Cluster::one().await;
@@ -142,13 +144,23 @@ async fn damage_is_found_and_told() {
         "the log alone tells"
     );
     assert!(!folder.join("state.redb").exists(), "nothing is written");
-    assert_eq!(fs::read(folder.join("log.redb")).unwrap(), before);
+    assert_eq!(fs::read(&log).unwrap(), before);
 
     let needle = b"hello";
     let at = before.windows(needle.len()).position(|part| part == needle);
     let mut rotten = before.clone();
     rotten[at.unwrap()] ^= 1;
-    fs::write(folder.join("log.redb"), rotten).unwrap();
+    fs::write(&log, rotten).unwrap();
     let (_, err) = program(&["verify", name]);
-    assert!(err.contains("log.redb is damaged"), "{err}");
+    let file = log.file_name().unwrap().to_str().unwrap();
+    assert!(
+        err.contains("log.redb is damaged") && err.contains(file),
+        "{err}"
+    );
+}
+
+/// The file that a log appends to.
+fn newest_segment(folder: &Path) -> PathBuf {
+    let segments = fs::read_dir(folder.join("log")).unwrap();
+    segments.map(|entry| entry.unwrap().path()).max().unwrap()
 }

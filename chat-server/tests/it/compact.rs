@@ -76,8 +76,11 @@ async fn a_compaction_that_is_killed_loses_nothing() {
     for millis in [1, 2, 4, 8, 16, 32, 64] {
         let _ = fs::remove_dir_all(&copy);
         fs::create_dir(&copy).unwrap();
-        for name in ["log.redb", "state.redb", "format"] {
-            fs::copy(folder.join(name), copy.join(name)).unwrap();
+        fs::create_dir(copy.join("log")).unwrap();
+        let segments = fs::read_dir(folder.join("log")).unwrap();
+        let segments = segments.map(|entry| Path::new("log").join(entry.unwrap().file_name()));
+        for name in segments.chain(["log.redb", "state.redb", "format"].map(Into::into)) {
+            fs::copy(folder.join(&name), copy.join(&name)).unwrap();
         }
         let mut child = Command::new(PROGRAM)
             .env_remove("CHAT_CONFIG")

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::support::{Cluster, PROGRAM, Setup};
@@ -74,12 +75,21 @@ async fn damaged_files() {
     cluster.launch(0);
     cluster.settled(1).await;
     cluster.stop(0);
-    for name in ["state.redb", "log.redb"] {
-        let path = cluster.data(0).join(name);
+    let mut segments = fs::read_dir(cluster.data(0).join("log")).unwrap();
+    let segment = segments.next().unwrap().unwrap().file_name();
+    let segment = segment.to_str().unwrap();
+    for (name, path) in [
+        ("state.redb", "state.redb".into()),
+        ("log.redb", "log.redb".into()),
+        (segment, Path::new("log").join(segment)),
+    ] {
+        let path = cluster.data(0).join(path);
         let good = fs::read(&path).unwrap();
         fs::write(&path, b"nothing of the kind").unwrap();
         fails(&cluster, cluster.command(0), &[name, "damaged", "move"]);
-        fs::write(&path, &good[..good.len() / 2]).unwrap();
+        // A segment ends with zeros, which nobody misses.
+        let used = good.iter().rposition(|byte| *byte != 0).unwrap();
+        fs::write(&path, &good[..used / 2]).unwrap();
         fails(&cluster, cluster.command(0), &[name]);
         fs::write(&path, good).unwrap();
     }

@@ -141,7 +141,7 @@ impl World {
         };
         let replicas = options.replicas.unwrap_or(drawn).max(1);
         let drawn = match random.random_range(0..20) {
-            0 => options::Disk::Redb,
+            0 => options::Disk::Files,
             _ => options::Disk::Memory,
         };
         let disk = options.disk.unwrap_or(drawn);

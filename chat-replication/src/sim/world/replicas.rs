@@ -135,7 +135,6 @@ impl World {
             for (happened, what) in [
                 (batch.truncate.is_some(), "logs cut"),
                 (batch.compact.is_some(), "logs compacted"),
-                (batch.archive.is_some(), "logs archived"),
                 (batch.reset.is_some(), "snapshots installed"),
             ] {
                 self.count(what, u64::from(happened));

@@ -1,6 +1,6 @@
 //! The power fails while checkpoints are written. What the file holds afterwards is one of them, whole.
 
-use chat_replication::redb_store::{CrashDisk, Fate};
+use chat_replication::disk_store::{CrashDisk, Fate};
 use chat_replication::state_machine::StateMachine;
 use chat_replication::types::{Entry, Position};
 use rand::{RngExt, SeedableRng};

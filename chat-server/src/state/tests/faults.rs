@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use chat_replication::redb_store::CrashDisk;
+use chat_replication::disk_store::CrashDisk;
 use chat_replication::state_machine::StateMachine;
 use chat_replication::types::{ClusterId, Position, ReplicaId};
 use rand::{RngExt, SeedableRng};

@@ -1,7 +1,7 @@
 //! A snapshot of one replica becomes the state of another, whole or not at all.
 
 use chat_replication::branch::BranchTable;
-use chat_replication::redb_store::CrashDisk;
+use chat_replication::disk_store::CrashDisk;
 use chat_replication::state_machine::{InstallError, SnapshotReader, StateMachine};
 use chat_replication::store::Reset;
 use chat_replication::types::{Entry, Payload, Position};

@@ -8,7 +8,7 @@ use chat_core::{
     AccountId, AccountManager, Body, Command, CommandBody, DeleteScope, MessageId, RequestId,
     Timestamp, Username,
 };
-use chat_replication::redb_store::CrashDisk;
+use chat_replication::disk_store::CrashDisk;
 use chat_replication::state_machine::StateMachine;
 use chat_replication::types::{
     ClusterId, Configuration, Entry, Epoch, Payload, Position, ReplicaId, StoreUuid, ViewStart,

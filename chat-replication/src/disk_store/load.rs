@@ -3,15 +3,17 @@
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use uuid::Uuid;
 
+use super::FORMAT_VERSION;
 use super::file::Fault;
 use super::rows::{
-    self, ARCHIVED, BRANCHES, CLUSTER, COMPACTED, FORMAT, LOG, META, ORPHANS, PROMISED, REPLICA,
-    STORE, Table, VIEW_STARTS, epoch_bytes, exactly, parse_epoch, parse_payload, seal, unseal,
+    self, BRANCHES, CLUSTER, COMPACTED, FORMAT, META, ORPHANS, PROMISED, REPLICA, SEGMENTS, STORE,
+    Table, VIEW_STARTS, epoch_bytes, exactly, parse_epoch, seal, unseal, unseal_segment,
+    unseal_view_start,
 };
-use super::{Archive, FORMAT_VERSION};
+use super::segments::Segment;
 use crate::branch::BranchTable;
-use crate::store::{Bounds, Durable, Identity};
-use crate::types::{ClusterId, Epoch, Index, Payload, ReplicaId, StoreUuid, ViewStart};
+use crate::store::{Durable, Identity};
+use crate::types::{ClusterId, Epoch, Index, ReplicaId, StoreUuid, ViewStart};
 
 /// Writes the first rows of a new file.
 pub(super) fn initialise(
@@ -31,7 +33,8 @@ pub(super) fn initialise(
         put(REPLICA, &replica.0.to_be_bytes())?;
         put(STORE, Uuid::new_v4().as_bytes())?;
         put(PROMISED, &epoch_bytes(Epoch::default()))?;
-        transaction.open_table(LOG)?;
+        put(COMPACTED, &Index::default().to_be_bytes())?;
+        transaction.open_table(SEGMENTS)?;
         transaction.open_table(BRANCHES)?;
         transaction.open_table(VIEW_STARTS)?;
         transaction.open_table(ORPHANS)?;
@@ -39,7 +42,7 @@ pub(super) fn initialise(
     Ok(transaction.commit()?)
 }
 
-pub(super) fn meta<const N: usize>(
+fn meta<const N: usize>(
     table: &impl ReadableTable<&'static str, &'static [u8]>,
     name: &str,
 ) -> Result<[u8; N], Fault> {
@@ -64,72 +67,59 @@ pub(super) fn read_identity(database: &Database) -> Result<(u32, Identity), Faul
     Ok((u32::from_be_bytes(meta(&table, FORMAT)?), identity))
 }
 
-/// Which entries are gone, and which in the archive.
-pub(super) fn read_bounds(database: &Database) -> Result<Bounds, Fault> {
-    let table = database.begin_read()?.open_table(META)?;
-    // Files of the first days have no such rows.
-    let bound = |name| match table.get(name)? {
-        Some(_) => meta(&table, name).map(Index::from_be_bytes),
-        None => Ok(0),
-    };
-    Ok(Bounds {
-        compacted: bound(COMPACTED)?,
-        archived: bound(ARCHIVED)?,
-    })
+/// Up to where entries are gone, and the segments that hold the others.
+pub(super) fn read_segments(database: &Database) -> Result<(Index, Vec<Segment>), Fault> {
+    let transaction = database.begin_read()?;
+    let meta_rows = transaction.open_table(META)?;
+    let compacted = Index::from_be_bytes(meta(&meta_rows, COMPACTED)?);
+    let mut segments: Vec<Segment> = Vec::new();
+    for row in transaction.open_table(SEGMENTS)?.iter()? {
+        let (first, segment) = row?;
+        segments.push(unseal_segment(first.value(), segment.value())?);
+    }
+    let begin = segments.first().is_none_or(|segment| {
+        segment.first > 0 && segment.first <= compacted + 1 && segment.through > compacted
+    });
+    let gapless = segments
+        .windows(2)
+        .all(|pair| pair[0].sealed && pair[0].through + 1 == pair[1].first);
+    if !begin || !gapless {
+        return Err(Fault::Damaged(format!(
+            "its segments do not follow each other from {compacted} on"
+        )));
+    }
+    Ok((compacted, segments))
 }
 
-/// Everything but the entries, checked against each other.
+/// Everything but the entries, the last of which is given, checked against each other.
 pub(super) fn read_durable(
     database: &Database,
     identity: Identity,
-    archive: &Archive,
+    compacted: Index,
+    last: Index,
 ) -> Result<Durable, Fault> {
-    let bounds = read_bounds(database)?;
     let transaction = database.begin_read()?;
     let promised = parse_epoch(&meta::<{ rows::EPOCH }>(
         &transaction.open_table(META)?,
         PROMISED,
     )?)?;
-    let log = transaction.open_table(LOG)?;
-    let last = log
-        .last()?
-        .map_or(bounds.archived, |(index, _)| index.value());
-    let gapless = last.checked_sub(log.len()?) == Some(bounds.archived);
-    if !gapless || bounds.archived < bounds.compacted {
-        return Err(Fault::Damaged(format!(
-            "the log begins behind {}, ends at {last} and has {} entries",
-            bounds.archived,
-            log.len()?
-        )));
-    }
-    let view_start = |index: Index| -> Result<Option<ViewStart>, Fault> {
-        let payload = if index > bounds.archived {
-            let value = log.get(index)?.ok_or_else(|| super::missing(index))?;
-            parse_payload(index, value.value())?
-        } else if index > bounds.compacted {
-            parse_payload(index, &archive.value(index)?)?
-        } else {
-            let table = transaction.open_table(VIEW_STARTS)?;
-            let Some(value) = table.get(index)? else {
-                return Ok(None);
-            };
-            parse_payload(index, value.value())?
-        };
-        match payload {
-            Payload::ViewStart(start) => Ok(Some(start)),
-            Payload::Command(_) | Payload::Reproposed { .. } => Err(Fault::Damaged(format!(
-                "no view start stands at {index}, where an epoch begins"
-            ))),
-        }
-    };
     let mut epochs = Vec::new();
     let mut view_starts: Vec<(Index, ViewStart)> = Vec::new();
+    let starts = transaction.open_table(VIEW_STARTS)?;
     for row in transaction.open_table(BRANCHES)?.iter()? {
         let (first, epoch) = row?;
         let first = first.value();
         let epoch = unseal(Table::Branches, &first.to_be_bytes(), epoch.value())?;
         epochs.push((parse_epoch(epoch)?, first));
-        view_starts.extend(view_start(first)?.map(|start| (first, start)));
+        match starts.get(first)? {
+            Some(value) => view_starts.push((first, unseal_view_start(first, value.value())?)),
+            None if first > compacted => {
+                return Err(Fault::Damaged(format!(
+                    "no view start stands at {first}, where an epoch begins"
+                )));
+            }
+            None => {}
+        }
     }
     let newest = epochs.last().map(|(_, first)| *first);
     if newest != view_starts.last().map(|(index, _)| *index) {
@@ -145,7 +135,7 @@ pub(super) fn read_durable(
         ));
     }
     let compacted = branches
-        .position_at(bounds.compacted)
+        .position_at(compacted)
         .ok_or_else(|| Fault::Damaged("its log ends before it begins".to_owned()))?;
     let orphans = transaction.open_table(ORPHANS)?.len()?;
     Ok(Durable {
@@ -153,7 +143,6 @@ pub(super) fn read_durable(
         promised,
         branches,
         compacted,
-        archived: bounds.archived,
         view_starts,
         orphans,
     })

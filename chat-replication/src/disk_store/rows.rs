@@ -1,9 +1,7 @@
-//! The rows of the log file, as bytes.
+//! The rows of `log.redb` and the payloads of entries, as bytes.
 //!
 //! Each value begins with a checksum over its table, its key and the rest. redb verifies its pages only when it repairs
 //! a file after a crash, and a rotten command must never be handed to a peer.
-
-use std::borrow::Cow;
 
 use bytes::Bytes;
 use redb::TableDefinition;
@@ -11,14 +9,15 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::file::Fault;
-use crate::types::{Epoch, Payload, Position, ReplicaId, StoreUuid};
+use super::segments::Segment;
+use crate::types::{Epoch, Index, Payload, Position, ReplicaId, StoreUuid, ViewStart};
 
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-/// Entries by index.
-pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
+/// Segments by the index of their first entry.
+pub(super) const SEGMENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("segments");
 /// Epochs by the index of their first entry.
 pub(super) const BRANCHES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("branches");
-/// View starts whose entries are gone, by index; as [`LOG`] has them.
+/// View starts by index.
 pub(super) const VIEW_STARTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("view_starts");
 /// Commands by the position that they were first appended at.
 pub(super) const ORPHANS: TableDefinition<'_, &[u8; POSITION], &[u8]> =
@@ -32,8 +31,6 @@ pub(super) const STORE: &str = "store";
 pub(super) const PROMISED: &str = "promised";
 /// Entries up to this index are gone.
 pub(super) const COMPACTED: &str = "compacted";
-/// Entries up to this index are gone or in the archive.
-pub(super) const ARCHIVED: &str = "archived";
 
 /// Length of an epoch's bytes.
 pub(super) const EPOCH: usize = 28;
@@ -46,9 +43,10 @@ const CHECKSUM: usize = 8;
 #[derive(Clone, Copy)]
 pub(super) enum Table {
     Meta = 1,
-    Log = 2,
-    Branches = 3,
-    Orphans = 4,
+    Branches = 2,
+    Orphans = 3,
+    ViewStarts = 4,
+    Segments = 5,
 }
 
 fn checksum(table: Table, key: &[u8], body: &[u8]) -> [u8; CHECKSUM] {
@@ -122,86 +120,102 @@ const COMMAND: u8 = 1;
 const REPROPOSED: u8 = 2;
 const VIEW_START: u8 = 3;
 
-/// A payload in two parts, so that a command is copied once, into its page.
-pub(super) struct EncodedPayload<'a> {
-    head: [u8; 1 + POSITION],
-    head_len: usize,
-    tail: Cow<'a, [u8]>,
+/// Bytes of an encoded command, at most.
+pub(super) fn payload_len(payload: &Payload) -> usize {
+    1 + POSITION + payload.len()
 }
 
-impl<'a> EncodedPayload<'a> {
-    pub(super) fn new(payload: &'a Payload) -> EncodedPayload<'a> {
-        let mut head = [0; 1 + POSITION];
-        let (kind, head_len, tail) = match payload {
-            Payload::Command(command) => (COMMAND, 1, Cow::Borrowed(&command[..])),
-            Payload::Reproposed { origin, command } => {
-                head[1..].copy_from_slice(&position_bytes(*origin));
-                (REPROPOSED, head.len(), Cow::Borrowed(&command[..]))
-            }
-            Payload::ViewStart(start) => {
-                let bytes = postcard::to_stdvec(start)
-                    .expect("a view start holds nothing that postcard cannot encode");
-                (VIEW_START, 1, Cow::Owned(bytes))
-            }
-        };
-        head[0] = kind;
-        EncodedPayload {
-            head,
-            head_len,
-            tail,
+/// Appends a payload.
+pub(super) fn encode_payload(payload: &Payload, bytes: &mut Vec<u8>) {
+    match payload {
+        Payload::Command(command) => {
+            bytes.push(COMMAND);
+            bytes.extend_from_slice(command);
+        }
+        Payload::Reproposed { origin, command } => {
+            bytes.push(REPROPOSED);
+            bytes.extend_from_slice(&position_bytes(*origin));
+            bytes.extend_from_slice(command);
+        }
+        Payload::ViewStart(start) => {
+            bytes.push(VIEW_START);
+            bytes.extend(
+                postcard::to_stdvec(start)
+                    .expect("a view start holds nothing that postcard cannot encode"),
+            );
         }
     }
-
-    /// Bytes that [`EncodedPayload::write`] needs.
-    pub(super) fn sealed_len(&self) -> usize {
-        CHECKSUM + self.head_len + self.tail.len()
-    }
-
-    /// Fills a value of exactly the length asked for.
-    pub(super) fn write(&self, index: u64, value: &mut [u8]) {
-        let (sum, body) = value.split_at_mut(CHECKSUM);
-        let (head, tail) = body.split_at_mut(self.head_len);
-        head.copy_from_slice(&self.head[..self.head_len]);
-        tail.copy_from_slice(&self.tail);
-        sum.copy_from_slice(&checksum(Table::Log, &index.to_be_bytes(), body));
-    }
 }
 
-/// The payload of a stored entry.
-pub(super) fn parse_payload(index: u64, value: &[u8]) -> Result<Payload, Fault> {
-    let body = unseal(Table::Log, &index.to_be_bytes(), value)?;
-    let (kind, rest) = body.split_first().ok_or_else(short)?;
-    match *kind {
-        COMMAND => Ok(Payload::Command(Bytes::copy_from_slice(rest))),
+/// The payload of an entry. A command shares the bytes.
+pub(super) fn parse_payload(index: Index, bytes: &Bytes) -> Result<Payload, Fault> {
+    match *bytes.first().ok_or_else(short)? {
+        COMMAND => Ok(Payload::Command(bytes.slice(1..))),
         REPROPOSED => {
-            let (origin, command) = rest.split_first_chunk().ok_or_else(short)?;
+            let (origin, _) = bytes[1..].split_first_chunk().ok_or_else(short)?;
             Ok(Payload::Reproposed {
                 origin: parse_position(origin)?,
-                command: Bytes::copy_from_slice(command),
+                command: bytes.slice(1 + POSITION..),
             })
         }
-        VIEW_START => postcard::from_bytes(rest)
-            .map(Payload::ViewStart)
-            .map_err(|error| {
-                Fault::Damaged(format!("the view start at {index} cannot be read: {error}"))
-            }),
+        VIEW_START => parse_view_start(index, &bytes[1..]).map(Payload::ViewStart),
         kind => Err(Fault::Damaged(format!(
             "the entry at {index} is of an unknown kind ({kind})"
         ))),
     }
 }
 
-/// A row of the log whose checksum fits, for the fuzzer.
+/// A view start without the byte that tells what it is.
+fn parse_view_start(index: Index, bytes: &[u8]) -> Result<ViewStart, Fault> {
+    postcard::from_bytes(bytes).map_err(|error| {
+        Fault::Damaged(format!("the view start at {index} cannot be read: {error}"))
+    })
+}
+
+/// The row of a view start.
+pub(super) fn seal_view_start(index: Index, start: &ViewStart) -> Vec<u8> {
+    let bytes =
+        postcard::to_stdvec(start).expect("a view start holds nothing that postcard cannot encode");
+    seal(Table::ViewStarts, &index.to_be_bytes(), &bytes)
+}
+
+pub(super) fn unseal_view_start(index: Index, value: &[u8]) -> Result<ViewStart, Fault> {
+    parse_view_start(
+        index,
+        unseal(Table::ViewStarts, &index.to_be_bytes(), value)?,
+    )
+}
+
+/// The row of a segment.
+pub(super) fn seal_segment(segment: &Segment) -> Vec<u8> {
+    let mut body = [0; 17];
+    body[..8].copy_from_slice(&segment.id.to_be_bytes());
+    body[8..16].copy_from_slice(&segment.through.to_be_bytes());
+    body[16] = u8::from(segment.sealed);
+    seal(Table::Segments, &segment.first.to_be_bytes(), &body)
+}
+
+pub(super) fn unseal_segment(first: Index, value: &[u8]) -> Result<Segment, Fault> {
+    let body: &[u8; 17] = exactly(unseal(Table::Segments, &first.to_be_bytes(), value)?)?;
+    let (id, rest) = body.split_first_chunk().ok_or_else(short)?;
+    let (through, sealed) = rest.split_first_chunk().ok_or_else(short)?;
+    Ok(Segment {
+        first,
+        id: u64::from_be_bytes(*id),
+        through: u64::from_be_bytes(*through),
+        sealed: sealed != [0],
+    })
+}
+
+/// A payload of the log, for the fuzzer.
 #[cfg(fuzzing)]
 pub fn fuzz_entry(bytes: &[u8]) {
     let index = 7;
-    if let Ok(payload) = parse_payload(index, &seal(Table::Log, &u64::to_be_bytes(index), bytes)) {
-        let encoded = EncodedPayload::new(&payload);
-        let mut value = vec![0; encoded.sealed_len()];
-        encoded.write(index, &mut value);
-        assert_eq!(parse_payload(index, &value), Ok(payload));
+    if let Ok(payload) = parse_payload(index, &Bytes::copy_from_slice(bytes)) {
+        let mut encoded = Vec::new();
+        encode_payload(&payload, &mut encoded);
+        assert_eq!(parse_payload(index, &encoded.into()), Ok(payload));
     }
-    let _ = parse_payload(index, bytes);
     if let Some(position) = bytes.first_chunk::<POSITION>() {
         let parsed = parse_position(position).expect("every position means something");
         assert_eq!(position_bytes(parsed), *position);
@@ -235,9 +249,13 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_an_error_or_a_payload(index: u64, value: Vec<u8>) {
-            let _ = parse_payload(index, &value);
-            let _ = parse_payload(index, &seal(Table::Log, &index.to_be_bytes(), &value));
+        fn any_bytes_are_an_error_or_a_payload(index: u64, bytes: Vec<u8>) {
+            let bytes = Bytes::from(bytes);
+            if let Ok(payload) = parse_payload(index, &bytes) {
+                let mut encoded = Vec::new();
+                encode_payload(&payload, &mut encoded);
+                prop_assert_eq!(parse_payload(index, &encoded.into()), Ok(payload));
+            }
         }
     }
 }

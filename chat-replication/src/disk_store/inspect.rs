@@ -5,17 +5,17 @@ use std::io;
 use std::path::Path;
 
 use super::file::{DataFile, contain};
-use super::{CACHE_BYTES, LOG_FILE, RedbStore, explain, read_identity};
+use super::{CACHE_BYTES, DiskStore, LOG_FILE, explain, read_identity};
 use crate::store::{Identity, StoreError};
 
-impl RedbStore {
+impl DiskStore {
     /// Opens the log that is in a data folder, whosever it is. Like any opening it repairs what a crash left, so whoever
     /// only wants to look opens a copy.
-    pub fn open_existing(folder: &Path) -> Result<RedbStore, StoreError> {
+    pub fn open_existing(folder: &Path) -> Result<DiskStore, StoreError> {
         let Identity {
             cluster, replica, ..
-        } = RedbStore::identity_in(folder)?;
-        RedbStore::open(folder, cluster, replica)
+        } = DiskStore::identity_in(folder)?;
+        DiskStore::open(folder, cluster, replica)
     }
 
     fn identity_in(folder: &Path) -> Result<Identity, StoreError> {
