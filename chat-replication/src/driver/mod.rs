@@ -99,8 +99,9 @@ pub struct Driver<S, T, A, R> {
     copies: VecDeque<(Index, (u32, u32))>,
     /// The epoch that it led after the last step.
     led: Option<Epoch>,
-    /// What the transport was told last.
+    /// What the transport was told last, and in which state of affairs.
     peers: Vec<Member>,
+    peers_as_of: Option<(Epoch, Option<Member>)>,
     casts: VecDeque<(ReplicaId, Bytes)>,
     /// Ticks so far, and how many of them are a silence.
     now: u64,
@@ -150,6 +151,7 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
             copies: VecDeque::new(),
             led: None,
             peers: Vec::new(),
+            peers_as_of: None,
             casts: VecDeque::new(),
             now: 0,
             suspect: 0,
@@ -443,6 +445,11 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
             // Before there is one, the transport knows those of the file.
             return;
         }
+        let as_of = Some(self.replica.known_peers_as_of());
+        if self.peers_as_of == as_of {
+            return;
+        }
+        self.peers_as_of = as_of;
         let peers = self.replica.known_peers();
         if self.peers != peers {
             self.transport.peers_changed(&peers);

@@ -424,44 +424,17 @@ where
     /// Publishes a change of the status: at once where it is more than progress, else with the next tick, so that those
     /// who watch are not woken for every write.
     fn publish(&self, due: Due) {
+        if let Due::Ticks(0) = due
+            && !self.driver.replica().differs_from(&self.status.borrow())
+        {
+            return;
+        }
         let status = self.driver.status();
-        let known = self.status.borrow().clone();
-        let worth_it = match due {
-            Due::Ticks(0) => !only_progress(&known, &status),
-            _ => *known != status,
-        };
-        if worth_it {
+        let differs = **self.status.borrow() != status;
+        if differs {
             self.status.send_replace(Arc::new(status));
         }
     }
-}
-
-/// Whether two statuses differ in nothing but how far everybody is.
-fn only_progress(a: &Status, b: &Status) -> bool {
-    let peers = |status: &Status| -> Vec<(ReplicaId, bool)> {
-        status
-            .peers
-            .iter()
-            .map(|peer| (peer.id, peer.reachable))
-            .collect()
-    };
-    (
-        a.role,
-        a.epoch,
-        a.leader,
-        &a.view,
-        &a.epochs,
-        &a.configuration,
-        &a.waiting_for,
-    ) == (
-        b.role,
-        b.epoch,
-        b.leader,
-        &b.view,
-        &b.epochs,
-        &b.configuration,
-        &b.waiting_for,
-    ) && peers(a) == peers(b)
 }
 
 fn log(note: &Note) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::state::State;
 use super::{Mutation, Note, Outgoing, Replica};
 use crate::message::{AppliedReport, Message};
-use crate::types::{Member, ReplicaId, StoreUuid};
+use crate::types::{Epoch, Member, ReplicaId, StoreUuid};
 
 /// The round of questions whose only purpose is that somebody answers.
 pub(super) const PROBE: u64 = u64::MAX;
@@ -230,6 +230,11 @@ impl Replica {
         known.retain(|member| ids.insert(member.id));
         known.sort_by_key(|member| member.id);
         known
+    }
+
+    /// While this is the same, so is [`Replica::known_peers`]: an epoch names its configuration.
+    pub(crate) fn known_peers_as_of(&self) -> (Epoch, Option<Member>) {
+        (self.log.last().epoch, self.joining_member())
     }
 
     /// Whether the configuration knows this replica by this store.

@@ -116,17 +116,12 @@ impl Replica {
     /// Everything that it says of itself and its peers.
     pub fn status(&self) -> Status {
         let epoch = self.live_leader().unwrap_or(self.log.promised);
-        let view = match &self.state {
-            State::Leading(leading) => leading.members.clone(),
-            State::Following(following) if following.started => following.members.clone(),
-            State::Seeking | State::Candidate(_) | State::Following(_) => Vec::new(),
-        };
         Status {
             identity: self.identity,
             role: self.role(),
             epoch,
             leader: self.leader().map(|epoch| epoch.replica),
-            view,
+            view: self.view().to_vec(),
             configuration: self.log.configuration().cloned().unwrap_or_default(),
             forced: self.log.newest().is_some_and(|(_, start)| start.forced),
             epochs: self.log.branches.epochs().into(),
@@ -143,6 +138,35 @@ impl Replica {
                 .into_iter()
                 .map(|id| self.peer_status(id))
                 .collect(),
+        }
+    }
+
+    /// Whether its status differs from this one in more than how far everybody is. Cheap: it is asked after every step.
+    pub(crate) fn differs_from(&self, known: &Status) -> bool {
+        let configuration = self.log.configuration();
+        let peers = self.concerned();
+        (known.role, known.leader) != (self.role(), self.leader().map(|epoch| epoch.replica))
+            || known.epoch != self.live_leader().unwrap_or(self.log.promised)
+            || known.view != *self.view()
+            || known.epochs[..] != *self.log.branches.epochs()
+            || configuration.map_or_else(
+                || known.configuration != Configuration::default(),
+                |configuration| known.configuration != *configuration,
+            )
+            || known.waiting_for != self.waiting_for()
+            || known.peers.len() != peers.len()
+            || known
+                .peers
+                .iter()
+                .any(|peer| !peers.contains(&peer.id) || peer.reachable == self.suspects(peer.id))
+    }
+
+    /// The members of the view that it leads or follows in.
+    fn view(&self) -> &[ReplicaId] {
+        match &self.state {
+            State::Leading(leading) => &leading.members,
+            State::Following(following) if following.started => &following.members,
+            State::Seeking | State::Candidate(_) | State::Following(_) => &[],
         }
     }
 
