@@ -1,20 +1,20 @@
 //! What the application holds of a running replica.
 
 use std::sync::Arc;
-use std::sync::mpsc;
 
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 
-use crate::driver::{Answer, Input, Order, Room};
+use crate::driver::{Answer, Input, Order, Pile, Proposal, Room, Sender, Wake};
 use crate::replica::MembershipChange;
 use crate::status::Status;
 use crate::types::{Epoch, Position, ReplicaId};
 
 /// A running replica, as its application sees it. Cheap to clone.
 pub struct Handle<R> {
-    inputs: mpsc::Sender<Input<R>>,
+    inputs: Sender<Input>,
+    proposals: Pile<Proposal<R>>,
     status: watch::Receiver<Arc<Status>>,
     room: Arc<Room>,
 }
@@ -23,6 +23,7 @@ impl<R> Clone for Handle<R> {
     fn clone(&self) -> Self {
         Handle {
             inputs: self.inputs.clone(),
+            proposals: self.proposals.clone(),
             status: self.status.clone(),
             room: Arc::clone(&self.room),
         }
@@ -114,12 +115,14 @@ pub enum OrderError {
 
 impl<R> Handle<R> {
     pub(crate) fn new(
-        inputs: mpsc::Sender<Input<R>>,
+        inputs: Sender<Input>,
+        proposals: Pile<Proposal<R>>,
         status: watch::Receiver<Arc<Status>>,
         room: Arc<Room>,
     ) -> Self {
         Handle {
             inputs,
+            proposals,
             status,
             room,
         }
@@ -135,9 +138,13 @@ impl<R> Handle<R> {
             .ok_or(ProposeError::Overloaded)?;
         let (sender, answered) = oneshot::channel();
         let answer = Answer::new(sender, Some(place));
-        self.inputs
-            .send(Input::Propose { command, answer })
-            .map_err(|_| ProposeError::Stopped)?;
+        let size = command.len();
+        let added = self.proposals.add(Proposal { command, answer }, size);
+        if added.map_err(|_| ProposeError::Stopped)? == Wake::Now {
+            self.inputs
+                .send(Input::Look)
+                .map_err(|_| ProposeError::Stopped)?;
+        }
         answered.await.unwrap_or(Err(ProposeError::Stopped))
     }
 

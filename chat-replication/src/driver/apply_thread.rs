@@ -3,26 +3,49 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use super::apply::{Applier, Work, perform};
+use super::apply::{Applier, Finished, Outcome, Work, perform};
 use super::input::Input;
+use super::pile::{Pile, Wake};
+use super::queue::{self, Nothing};
 use super::running::ReplicaError;
 use super::snapshot::Reading;
 use crate::state_machine::StateMachine;
-use crate::types::ReplicaId;
+use crate::types::{Position, ReplicaId};
 
 /// How often an idle state machine may look after itself.
 const IDLE: Duration = Duration::from_millis(50);
 
 /// Hands work to the thread.
 pub(super) struct ApplyThread<R> {
-    orders: mpsc::Sender<Order<R>>,
+    orders: queue::Sender<Order<R>>,
     thread: JoinHandle<Result<(), ReplicaError>>,
     readings: mpsc::Sender<Reading>,
     reader: JoinHandle<()>,
+    reports: Pile<Report>,
+}
+
+/// What the thread says of its work.
+pub(super) enum Report {
+    /// A piece of work is done.
+    Finished(Finished),
+    /// A checkpoint has become durable.
+    Checkpoint(Position),
+}
+
+impl Report {
+    /// Whether there is something to do now that nobody but the driver can do.
+    fn is_urgent(&self) -> bool {
+        match self {
+            Report::Finished(finished) => {
+                finished.report.rolled_back || !matches!(finished.outcome, Outcome::Applied)
+            }
+            Report::Checkpoint(_) => false,
+        }
+    }
 }
 
 enum Order<R> {
@@ -35,9 +58,11 @@ impl<R: Send + 'static> ApplyThread<R> {
     pub(super) fn start<M: StateMachine<Response = R>>(
         me: ReplicaId,
         machine: M,
-        driver: mpsc::Sender<Input<R>>,
+        driver: queue::Sender<Input>,
     ) -> io::Result<ApplyThread<R>> {
-        let (orders, received) = mpsc::channel();
+        let (orders, received) = queue::queue();
+        let reports = Pile::new(usize::MAX);
+        let told = reports.clone();
         let (readings, to_read) = mpsc::channel::<Reading>();
         let reads = driver.clone();
         let reader = Builder::new()
@@ -48,7 +73,7 @@ impl<R: Send + 'static> ApplyThread<R> {
                 }
             })?;
         let thread = Builder::new().name(format!("apply-{me}")).spawn(move || {
-            let ended = catch_unwind(AssertUnwindSafe(|| run(machine, &received, &driver)))
+            let ended = catch_unwind(AssertUnwindSafe(|| run(machine, &received, &told, &driver)))
                 .unwrap_or_else(|panic| Err(ReplicaError::panicked("the state machine", &*panic)));
             if let Err(error) = &ended {
                 let _ = driver.send(Input::Failed(error.clone()));
@@ -60,7 +85,13 @@ impl<R: Send + 'static> ApplyThread<R> {
             thread,
             readings,
             reader,
+            reports,
         })
+    }
+
+    /// What it has to say. [`Input::Look`] comes where that is waited for.
+    pub(super) fn reports(&self) -> &Pile<Report> {
+        &self.reports
     }
 
     /// Waits until everything handed in is applied and durable.
@@ -76,6 +107,7 @@ impl<R: Send + 'static> ApplyThread<R> {
             thread,
             readings,
             reader,
+            ..
         } = self;
         drop((orders, readings));
         let _ = thread.join();
@@ -111,26 +143,34 @@ impl<R> Applier<R> for ApplyThread<R> {
 
 fn run<M: StateMachine>(
     mut machine: M,
-    orders: &mpsc::Receiver<Order<M::Response>>,
-    driver: &mpsc::Sender<Input<M::Response>>,
+    orders: &queue::Receiver<Order<M::Response>>,
+    reports: &Pile<Report>,
+    driver: &queue::Sender<Input>,
 ) -> Result<(), ReplicaError> {
     let failed = |error: M::Error| ReplicaError::StateMachine(Arc::new(error));
+    let report = |report: Report| {
+        let is_urgent = report.is_urgent();
+        if reports.add(report, 0) == Ok(Wake::Now) || is_urgent {
+            // A driver that has ended has nothing to do any more.
+            let _ = driver.send(Input::Look);
+        }
+    };
     let mut durable = machine.durable();
     loop {
         match orders.recv_timeout(IDLE) {
             Ok(Order::Work(work)) => {
                 let finished = perform(&mut machine, work).map_err(failed)?;
                 durable = finished.report.durable;
-                let _ = driver.send(Input::Finished(Box::new(finished)));
+                report(Report::Finished(finished));
             }
             Ok(Order::Finish) => return machine.checkpoint().map_err(failed),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Err(Nothing::Timeout) => {}
+            Err(Nothing::Disconnected) => return Ok(()),
         }
         machine.maintain().map_err(failed)?;
         if machine.durable() != durable {
             durable = machine.durable();
-            let _ = driver.send(Input::Checkpoint(durable));
+            report(Report::Checkpoint(durable));
         }
     }
 }

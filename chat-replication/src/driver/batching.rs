@@ -45,6 +45,11 @@ impl Batching {
         self.gathers = gathers;
     }
 
+    /// Whether what is added now does not go yet.
+    pub(super) fn holds(&self, replica: &Replica) -> bool {
+        replica.leads().is_some() && self.is_under_way(replica)
+    }
+
     /// Whether what is held could go and waits for more.
     pub(super) fn is_gathering(&self, replica: &Replica) -> bool {
         self.gathers

@@ -1,30 +1,30 @@
 //! What the thread of a driver is told by others.
 
-use std::sync::mpsc;
-
 use bytes::Bytes;
 
-use super::apply::Finished;
 use super::orders::{Order, OrderAnswer, ReadAnswer};
 use super::proposals::Answer;
+use super::queue::Sender;
 use super::running::ReplicaError;
 use super::snapshot::Read;
 use crate::message::Message;
 use crate::transport::Inbox;
-use crate::types::{Position, ReplicaId};
+use crate::types::ReplicaId;
+
+/// A command, and who waits for its answer.
+pub(crate) struct Proposal<R> {
+    pub(crate) command: Bytes,
+    pub(crate) answer: Answer<R>,
+}
 
 /// One thing that happened.
-pub(crate) enum Input<R> {
+pub(crate) enum Input {
     Received {
         from: ReplicaId,
         message: Message,
     },
     Connected(ReplicaId),
     Refused(ReplicaId),
-    Propose {
-        command: Bytes,
-        answer: Answer<R>,
-    },
     Read {
         answer: ReadAnswer,
     },
@@ -36,9 +36,8 @@ pub(crate) enum Input<R> {
         to: ReplicaId,
         message: Bytes,
     },
-    Finished(Box<Finished>),
-    /// A checkpoint of the state machine has become durable.
-    Checkpoint(Position),
+    /// Something that is waited for lies in a [`Pile`](super::Pile).
+    Look,
     SnapshotRead(Box<Read>),
     /// The state machine has failed.
     Failed(ReplicaError),
@@ -49,9 +48,9 @@ pub(crate) enum Input<R> {
 }
 
 /// Where a transport delivers. What comes once the driver has ended is dropped, as on a network.
-pub(super) struct DriverInbox<R>(pub(super) mpsc::Sender<Input<R>>);
+pub(super) struct DriverInbox(pub(super) Sender<Input>);
 
-impl<R: Send + 'static> Inbox for DriverInbox<R> {
+impl Inbox for DriverInbox {
     fn received(&self, from: ReplicaId, message: Message) {
         let _ = self.0.send(Input::Received { from, message });
     }

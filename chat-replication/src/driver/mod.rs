@@ -11,7 +11,9 @@ mod clock;
 mod input;
 mod orders;
 mod outgoing;
+mod pile;
 mod proposals;
+mod queue;
 mod running;
 mod snapshot;
 mod tail;
@@ -26,13 +28,15 @@ pub use self::apply::{
 };
 use self::batching::Batching;
 pub(crate) use self::clock::{Clock, Due};
-pub(crate) use self::input::Input;
+pub(crate) use self::input::{Input, Proposal};
 pub use self::orders::Order;
 pub(crate) use self::orders::{OrderAnswer, ReadAnswer};
 use self::orders::{Orders, Reads, refused_change, refused_transfer};
+pub(crate) use self::pile::{Pile, Wake};
 pub use self::proposals::Answer;
 use self::proposals::Proposals;
 pub(crate) use self::proposals::Room;
+pub(crate) use self::queue::Sender;
 pub use self::running::{Options, ReplicaError, Running, StartError, start};
 pub use self::snapshot::{Read, Reading, TransferId};
 use self::snapshot::{Servings, Taking};
@@ -321,6 +325,20 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
     /// Where the replica and its peers stand.
     pub fn status(&self) -> Status {
         self.replica.status()
+    }
+
+    /// Whether commands that come now have to wait for those on their way.
+    pub(crate) fn holds_proposals(&self) -> bool {
+        self.batching.holds(&self.replica)
+    }
+
+    /// Whether the next step waits for the state machine: somebody reads what it is about to show, or it has so much before
+    /// it that it is given no more.
+    pub(crate) fn awaits_applied(&self) -> bool {
+        self.rolling_back
+            || self.reads.await_applied()
+            || (self.in_flight >= self.limits.batches
+                && self.handed.index < self.replica.appliable())
     }
 
     /// Whether nobody waits for an answer, and the state machine has nothing before it.

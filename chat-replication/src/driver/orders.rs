@@ -52,6 +52,11 @@ impl Reads {
         }
     }
 
+    /// Whether one waits for nothing but the state.
+    pub(super) fn await_applied(&self) -> bool {
+        !self.confirmed.is_empty()
+    }
+
     /// The state shows everything up to here.
     pub(super) fn applied(&mut self, index: Index) {
         let later = self.confirmed.split_off(&(index + 1, ReadId(0)));

@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -15,10 +14,12 @@ use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 use super::apply::Report;
-use super::apply_thread::ApplyThread;
+use super::apply_thread::{self, ApplyThread};
 use super::clock::{Clock, Due};
-use super::input::{DriverInbox, Input};
+use super::input::{DriverInbox, Input, Proposal};
+use super::pile::Pile;
 use super::proposals::Room;
+use super::queue::{Receiver, queue};
 use super::{Driver, Limits};
 use crate::handle::{Handle, ProposeError};
 use crate::replica::{Note, Replica, Seed, Settings};
@@ -144,7 +145,7 @@ where
 {
     let durable = store.load()?;
     let me = durable.identity;
-    let (sender, inputs) = mpsc::channel();
+    let (sender, inputs) = queue();
     let inbox: Arc<dyn Inbox> = Arc::new(DriverInbox(sender.clone()));
     let transport = connect(inbox, me).map_err(|error| StartError::Transport(error.into()))?;
 
@@ -168,10 +169,13 @@ where
     let (status, status_changes) = watch::channel(Arc::new(driver.status()));
     let (ended, has_ended) = watch::channel(None);
     let room = Room::new(options.max_waiting, options.max_waiting_bytes);
-    let handle = Handle::new(sender.clone(), status_changes, room);
+    // A batch as large as a message does not wait.
+    let proposals = Pile::new(options.limits.message_bytes);
+    let handle = Handle::new(sender.clone(), proposals.clone(), status_changes, room);
     let work = Loop {
         driver,
         inputs,
+        proposals: Closing(proposals),
         status,
         on_cast,
         writing,
@@ -271,10 +275,20 @@ impl fmt::Debug for Running {
     }
 }
 
+/// Those who left something are told that nobody looks any more, whatever ends the thread.
+struct Closing<T>(Pile<T>);
+
+impl<T> Drop for Closing<T> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 /// The thread's own.
 struct Loop<S, T, R, C> {
     driver: Driver<TimedStore<S>, T, ApplyThread<R>, R>,
-    inputs: mpsc::Receiver<Input<R>>,
+    inputs: Receiver<Input>,
+    proposals: Closing<Proposal<R>>,
     status: watch::Sender<Arc<Status>>,
     on_cast: C,
     /// Time spent on the log's disk since the clock was looked at.
@@ -294,7 +308,12 @@ where
 {
     fn run(mut self) -> Result<(), ReplicaError> {
         let outcome = self.turn_until_stopped();
-        let Loop { driver, inputs, .. } = self;
+        let Loop {
+            driver,
+            inputs,
+            proposals,
+            ..
+        } = self;
         let (store, transport, applier) = driver.into_parts();
         // Peers learn at once that this replica is gone, however long its last checkpoint takes.
         drop(transport);
@@ -310,7 +329,7 @@ where
             }
         };
         drop(store);
-        drop(inputs);
+        drop((inputs, proposals));
         outcome
     }
 
@@ -377,42 +396,82 @@ where
 
     /// Waits for an input or the next tick, and takes what else has queued up.
     fn take_inputs(&mut self, clock: &Clock) -> Result<Option<End>, ReplicaError> {
-        let wait = clock.next().saturating_sub(self.begun.elapsed());
-        let Ok(input) = self.inputs.recv_timeout(wait) else {
-            return Ok(None);
-        };
-        match self.take(input)? {
-            Some(end) => Ok(Some(end)),
-            None => self.take_queued(),
+        if !self.take_awaited() {
+            let wait = clock.next().saturating_sub(self.begun.elapsed());
+            if let Ok(input) = self.inputs.recv_timeout(wait)
+                && let Some(end) = self.take(input)?
+            {
+                return Ok(Some(end));
+            }
+        }
+        self.take_queued()
+    }
+
+    /// Takes from the piles what there is to do something with at once. Says whether there was any; if not, the next such
+    /// thing is an input.
+    fn take_awaited(&mut self) -> bool {
+        let mut any = false;
+        if self.driver.awaits_applied() || self.stop_at.is_some() {
+            let reports = self.driver.applier_mut().reports().take_or_await();
+            any |= !reports.is_empty();
+            self.hear(reports);
+        }
+        if !self.driver.holds_proposals() {
+            let proposals = self.proposals.0.take_or_await();
+            any |= !proposals.is_empty();
+            self.propose(proposals);
+        }
+        any
+    }
+
+    fn take_piles(&mut self) {
+        let reports = self.driver.applier_mut().reports().take();
+        self.hear(reports);
+        let proposals = self.proposals.0.take();
+        self.propose(proposals);
+    }
+
+    fn hear(&mut self, reports: Vec<apply_thread::Report>) {
+        for report in reports {
+            match report {
+                apply_thread::Report::Finished(finished) => self.driver.finished(finished),
+                apply_thread::Report::Checkpoint(durable) => self.driver.checkpointed(durable),
+            }
+        }
+    }
+
+    fn propose(&mut self, proposals: Vec<Proposal<R>>) {
+        for Proposal { command, answer } in proposals {
+            match self.stop_at {
+                None => self.driver.propose(command, answer),
+                Some(_) => answer.give(Err(ProposeError::Stopped)),
+            }
         }
     }
 
     fn take_queued(&mut self) -> Result<Option<End>, ReplicaError> {
         for _ in 0..DRAIN {
-            let Ok(input) = self.inputs.try_recv() else {
+            let Some(input) = self.inputs.try_recv() else {
                 break;
             };
             if let Some(end) = self.take(input)? {
                 return Ok(Some(end));
             }
         }
+        self.take_piles();
         Ok(None)
     }
 
-    fn take(&mut self, input: Input<R>) -> Result<Option<End>, ReplicaError> {
+    fn take(&mut self, input: Input) -> Result<Option<End>, ReplicaError> {
         match input {
             Input::Received { from, message } => self.driver.receive(from, message),
             Input::Connected(peer) => self.driver.connected(peer),
             Input::Refused(peer) => self.driver.refused(peer),
-            Input::Propose { answer, .. } if self.stop_at.is_some() => {
-                answer.give(Err(ProposeError::Stopped));
-            }
-            Input::Propose { command, answer } => self.driver.propose(command, answer),
             Input::Read { answer } => self.driver.read(answer),
             Input::Order { order, answer } => self.driver.order(order, answer),
             Input::Cast { to, message } => self.driver.cast(to, message),
-            Input::Finished(finished) => self.driver.finished(*finished),
-            Input::Checkpoint(durable) => self.driver.checkpointed(durable),
+            // That is done before the next turn.
+            Input::Look => {}
             Input::SnapshotRead(read) => self.driver.read_snapshot(*read),
             Input::Failed(error) => return Err(error),
             Input::Stop => self.stop_at = Some(self.begun.elapsed() + self.options.drain),
