@@ -110,14 +110,24 @@ fn check(node: &Node, context: &Context) -> Result<SessionCheck, Failure> {
     let Some(token) = &context.session else {
         return Ok(SessionCheck::Unknown);
     };
-    let (hash, now) = (token.hash(), clock::now());
-    let checked: Result<_, StateError> = node
-        .state
-        .query(|manager, _| manager.verify_session(token.session, &hash, now));
-    Ok(match checked? {
-        SessionCheck::Valid(session) if session.account != token.account => SessionCheck::Unknown,
-        checked => checked,
-    })
+    let now = clock::now();
+    let checked: Result<_, StateError> = node.state.query(|manager, at| {
+        if let Some(session) = context.checked.good(at, now) {
+            return Ok(SessionCheck::Valid(session));
+        }
+        let checked = manager.verify_session(token.session, &token.hash(), now)?;
+        Ok(match checked {
+            SessionCheck::Valid(session) if session.account != token.account => {
+                SessionCheck::Unknown
+            }
+            SessionCheck::Valid(session) => {
+                context.checked.note(at, &session);
+                SessionCheck::Valid(session)
+            }
+            checked => checked,
+        })
+    });
+    Ok(checked?)
 }
 
 /// Waits until everything is applied that is known to be committed. Says whether there was anything to wait for.

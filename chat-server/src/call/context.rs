@@ -1,7 +1,10 @@
 //! What the metadata of a call say.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use chat_core::{Session, Timestamp};
+use chat_replication::types::Position;
 use tokio::time::Instant;
 use tonic::Request;
 
@@ -55,6 +58,27 @@ pub(crate) struct Context {
     pub(crate) deadline: Option<Instant>,
     /// Who is at the other end of the connection.
     pub(crate) from: Option<Peer>,
+    /// What the session's last check has found.
+    pub(super) checked: Checked,
+}
+
+/// A session that is good in the state as of a position. In that state it stays so until its time is over, and is not looked
+/// up again: each call asks at least twice.
+#[derive(Default, Debug)]
+pub(super) struct Checked(Mutex<Option<(Position, Session)>>);
+
+impl Checked {
+    pub(super) fn good(&self, at: Position, now: Timestamp) -> Option<Session> {
+        let checked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = checked.as_ref().filter(|(known_at, _)| *known_at == at);
+        let session = known.map(|(_, session)| session);
+        session.filter(|session| now < session.expires_at).cloned()
+    }
+
+    pub(super) fn note(&self, at: Position, session: &Session) {
+        let mut checked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *checked = Some((at, session.clone()));
+    }
 }
 
 impl Context {
@@ -88,6 +112,7 @@ impl Context {
             reading,
             deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
             from: connection.map(|connection| connection.peer),
+            checked: Checked::default(),
         }
     }
 

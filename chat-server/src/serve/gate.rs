@@ -1,20 +1,21 @@
 //! What every call passes on its way to a service, and on its way back.
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
-use axum::http::HeaderMap;
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, Request, Response};
 use chat_client::Reason;
-use futures_util::StreamExt;
+use futures_util::future::Either;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::timeout;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service};
 use tonic::service::Routes;
 use tonic::{Code, Status};
 
@@ -28,41 +29,56 @@ const CONNECTIONS_PART: usize = 16;
 /// When to try again what there was no memory for.
 const RETRY_MEMORY: Duration = Duration::from_millis(500);
 
+/// Lets calls to these routes in, as many as may be. It stands around them all: within each of them it would be cloned with
+/// every call.
 #[derive(Clone)]
-struct Gate {
+pub(super) struct Gate {
+    routes: Routes,
     node: Arc<Node>,
     /// Bytes of requests that are not whole yet, of all connections.
     held: Arc<AtomicUsize>,
 }
 
-/// Lets calls to these routes in, as many as may be.
-pub(super) fn guard(routes: Routes, node: Arc<Node>) -> Routes {
-    let gate = Gate {
-        node,
-        held: Arc::default(),
-    };
-    let router = routes.prepare().into_axum_router();
-    Routes::from(router.layer(from_fn_with_state(gate, pass)))
+impl Gate {
+    pub(super) fn new(routes: Routes, node: Arc<Node>) -> Gate {
+        Gate {
+            routes: routes.prepare(),
+            node,
+            held: Arc::default(),
+        }
+    }
 }
 
-async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    let connection = request.extensions().get::<Connection>().cloned();
-    let from = connection.as_ref().map(|connection| connection.peer);
-    if let Err(failure) = gate.node.throttle.call(from) {
-        return Status::from(failure).into_http();
+impl Service<Request<Body>> for Gate {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future =
+        Either<Ready<Result<Response<Body>, Infallible>>, BoxFuture<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request<Body>>::poll_ready(&mut self.routes, context)
     }
-    let request = match connection {
-        Some(connection) => request.map(|body| counted(body, Held::new(&gate, &connection))),
-        None => request,
-    };
-    match timeout(gate.node.limits().longest_call, next.run(request)).await {
-        Ok(response) => kept(explained(response)),
-        Err(_) => Status::from(Failure::TooLong).into_http(),
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let connection = request.extensions().get::<Connection>();
+        let from = connection.map(|connection| connection.peer);
+        if let Err(failure) = self.node.throttle.call(from) {
+            return Either::Left(ready(Ok(Status::from(failure).into_http())));
+        }
+        let held = connection.map(|connection| Held::new(self, connection));
+        let longest = self.node.limits().longest_call;
+        let answering = self.routes.call(request.map(|body| Counted { body, held }));
+        Either::Right(Box::pin(async move {
+            match timeout(longest, answering).await {
+                Ok(response) => Ok(kept(explained(response?))),
+                Err(_) => Ok(Status::from(Failure::TooLong).into_http()),
+            }
+        }))
     }
 }
 
 /// An answer keeps the place that it has taken until it is read or given up.
-fn kept(mut response: Response) -> Response {
+fn kept(mut response: Response<Body>) -> Response<Body> {
     match response.extensions_mut().remove::<Arc<Place>>() {
         Some(place) => response.map(|body| {
             Body::new(Kept {
@@ -81,12 +97,12 @@ struct Kept {
 
 impl HttpBody for Kept {
     type Data = Bytes;
-    type Error = axum::Error;
+    type Error = Status;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         Pin::new(&mut self.body).poll_frame(context)
     }
 
@@ -100,15 +116,38 @@ impl HttpBody for Kept {
 }
 
 /// The same bytes, as far as there is memory for them.
-fn counted(body: Body, mut held: Held) -> Body {
-    let chunks = body.into_data_stream().map(move |chunk| {
-        let chunk: Bytes = chunk.map_err(axum::BoxError::from)?;
-        match held.take(chunk.len()) {
-            Ok(()) => Ok(chunk),
-            Err(failure) => Err(axum::BoxError::from(Status::from(failure))),
+struct Counted {
+    body: Body,
+    /// Absent where nobody knows the connection.
+    held: Option<Held>,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        let polled = Pin::new(&mut this.body).poll_frame(context);
+        if let (Poll::Ready(Some(Ok(frame))), Some(held)) = (&polled, &mut this.held)
+            && let Some(bytes) = frame.data_ref()
+            && let Err(failure) = held.take(bytes.len())
+        {
+            return Poll::Ready(Some(Err(failure.into())));
         }
-    });
-    Body::from_stream(chunks)
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// Bytes of one request that is not whole yet. Given back once it is, or is given up.
@@ -165,7 +204,7 @@ impl Drop for Held {
 }
 
 /// Gives a refusal a reason that comes from the layers beneath the services, which know none.
-fn explained(mut response: Response) -> Response {
+fn explained(mut response: Response<Body>) -> Response<Body> {
     if let Some(status) = unexplained(response.headers())
         && let Some(failure) = understood(&status)
     {

@@ -21,11 +21,11 @@ use chat_replication::types::ReplicaId;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
-use tonic::service::Routes;
 use tracing::warn;
 
 pub(crate) use self::accept::{Connection, Peer, network};
 pub use self::error::ServeError;
+use self::gate::Gate;
 pub(crate) use self::gate::understood;
 pub use self::listen::Exposure;
 pub(crate) use self::prompt::Prompt;
@@ -206,7 +206,7 @@ fn serve_clients(
     listener: tokio::net::TcpListener,
     tls: Option<Arc<Tls>>,
     limits: watch::Receiver<Limits>,
-    routes: Routes,
+    gate: Gate,
     mut draining: watch::Receiver<bool>,
 ) -> Serving {
     let Limits {
@@ -227,8 +227,7 @@ fn serve_clients(
         .max_frame_size(FRAME)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, stop);
+        .serve_with_incoming_shutdown(gate, incoming, stop);
     tokio::spawn(serving)
 }
 

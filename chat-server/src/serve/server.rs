@@ -18,10 +18,11 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::gate::Gate;
 use super::listen::Access;
 use super::{
-    DRAIN, Files, Means, PEERS_WORDS, ServeError, ServerConfig, Serving, finish, gate, listen,
-    node, none_under_way, open_files, serve_clients, settings,
+    DRAIN, Files, Means, PEERS_WORDS, ServeError, ServerConfig, Serving, finish, listen, node,
+    none_under_way, open_files, serve_clients, settings,
 };
 use crate::admin::{self, Orders};
 use crate::api::Services;
@@ -384,8 +385,8 @@ impl ServerBuilder {
             .routes()
             .add_service(operations::health(readiness.clone()).await)
             .add_service(operations::reflection());
-        let routes = gate::guard(routes, node);
-        let serving = serve_clients(clients, secured.clone(), live, routes, drain.subscribe());
+        let gate = Gate::new(routes, node);
+        let serving = serve_clients(clients, secured.clone(), live, gate, drain.subscribe());
         Ok(Server {
             me: replica.id,
             client_address,

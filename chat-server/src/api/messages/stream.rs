@@ -39,11 +39,9 @@ pub(super) fn send_messages(
     request: Request<Streaming<api::SendMessagesRequest>>,
 ) -> Result<Answers, Status> {
     node.check_open()?;
-    let context = Context {
-        // The stream's own end is not that of each message.
-        deadline: None,
-        ..Context::of(&request)
-    };
+    let mut context = Context::of(&request);
+    // The stream's own end is not that of each message.
+    context.deadline = None;
     if context.session.is_none() {
         return Err(Failure::Unauthenticated.into());
     }
