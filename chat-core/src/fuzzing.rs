@@ -9,7 +9,7 @@ use crate::{
         account::{AccountKey, CredentialKey},
         conversation::{ConversationKey, EntryKey, RecentKey},
         identity::IdentityKey,
-        message::{BodyKey, MessageKey, UndeliveredKey},
+        message::{MessageKey, UndeliveredKey},
         meta::MetaKey,
         name::{NameKey, SkeletonKey},
         request::{ForgetKey, RequestKey},
@@ -30,7 +30,7 @@ pub fn row(bytes: &[u8]) {
     }
     kinds!(
         MetaKey IdentityKey AccountKey CredentialKey NameKey SkeletonKey SessionKey AccountSessionKey SessionEndKey
-        MessageKey BodyKey EntryKey ConversationKey RecentKey UndeliveredKey RequestKey ForgetKey SweepKey
+        MessageKey EntryKey ConversationKey RecentKey UndeliveredKey RequestKey ForgetKey SweepKey
     );
 }
 

@@ -80,9 +80,9 @@
 //! stored: each touches a bounded number of rows, lists come in [pages](Page), and what would take long, such as
 //! clearing up after a deleted account, is done piece by piece by [`CommandBody::Expire`].
 //!
-//! A message is six rows. Its text is written once, in the order in which messages came, and never again. Its id leads
-//! to its place. In the conversation of the two, one byte says who has read it and who has deleted it. A row without
-//! content waits in the recipient's inbox until the message is delivered. The conversation's counters and the
+//! A message is five rows. Its text is written once, by its id, which begins with the time, so that new messages stand
+//! behind old ones. In the conversation of the two, its id stands with one byte that says who has read it and who has
+//! deleted it. The id waits in the recipient's inbox until the message is delivered. The conversation's counters and the
 //! manager's own are rows that are written over. When a conversation was not the last that somebody was active in, it
 //! moves in that one's list as well.
 //!
@@ -164,3 +164,6 @@ pub use crate::{
 /// The version of what applying a command does. Replicas that apply the same log by different versions may drift apart,
 /// so it grows whenever an effect changes.
 pub const APPLY_VERSION: u32 = 1;
+
+/// How rows are written: the only format that this version reads.
+pub const ROW_FORMAT: u32 = rows::meta::Meta::FORMAT;

@@ -11,7 +11,7 @@ use crate::{
     rows::{
         account::{AccountKey, AccountNumber},
         conversation::{ConversationKey, ConversationRow, Entry, EntryKey, Pair, RecentKey, Side},
-        message::{BodyKey, MarkKind, MessageEntry, MessageKey, Place, UndeliveredKey},
+        message::{MarkKind, MessageEntry, MessageKey, Place, Stored, UndeliveredKey},
         request::Forget,
     },
     store::KeyValue,
@@ -37,7 +37,7 @@ impl<S: KeyValue> AccountManager<S> {
         let mut gone = ByConversation::new();
         for message in messages.iter().copied() {
             match self.rows.read(&MessageKey(message))? {
-                Some(MessageEntry::Stored(place)) => {
+                Some(MessageEntry::Stored(Stored { place, .. })) => {
                     let pair = Pair::of(place.sender, place.recipient);
                     for number in self.hide(message, place, &party, scope)? {
                         let peer = pair.peer(pair.side(number));
@@ -94,7 +94,9 @@ impl<S: KeyValue> AccountManager<S> {
         message: MessageId,
         scope: DeleteScope,
     ) -> Result<(), Fault<S::Error>> {
-        let Some(MessageEntry::Stored(place)) = self.rows.read(&MessageKey(message))? else {
+        let Some(MessageEntry::Stored(Stored { place, .. })) =
+            self.rows.read(&MessageKey(message))?
+        else {
             return Ok(());
         };
         if place.sender == party.number {
@@ -220,20 +222,19 @@ impl<S: KeyValue> AccountManager<S> {
 
     /// Removes the text, and leaves what a retry of the send is answered with for as long as there may be one.
     fn discard(&mut self, message: MessageId, place: Place) -> Result<(), S::Error> {
-        let body = self.rows.require(&BodyKey(place.sequence))?;
-        self.rows.remove(&BodyKey(place.sequence), &body)?;
+        let stored = self.rows.require_stored(message)?;
         self.meta.messages -= 1;
-        let stored = MessageEntry::Stored(place);
         if message.time() < self.meta.horizon {
+            let stored = MessageEntry::Stored(stored);
             return self.rows.remove(&MessageKey(message), &stored);
         }
         let recipient = self.rows.require(&AccountKey(place.recipient))?.id;
-        let digest = digest_of(recipient, &body.content);
         let deleted = MessageEntry::Deleted {
             place: Some(place),
-            digest,
-            at: body.at,
+            digest: digest_of(recipient, &stored.content),
+            at: stored.at,
         };
+        let stored = MessageEntry::Stored(stored);
         self.rows.replace(&MessageKey(message), &stored, &deleted)?;
         self.forget_later(*message.as_uuid(), Forget::Message)
     }

@@ -11,9 +11,7 @@ use crate::{
         Span,
         account::AccountNumber,
         conversation::{ConversationKey, ConversationRow, Entry, EntryKey, Pair, RecentKey, Side},
-        message::{
-            BodyKey, BodyRow, Mark, MarkKind, MessageEntry, MessageKey, Place, UndeliveredKey,
-        },
+        message::{Mark, MarkKind, MessageEntry, MessageKey, Place, Stored, UndeliveredKey},
     },
     store::{KeyValue, Order},
     values::id::{AccountId, MessageId},
@@ -31,7 +29,7 @@ impl<S: KeyValue> AccountManager<S> {
         content: Content,
     ) -> Result<(), S::Error> {
         let pair = Pair::of(from.number, to.number);
-        let entry = first_entry(&pair, from, to, marks.as_deref().unwrap_or_default());
+        let entry = first_entry(id, &pair, from, to, marks.as_deref().unwrap_or_default());
         let before = marks.map(MessageEntry::Awaited);
         if pair.sides().iter().all(|side| entry.is_deleted_by(*side)) {
             let digest = digest_of(to.id, &content);
@@ -54,16 +52,12 @@ impl<S: KeyValue> AccountManager<S> {
         self.rows.set(
             &MessageKey(id),
             before.as_ref(),
-            &MessageEntry::Stored(place),
+            &MessageEntry::Stored(Stored {
+                place,
+                at: call.at,
+                content: content.clone(),
+            }),
         )?;
-        let body = BodyRow {
-            id,
-            sender: from.number,
-            recipient: to.number,
-            at: call.at,
-            content: content.clone(),
-        };
-        self.rows.insert(&BodyKey(sequence), &body)?;
         self.rows.insert(&EntryKey { pair, sequence }, &entry)?;
         let is_waiting = !entry.is_delivered() && !entry.is_deleted_by(pair.side(to.number));
         if is_waiting {
@@ -72,7 +66,7 @@ impl<S: KeyValue> AccountManager<S> {
                     recipient: to.number,
                     sequence,
                 },
-                &(),
+                &id,
             )?;
         }
         self.count_in(&pair, entry, sequence)?;
@@ -173,9 +167,9 @@ impl Party {
 }
 
 /// A message as it begins, given what was said of it before it came.
-fn first_entry(pair: &Pair, from: &Party, to: &Party, marks: &[Mark]) -> Entry {
+fn first_entry(id: MessageId, pair: &Pair, from: &Party, to: &Party, marks: &[Mark]) -> Entry {
     let (sender, recipient) = (pair.side(from.number), pair.side(to.number));
-    let mut entry = Entry::from_side(sender);
+    let mut entry = Entry::from_side(sender, id);
     if pair.is_with_oneself() {
         entry = entry.read();
     }

@@ -14,7 +14,7 @@ use crate::{
         account::AccountNumber,
         conversation::{ConversationKey, Entry, EntryKey, Pair, Side},
         identity::{Identity, IdentityKey},
-        message::{MarkKind, MessageEntry, MessageKey, Place, UndeliveredKey},
+        message::{MarkKind, MessageEntry, MessageKey, Place, Stored, UndeliveredKey},
     },
     store::{KeyValue, Order},
     values::id::{AccountId, MessageId},
@@ -109,7 +109,7 @@ impl<S: KeyValue> AccountManager<S> {
         };
         let target = match self.rows.read(&MessageKey(message))? {
             Some(
-                MessageEntry::Stored(place)
+                MessageEntry::Stored(Stored { place, .. })
                 | MessageEntry::Deleted {
                     place: Some(place), ..
                 },
@@ -227,7 +227,7 @@ impl<S: KeyValue> AccountManager<S> {
         let mut marked = BySender::new();
         for message in messages.iter().copied() {
             match self.rows.read(&MessageKey(message))? {
-                Some(MessageEntry::Stored(place))
+                Some(MessageEntry::Stored(Stored { place, .. }))
                     if place.recipient == party.number && place.sender != party.number =>
                 {
                     if self.mark_one(place, kind)? {
@@ -300,7 +300,7 @@ impl<S: KeyValue> AccountManager<S> {
                 recipient,
                 sequence: key.sequence,
             },
-            &(),
+            &entry.id(),
         )
     }
 }

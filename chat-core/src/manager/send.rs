@@ -8,7 +8,7 @@ use crate::{
     rejection::Rejection,
     rows::{
         account::AccountKey,
-        message::{BodyKey, MessageEntry, MessageKey, Place},
+        message::{MessageEntry, MessageKey, Stored},
         request::RequestKey,
     },
     store::KeyValue,
@@ -29,8 +29,8 @@ impl<S: KeyValue> AccountManager<S> {
     ) -> Result<Outcome, Fault<S::Error>> {
         let message = MessageId::derive(sender, call.request);
         let marks = match self.rows.read(&MessageKey(message))? {
-            Some(MessageEntry::Stored(place)) => {
-                let at = self.check_resent(place, recipient, body)?;
+            Some(MessageEntry::Stored(stored)) => {
+                let at = self.check_resent(&stored, recipient, body)?;
                 return Ok(Outcome::MessageSent { message, at });
             }
             Some(MessageEntry::Deleted { digest, .. })
@@ -77,17 +77,16 @@ impl<S: KeyValue> AccountManager<S> {
         })
     }
 
-    /// When the message at this place was sent, if it is the one that is sent again.
+    /// When this message was sent, if it is the one that is sent again.
     fn check_resent(
         &self,
-        place: Place,
+        stored: &Stored,
         recipient: AccountId,
         body: &Body,
     ) -> Result<Timestamp, Fault<S::Error>> {
-        let row = self.rows.require(&BodyKey(place.sequence))?;
-        let to = self.rows.require(&AccountKey(place.recipient))?.id;
-        match &row.content {
-            Content::Text(text) if to == recipient && **text == *body.as_str() => Ok(row.at),
+        let to = self.rows.require(&AccountKey(stored.place.recipient))?.id;
+        match &stored.content {
+            Content::Text(text) if to == recipient && **text == *body.as_str() => Ok(stored.at),
             _ => Err(Fault::Rejected(Rejection::RequestIdReused)),
         }
     }

@@ -6,8 +6,8 @@ use crate::{
     rows::{
         Span,
         account::AccountNumber,
-        conversation::{ConversationKey, EntryKey, Pair, RecentKey},
-        message::{BodyKey, Place, UndeliveredKey},
+        conversation::{ConversationKey, Entry, EntryKey, Pair, RecentKey},
+        message::{Place, UndeliveredKey},
         sweep::{Sweep, SweepKey},
     },
     store::{KeyValue, Order},
@@ -37,8 +37,8 @@ impl<S: KeyValue> AccountManager<S> {
         let rows = self
             .rows
             .list::<UndeliveredKey>(&span, Order::Ascending, most)?;
-        for (key, ()) in &rows {
-            self.rows.remove(key, &())?;
+        for (key, message) in &rows {
+            self.rows.remove(key, message)?;
         }
         Ok(rows.len())
     }
@@ -68,7 +68,7 @@ impl<S: KeyValue> AccountManager<S> {
                 && !entry.is_deleted_by(pair.side(peer))
                 && self.active_id(peer)?.is_some();
             if !peer_sees {
-                self.sweep_message(key)?;
+                self.sweep_message(key, *entry)?;
             }
         }
 
@@ -88,14 +88,13 @@ impl<S: KeyValue> AccountManager<S> {
         Ok(entries.len().max(1))
     }
 
-    fn sweep_message(&mut self, key: &EntryKey) -> Result<(), S::Error> {
-        let body = self.rows.require(&BodyKey(key.sequence))?;
+    fn sweep_message(&mut self, key: &EntryKey, entry: Entry) -> Result<(), S::Error> {
         let place = Place {
             sequence: key.sequence,
-            sender: body.sender,
-            recipient: body.recipient,
+            sender: key.pair.account(entry.sender()),
+            recipient: key.pair.peer(entry.sender()),
         };
-        self.hide_from(body.id, place, key.pair.sides())?;
+        self.hide_from(entry.id(), place, key.pair.sides())?;
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use crate::{
     rows::{
         Span,
         conversation::{ConversationKey, ConversationRow, Entry, EntryKey, Pair},
-        message::{BodyKey, MessageEntry, MessageKey, UndeliveredKey},
+        message::{MessageEntry, MessageKey, Stored, UndeliveredKey},
     },
     store::{KeyValue, Order},
     values::id::{AccountId, MessageId},
@@ -36,9 +36,10 @@ impl<S: KeyValue> AccountManager<S> {
         let Some(number) = self.reader(account)? else {
             return Ok(None);
         };
-        let Some(MessageEntry::Stored(place)) = self.rows.read(&MessageKey(id))? else {
+        let Some(MessageEntry::Stored(stored)) = self.rows.read(&MessageKey(id))? else {
             return Ok(None);
         };
+        let place = stored.place;
         if number != place.sender && number != place.recipient {
             return Ok(None);
         }
@@ -52,7 +53,7 @@ impl<S: KeyValue> AccountManager<S> {
         }
         let row = self.rows.require(&ConversationKey(pair))?;
         let state = state_of(&pair, &row, entry, place.sequence);
-        self.load(place.sequence, state, &mut Profiles::default())
+        self.show(id, stored, state, &mut Profiles::default())
             .map(Some)
     }
 
@@ -90,7 +91,8 @@ impl<S: KeyValue> AccountManager<S> {
         };
         let found = self.gather::<EntryKey>(&span, order, limit, |key, entry| {
             let state = state_of(&pair, &row, *entry, key.sequence);
-            (key.sequence, (!entry.is_deleted_by(side)).then_some(state))
+            let shown = (!entry.is_deleted_by(side)).then_some((entry.id(), state));
+            (key.sequence, shown)
         })?;
         self.fill(found)
     }
@@ -117,8 +119,8 @@ impl<S: KeyValue> AccountManager<S> {
                 sequence,
             });
         }
-        let found = self.gather::<UndeliveredKey>(&span, Order::Ascending, limit, |key, ()| {
-            (key.sequence, Some(MessageState::Queued))
+        let found = self.gather::<UndeliveredKey>(&span, Order::Ascending, limit, |key, id| {
+            (key.sequence, Some((*id, MessageState::Queued)))
         })?;
         self.fill(found)
     }
@@ -143,7 +145,7 @@ impl<S: KeyValue> AccountManager<S> {
         {
             Some((key, entry)) => self
                 .load(
-                    key.sequence,
+                    entry.id(),
                     state_of(pair, row, entry, key.sequence),
                     profiles,
                 )
@@ -153,13 +155,13 @@ impl<S: KeyValue> AccountManager<S> {
     }
 
     /// Collects what to show from a span of rows, of each of which `look` says the sequence and, if it is to be shown,
-    /// the state.
+    /// the message and its state.
     fn gather<K: crate::rows::RowKey>(
         &self,
         span: &Span,
         order: Order,
         limit: usize,
-        look: impl Fn(&K, &K::Value) -> (Sequence, Option<MessageState>),
+        look: impl Fn(&K, &K::Value) -> (Sequence, Option<(MessageId, MessageState)>),
     ) -> Result<Found, S::Error> {
         let limit = page_size(limit);
         let mut found = Found {
@@ -175,7 +177,7 @@ impl<S: KeyValue> AccountManager<S> {
             }
             visited += 1;
             let (sequence, shown) = look(&key, &value);
-            found.messages.extend(shown.map(|state| (sequence, state)));
+            found.messages.extend(shown);
             found.last = Some(sequence);
             ControlFlow::Continue(())
         })?;
@@ -187,8 +189,8 @@ impl<S: KeyValue> AccountManager<S> {
         let mut profiles = Profiles::default();
         let mut items: Vec<Message> = Vec::with_capacity(found.messages.len());
         let mut bytes = 0;
-        for (sequence, state) in found.messages {
-            let message = self.load(sequence, state, &mut profiles)?;
+        for (id, state) in found.messages {
+            let message = self.load(id, state, &mut profiles)?;
             bytes += match &message.content {
                 Content::Text(text) => text.len(),
                 Content::Notice(_) => 0,
@@ -209,18 +211,29 @@ impl<S: KeyValue> AccountManager<S> {
 
     fn load(
         &self,
-        sequence: Sequence,
+        id: MessageId,
         state: MessageState,
         profiles: &mut Profiles,
     ) -> Result<Message, S::Error> {
-        let body = self.rows.require(&BodyKey(sequence))?;
+        let stored = self.rows.require_stored(id)?;
+        self.show(id, stored, state, profiles)
+    }
+
+    fn show(
+        &self,
+        id: MessageId,
+        stored: Stored,
+        state: MessageState,
+        profiles: &mut Profiles,
+    ) -> Result<Message, S::Error> {
+        let place = stored.place;
         Ok(Message {
-            id: body.id,
-            sequence,
-            sender: profiles.of(self, body.sender)?,
-            recipient: profiles.of(self, body.recipient)?,
-            content: body.content,
-            at: body.at,
+            id,
+            sequence: place.sequence,
+            sender: profiles.of(self, place.sender)?,
+            recipient: profiles.of(self, place.recipient)?,
+            content: stored.content,
+            at: stored.at,
             state,
         })
     }
@@ -228,7 +241,7 @@ impl<S: KeyValue> AccountManager<S> {
 
 /// What a page shows, before the texts are loaded.
 struct Found {
-    messages: Vec<(Sequence, MessageState)>,
+    messages: Vec<(MessageId, MessageState)>,
     /// The last row that was looked at.
     last: Option<Sequence>,
     /// Whether there are more rows.

@@ -22,7 +22,7 @@ impl<S: KeyValue> AccountManager<S> {
         let span = Span::prefix::<UndeliveredKey>(|key| number.write(key));
         let mut count = 0;
         self.rows
-            .visit::<UndeliveredKey>(&span, Order::Ascending, |_, ()| {
+            .visit::<UndeliveredKey>(&span, Order::Ascending, |_, _| {
                 if count >= most {
                     return ControlFlow::Break(());
                 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{KeyReader, KeyWriter, RowKey, account::AccountNumber};
-use crate::message::Sequence;
+use crate::{message::Sequence, values::id::MessageId};
 
 /// The two sides of a conversation, the lower number first, so that both find the same rows. For notes to oneself they
 /// are one.
@@ -110,9 +110,12 @@ impl RowKey for EntryKey {
     }
 }
 
-/// What changes about a message, in one byte.
+/// Which message it is, and what changes about it, in one byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Entry(u8);
+pub(crate) struct Entry {
+    marks: u8,
+    id: MessageId,
+}
 
 impl Entry {
     const FROM_HIGH: u8 = 1;
@@ -122,15 +125,20 @@ impl Entry {
     const DELETED_BY_HIGH: u8 = 16;
 
     /// A message that this side sent.
-    pub(crate) fn from_side(sender: Side) -> Self {
-        match sender {
-            Side::Low => Self(0),
-            Side::High => Self(Self::FROM_HIGH),
-        }
+    pub(crate) fn from_side(sender: Side, id: MessageId) -> Self {
+        let marks = match sender {
+            Side::Low => 0,
+            Side::High => Self::FROM_HIGH,
+        };
+        Self { marks, id }
+    }
+
+    pub(crate) fn id(self) -> MessageId {
+        self.id
     }
 
     pub(crate) fn sender(self) -> Side {
-        if self.0 & Self::FROM_HIGH == 0 {
+        if self.marks & Self::FROM_HIGH == 0 {
             Side::Low
         } else {
             Side::High
@@ -138,32 +146,39 @@ impl Entry {
     }
 
     pub(crate) fn is_delivered(self) -> bool {
-        self.0 & Self::DELIVERED != 0
+        self.marks & Self::DELIVERED != 0
     }
 
     /// Whether the message itself was marked; it is read as well when a whole stretch was, see
     /// [`ConversationSide::read_through`].
     pub(crate) fn is_marked_read(self) -> bool {
-        self.0 & Self::READ != 0
+        self.marks & Self::READ != 0
     }
 
     pub(crate) fn is_deleted_by(self, side: Side) -> bool {
-        self.0 & Self::deleted_by(side) != 0
+        self.marks & Self::deleted_by(side) != 0
     }
 
     #[must_use]
     pub(crate) fn delivered(self) -> Self {
-        Self(self.0 | Self::DELIVERED)
+        self.with(Self::DELIVERED)
     }
 
     #[must_use]
     pub(crate) fn read(self) -> Self {
-        Self(self.0 | Self::READ | Self::DELIVERED)
+        self.with(Self::READ | Self::DELIVERED)
     }
 
     #[must_use]
     pub(crate) fn deleted(self, side: Side) -> Self {
-        Self(self.0 | Self::deleted_by(side))
+        self.with(Self::deleted_by(side))
+    }
+
+    fn with(self, marks: u8) -> Self {
+        Self {
+            marks: self.marks | marks,
+            ..self
+        }
     }
 
     fn deleted_by(side: Side) -> u8 {
@@ -274,6 +289,7 @@ impl RowKey for RecentKey {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use uuid::Uuid;
 
     use super::*;
     use crate::rows::testing;
@@ -281,8 +297,10 @@ mod tests {
     #[test]
     fn an_entry_keeps_its_facts_apart() {
         for sender in [Side::Low, Side::High] {
-            let entry = Entry::from_side(sender);
+            let id = MessageId::from_uuid(Uuid::from_u128(7));
+            let entry = Entry::from_side(sender, id);
             assert_eq!(entry.sender(), sender);
+            assert_eq!(entry.read().deleted(Side::High).id(), id);
             assert!(!entry.is_delivered() && !entry.is_marked_read());
             assert!(entry.delivered().is_delivered() && !entry.delivered().is_marked_read());
             assert!(

@@ -1,4 +1,4 @@
-//! Messages: by id, by sequence, and those that wait to be delivered.
+//! Messages: by id, and those that wait to be delivered.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,10 +30,13 @@ impl RowKey for MessageKey {
 }
 
 /// What a message id stands for. This row is also what makes a retry of a send harmless.
+///
+/// Ids begin with the time, so that new messages stand behind the old ones, as good as appended. The text stands here and
+/// not in a row of its own: whoever looks for one of them looks for the other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum MessageEntry {
     /// A message that at least one side can see.
-    Stored(Place),
+    Stored(Stored),
     /// A message that is gone, with what a retry of its send is compared with and answered. One that was deleted before
     /// it came never had a place.
     Deleted {
@@ -43,6 +46,14 @@ pub(crate) enum MessageEntry {
     },
     /// A message that is not known here yet, and what was said of it all the same.
     Awaited(Vec<Mark>),
+}
+
+/// A message. Never written twice: what changes about it is in its conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stored {
+    pub(crate) place: Place,
+    pub(crate) at: Timestamp,
+    pub(crate) content: Content,
 }
 
 /// Where a message stands.
@@ -68,33 +79,6 @@ pub(crate) enum MarkKind {
     Deleted(DeleteScope),
 }
 
-/// By sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct BodyKey(pub(crate) Sequence);
-
-impl RowKey for BodyKey {
-    const TABLE: u8 = 0x0a;
-    type Value = BodyRow;
-
-    fn write(&self, key: &mut KeyWriter) {
-        key.long(self.0.number());
-    }
-
-    fn read(key: &mut KeyReader<'_>) -> Option<Self> {
-        key.long().map(Sequence::new).map(Self)
-    }
-}
-
-/// A message. Never written twice: what changes about it is in its conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct BodyRow {
-    pub(crate) id: MessageId,
-    pub(crate) sender: AccountNumber,
-    pub(crate) recipient: AccountNumber,
-    pub(crate) at: Timestamp,
-    pub(crate) content: Content,
-}
-
 /// By recipient, oldest first: there while the message is neither delivered nor deleted by its recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct UndeliveredKey {
@@ -104,7 +88,7 @@ pub(crate) struct UndeliveredKey {
 
 impl RowKey for UndeliveredKey {
     const TABLE: u8 = 0x0b;
-    type Value = ();
+    type Value = MessageId;
 
     fn write(&self, key: &mut KeyWriter) {
         self.recipient.write(key);
@@ -136,7 +120,6 @@ mod tests {
         };
         let by = AccountId::from_uuid(Uuid::from_u128(4));
         for entry in [
-            MessageEntry::Stored(place),
             MessageEntry::Deleted {
                 place: Some(place),
                 digest: digest_of_sent(by, "hello"),
@@ -163,9 +146,6 @@ mod tests {
             let ids = [one, other].map(|(_, _, id)| MessageKey(MessageId::from_uuid(Uuid::from_u128(id))));
             testing::check_key(&ids[0]);
             testing::check_order(&ids[0], &ids[1]);
-            let bodies = [one, other].map(|(_, sequence, _)| BodyKey(Sequence::new(sequence)));
-            testing::check_key(&bodies[0]);
-            testing::check_order(&bodies[0], &bodies[1]);
             let undelivered = [one, other].map(|(recipient, sequence, _)| UndeliveredKey {
                 recipient: AccountNumber::new(recipient),
                 sequence: Sequence::new(sequence),
@@ -175,14 +155,17 @@ mod tests {
         }
 
         #[test]
-        fn bodies_round_trip(id: u128, sender: u32, recipient: u32, at: u64, text: String) {
-            testing::check_value::<BodyKey>(&BodyRow {
-                id: MessageId::from_uuid(Uuid::from_u128(id)),
-                sender: AccountNumber::new(sender),
-                recipient: AccountNumber::new(recipient),
+        fn messages_round_trip(id: u128, sequence: u64, sender: u32, recipient: u32, at: u64, text: String) {
+            testing::check_value::<MessageKey>(&MessageEntry::Stored(Stored {
+                place: Place {
+                    sequence: Sequence::new(sequence),
+                    sender: AccountNumber::new(sender),
+                    recipient: AccountNumber::new(recipient),
+                },
                 at: Timestamp::from_millis(at),
                 content: Content::Text(text.into()),
-            });
+            }));
+            testing::check_value::<UndeliveredKey>(&MessageId::from_uuid(Uuid::from_u128(id)));
         }
     }
 }

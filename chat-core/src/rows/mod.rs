@@ -11,12 +11,11 @@
 //! | [`session`] | session id | account, hashes of secrets, when it ends |
 //! | [`session`] | number, session id | – |
 //! | [`session`] | end, session id | – |
-//! | [`message`] | message id | where the message is, or what is known of one that is not there |
-//! | [`message`] | sequence | the message itself, written once |
-//! | [`conversation`] | pair, sequence | who has read or deleted it |
+//! | [`message`] | message id | the message, written once, or what is known of one that is not there |
+//! | [`conversation`] | pair, sequence | the message's id, and who has read or deleted it |
 //! | [`conversation`] | pair | unread counts |
 //! | [`conversation`] | number, rank | the peer |
-//! | [`message`] | recipient, sequence | – (undelivered) |
+//! | [`message`] | recipient, sequence | the id of a message that was not delivered |
 //! | [`request`] | request id, account | digest and outcome |
 //! | [`request`] | id | what to forget when its time has come |
 //! | [`sweep`] | number | what is left to clear up after a deleted account |

@@ -5,8 +5,14 @@ use std::ops::ControlFlow;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{RowKey, Span};
-use crate::store::{CorruptRow, KeyValue, Order};
+use super::{
+    RowKey, Span,
+    message::{MessageEntry, MessageKey, Stored},
+};
+use crate::{
+    store::{CorruptRow, KeyValue, Order},
+    values::id::MessageId,
+};
 
 /// The store, and the wrapping sum of the hashes of all its rows.
 ///
@@ -212,6 +218,16 @@ impl<S: KeyValue> Rows<S> {
     /// The row of a key that another row points to.
     pub(crate) fn require<K: RowKey>(&self, key: &K) -> Result<K::Value, S::Error> {
         self.read(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    /// A message that another row points to.
+    pub(crate) fn require_stored(&self, id: MessageId) -> Result<Stored, S::Error> {
+        match self.require(&MessageKey(id))? {
+            MessageEntry::Stored(stored) => Ok(stored),
+            MessageEntry::Deleted { .. } | MessageEntry::Awaited(_) => {
+                Err(self.missing(&MessageKey(id)))
+            }
+        }
     }
 
     fn decode<T: DeserializeOwned>(&self, key: &[u8], value: &[u8]) -> Result<T, S::Error> {

@@ -183,9 +183,9 @@ fn no_operation_costs_more_when_more_is_stored() {
 }
 
 #[test]
-fn a_message_is_six_rows() {
+fn a_message_is_five_rows() {
     let (_, send) = &costs(400)[0];
-    assert_eq!(send.writes, 6);
+    assert_eq!(send.writes, 5);
     assert_eq!(
         send.scanned, 0,
         "what is at the front of a list is known from the message before"

@@ -127,9 +127,9 @@ fn messages_outlive_their_requests() {
         .run(delete(ada, &[message], DeleteScope::ForBoth))
         .unwrap();
     assert_eq!(
-        world.manager.store().len() + 4 - 1,
+        world.manager.store().len() + 3 - 1,
         rows,
-        "four rows of the message went, one answer came"
+        "three rows of the message went, one answer came"
     );
 }
 

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, RwLock};
 
-use chat_core::{APPLY_VERSION, AccountManager, Applied, Command, Event, OpenError};
+use chat_core::{APPLY_VERSION, AccountManager, Applied, Command, Event, OpenError, ROW_FORMAT};
 use chat_replication::state_machine::{InstallError, SnapshotReader, StateMachine};
 use chat_replication::store::Reset;
 use chat_replication::types::{ClusterId, Entry, Payload, Position, ReplicaId};
@@ -437,6 +437,21 @@ fn at_checkpoint(
     Ok((manager, checkpoint.applied))
 }
 
+/// What to do about rows that this version does not read.
+fn another_format(found: u32) -> String {
+    match found < ROW_FORMAT {
+        true => format!(
+            "was written by an older version (its rows have format {found}, this version reads {ROW_FORMAT}); install that \
+             version again, or move the data folder away and let this replica take the state from one that runs this \
+             version"
+        ),
+        false => format!(
+            "was written by a newer version (its rows have format {found}, this version reads {ROW_FORMAT}); install that \
+             version again"
+        ),
+    }
+}
+
 fn open_manager(
     file: &StateFile,
     store: StateStore,
@@ -445,7 +460,7 @@ fn open_manager(
         OpenError::Store(error) => error,
         OpenError::UnknownFormat { found } => StateError::Foreign {
             path: file.path().to_owned(),
-            reason: format!("was written by a newer version (its rows have format {found}); install that version again"),
+            reason: another_format(found),
         },
     })
 }

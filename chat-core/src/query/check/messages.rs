@@ -7,10 +7,11 @@ use crate::{
     rows::{
         Span,
         conversation::{ConversationKey, ConversationRow, EntryKey, Pair, RecentKey, Side},
-        message::{BodyKey, MessageEntry, MessageKey, Place, UndeliveredKey},
+        message::{MessageEntry, MessageKey, Place, Stored, UndeliveredKey},
         request::ForgetKey,
     },
     store::{KeyValue, Order},
+    values::id::MessageId,
 };
 
 /// What the messages of one conversation come to, for one side.
@@ -21,59 +22,43 @@ struct Counted {
 }
 
 impl<S: KeyValue> AccountManager<S> {
-    /// An id leads to a text, the text back to the id, and both to their place in a conversation.
+    /// A message stands in its conversation under its own id, and what is gone will be forgotten.
     pub(super) fn check_messages(&self, census: &mut Census) -> Result<(), S::Error> {
-        self.each::<MessageKey>(|key, entry| {
-            let id = key.0;
+        self.each::<MessageKey>(|MessageKey(id), entry| {
             let forget = || self.rows.read(&ForgetKey(*id.as_uuid()));
             match entry {
-                MessageEntry::Stored(place) => {
-                    let body = self.rows.read(&BodyKey(place.sequence))?;
-                    census.expect(body.is_some_and(|body| body.id == id), || {
-                        format!("the text of message {id} is not there, or of another one")
-                    });
-                }
-                MessageEntry::Deleted { place, .. } => {
-                    census.expect(forget()?.is_some(), || {
-                        format!("that message {id} is deleted is never forgotten")
-                    });
-                    if let Some(place) = place {
-                        let body = self.rows.read(&BodyKey(place.sequence))?;
-                        census.expect(body.is_none(), || {
-                            format!("message {id} is deleted, and its text is there")
-                        });
-                    }
-                }
+                MessageEntry::Stored(stored) => self.check_place(census, id, stored.place)?,
+                MessageEntry::Deleted { .. } => census.expect(forget()?.is_some(), || {
+                    format!("that message {id} is deleted is never forgotten")
+                }),
                 MessageEntry::Awaited(_) => census.expect(forget()?.is_some(), || {
                     format!("what was said of message {id} is never forgotten")
                 }),
             }
             Ok(())
-        })?;
-        let next = self.meta.next_sequence;
-        self.each::<BodyKey>(|key, body| {
-            census.messages += 1;
-            let (id, sequence) = (body.id, key.0);
-            census.expect((1..next).contains(&sequence.number()), || {
-                format!("message {id} has a sequence that was never given out")
-            });
-            let place = Place {
-                sequence,
-                sender: body.sender,
-                recipient: body.recipient,
-            };
-            let entry = self.rows.read(&MessageKey(id))?;
-            census.expect(entry == Some(MessageEntry::Stored(place)), || {
-                format!("the id of message {id} does not lead to its text")
-            });
-            let pair = Pair::of(body.sender, body.recipient);
-            let entry = self.rows.read(&EntryKey { pair, sequence })?;
-            let fits = entry.is_some_and(|entry| entry.sender() == pair.side(body.sender));
-            census.expect(fits, || {
-                format!("message {id} is not in its conversation, or there as its recipient's")
-            });
-            Ok(())
         })
+    }
+
+    fn check_place(
+        &self,
+        census: &mut Census,
+        id: MessageId,
+        place: Place,
+    ) -> Result<(), S::Error> {
+        census.messages += 1;
+        let sequence = place.sequence;
+        let next = self.meta.next_sequence;
+        census.expect((1..next).contains(&sequence.number()), || {
+            format!("message {id} has a sequence that was never given out")
+        });
+        let pair = Pair::of(place.sender, place.recipient);
+        let entry = self.rows.read(&EntryKey { pair, sequence })?;
+        let fits = entry
+            .is_some_and(|entry| entry.id() == id && entry.sender() == pair.side(place.sender));
+        census.expect(fits, || {
+            format!("message {id} is not in its conversation, or there as its recipient's")
+        });
+        Ok(())
     }
 
     /// What a conversation counts is what is in it.
@@ -115,8 +100,13 @@ impl<S: KeyValue> AccountManager<S> {
                     key.sequence.number()
                 )
             });
-            let body = self.rows.read(&BodyKey(key.sequence))?;
-            let fits = body.is_some_and(|body| Pair::of(body.sender, body.recipient) == key.pair);
+            let message = self.rows.read(&MessageKey(entry.id()))?;
+            let fits = matches!(
+                message,
+                Some(MessageEntry::Stored(Stored { place, .. }))
+                    if place.sequence == key.sequence
+                        && Pair::of(place.sender, place.recipient) == key.pair
+            );
             census.expect(fits, || {
                 format!(
                     "message {} of a conversation has no text, or is of another one",
@@ -135,7 +125,7 @@ impl<S: KeyValue> AccountManager<S> {
                     recipient: account,
                     sequence: key.sequence,
                 };
-                census.expect(self.rows.read(&row)?.is_some(), || {
+                census.expect(self.rows.read(&row)? == Some(entry.id()), || {
                     format!(
                         "message {} is not delivered, and not in an inbox",
                         key.sequence.number()
@@ -196,14 +186,16 @@ impl<S: KeyValue> AccountManager<S> {
             });
             Ok(())
         })?;
-        self.each::<UndeliveredKey>(|key, ()| {
+        self.each::<UndeliveredKey>(|key, id| {
             census.undelivered += 1;
-            let entry = match self.rows.read(&BodyKey(key.sequence))? {
-                Some(body) if body.recipient == key.recipient => {
-                    let pair = Pair::of(body.sender, body.recipient);
+            let entry = match self.rows.read(&MessageKey(id))? {
+                Some(MessageEntry::Stored(Stored { place, .. }))
+                    if place.recipient == key.recipient && place.sequence == key.sequence =>
+                {
+                    let pair = Pair::of(place.sender, place.recipient);
                     let sequence = key.sequence;
                     let entry = self.rows.read(&EntryKey { pair, sequence })?;
-                    entry.map(|entry| (entry, pair.side(body.recipient)))
+                    entry.map(|entry| (entry, pair.side(place.recipient)))
                 }
                 _ => None,
             };

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
+use chat_core::store::KeyValue;
 use chat_replication::disk_store::CrashDisk;
 use chat_replication::state_machine::StateMachine;
 use chat_replication::types::{ClusterId, Position, ReplicaId};
@@ -11,6 +13,8 @@ use rand_chacha::ChaCha8Rng;
 use uuid::Uuid;
 
 use super::support::*;
+use crate::state::file::StateFile;
+use crate::state::store::StateStore;
 use crate::state::{ChatStateMachine, STATE_FILE, StateError};
 
 fn refused(folder: &Path) -> StateError {
@@ -88,6 +92,31 @@ fn a_newer_format_is_refused() {
     let error = open_on(&disk).unwrap_err();
     assert!(matches!(error, StateError::Foreign { .. }), "{error:?}");
     assert!(error.to_string().contains("newer version"), "{error}");
+}
+
+#[test]
+fn rows_of_another_format_are_refused() {
+    for (format, words) in [(1, "older version"), (99, "newer version")] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut machine = open(folder.path()).unwrap();
+        let log = Commands::new(1).log(Position::default(), 10);
+        machine.apply(&log).unwrap();
+        machine.checkpoint().unwrap();
+        drop(machine);
+        let file = StateFile::open(folder.path(), 1 << 20, CLUSTER, REPLICA).unwrap();
+        let file = Arc::new(file);
+        let mut store = StateStore::new(Arc::clone(&file)).unwrap();
+        // The row of the counters, which begins with the format.
+        let mut counters = store.read(&[0]).unwrap().unwrap();
+        counters[0] = format;
+        store.put(&[0], &counters).unwrap();
+        let frozen = store.freeze(file.checkpoint().unwrap());
+        file.write(&frozen).unwrap();
+        drop((frozen, store, file));
+        let error = refused(folder.path());
+        assert!(matches!(error, StateError::Foreign { .. }), "{error:?}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
 }
 
 /// Rot anywhere in the file: what is read is right, or an error. It is never taken for a defect of a command.
