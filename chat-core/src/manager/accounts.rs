@@ -144,6 +144,7 @@ impl<S: KeyValue> AccountManager<S> {
             status: AccountStatus::Deleted,
         };
         self.recall.parties.forget(&account);
+        self.recall.ids.forget(&number);
         self.rows
             .replace(&IdentityKey(account), &active, &deleted)?;
         let row = self.rows.require(&AccountKey(number))?;
@@ -224,7 +225,7 @@ impl<S: KeyValue> AccountManager<S> {
     }
 
     fn tell_deleted(
-        &self,
+        &mut self,
         call: &mut Call,
         account: AccountId,
         number: AccountNumber,

@@ -206,7 +206,7 @@ impl<S: KeyValue> AccountManager<S> {
         Ok(())
     }
 
-    fn is_seen(&self, pair: &Pair, entry: Entry) -> Result<bool, S::Error> {
+    fn is_seen(&mut self, pair: &Pair, entry: Entry) -> Result<bool, S::Error> {
         for side in pair
             .sides()
             .iter()

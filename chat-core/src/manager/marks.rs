@@ -208,12 +208,12 @@ impl<S: KeyValue> AccountManager<S> {
     }
 
     fn party_to_batch(
-        &self,
+        &mut self,
         account: AccountId,
         messages: &[MessageId],
     ) -> Result<Party, Fault<S::Error>> {
         check_batch(messages)?;
-        self.active(account)
+        self.correspondent(account)
     }
 
     /// Marks each message whose recipient is `party`, and says which of them were not marked before.

@@ -382,7 +382,7 @@ impl<S: KeyValue> AccountManager<S> {
         }
     }
 
-    /// The same for whoever sends and is sent to.
+    /// The same for whoever sends, is sent to, and confirms.
     fn correspondent(&mut self, account: AccountId) -> Result<Party, Fault<S::Error>> {
         if let Some(party) = self.recall.parties.recall(&account) {
             return Ok(party.clone());
@@ -393,11 +393,21 @@ impl<S: KeyValue> AccountManager<S> {
     }
 
     /// The id of an account that is there to hear of something.
-    pub(crate) fn active_id(&self, number: AccountNumber) -> Result<Option<AccountId>, S::Error> {
+    pub(crate) fn active_id(
+        &mut self,
+        number: AccountNumber,
+    ) -> Result<Option<AccountId>, S::Error> {
         if number == AccountNumber::SYSTEM {
             return Ok(None);
         }
+        if let Some(id) = self.recall.ids.recall(&number) {
+            return Ok(Some(*id));
+        }
         let account = self.rows.require(&AccountKey(number))?;
-        Ok((account.status == AccountStatus::Active).then_some(account.id))
+        if account.status != AccountStatus::Active {
+            return Ok(None);
+        }
+        self.recall.ids.learn(number, account.id);
+        Ok(Some(account.id))
     }
 }

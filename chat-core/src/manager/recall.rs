@@ -5,12 +5,14 @@ use std::hash::Hash;
 use super::Party;
 use crate::{rows::account::AccountNumber, values::id::AccountId};
 
-/// Answers of the rows that the most frequent command, a send, would look up each time. Nothing depends on what is in
+/// Answers of the rows that the most frequent commands would look up each time. Nothing depends on what is in
 /// here but the time that it takes: an answer is the rows' own, and is forgotten when they change.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recall {
     /// Accounts that can act and be acted upon.
     pub(crate) parties: Lately<AccountId, Party>,
+    /// The ids of accounts that are there to hear of something.
+    pub(crate) ids: Lately<AccountNumber, AccountId>,
     /// The rank of the conversation at the front of an account's list.
     pub(crate) fronts: Lately<AccountNumber, u64>,
 }
