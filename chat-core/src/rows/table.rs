@@ -74,7 +74,7 @@ impl<S: KeyValue> Rows<S> {
             row.key()
         );
         self.sum = self.sum.wrapping_add(row.hash());
-        self.store.put(row.key(), row.value())
+        self.store.insert(row.key(), row.value())
     }
 
     /// Writes a row over `old`, which it held.

@@ -25,7 +25,10 @@ pub fn check<S: KeyValue<Error: Debug>>(store: &mut S) {
             map.remove(&key);
         } else {
             let value = vec![step.to_be_bytes()[3]; step as usize % 40];
-            store.put(&key, &value).expect("put works");
+            match map.contains_key(&key) {
+                true => store.put(&key, &value).expect("put works"),
+                false => store.insert(&key, &value).expect("insert works"),
+            }
             map.insert(key, value);
         }
     }

@@ -29,6 +29,16 @@ pub trait KeyValue {
     /// The store failed.
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), Self::Error>;
 
+    /// Sets the value of a key that has none, as [`put`](KeyValue::put) does. A store of several layers may note that it
+    /// need not look for the key below.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<(), Self::Error> {
+        self.put(key, value)
+    }
+
     /// Removes a key, present or not.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::StateError;
 use super::file::{Rows, StateFile};
+use super::newest::Newest;
 use super::overlay::Key;
 
 /// The file's rows at one checkpoint. They never change: a later checkpoint is another base.
@@ -20,7 +21,12 @@ pub(super) struct Base {
 impl Base {
     pub(super) fn of(file: &StateFile, rows: Rows) -> Result<Base, StateError> {
         Ok(Base {
-            newest: Newest::of(file, &rows)?,
+            newest: Newest::find(|bound| {
+                file.run(|_| {
+                    let last = rows.range::<&[u8]>((Bound::Unbounded, bound))?.next_back();
+                    Ok(last.transpose()?.map(|row| row.0.value().to_vec()))
+                })
+            })?,
             rows,
             lately: Lately::default(),
         })
@@ -45,50 +51,6 @@ impl Base {
         let value = file.read(&self.rows, key)?;
         self.lately.learn(key, value.as_deref());
         Ok(value)
-    }
-}
-
-/// The last key of each kind of row, the first byte being the kind.
-///
-/// Most ids begin with the time, so that what is asked for first, whether this was done before, is behind all that the
-/// file has: that it is not there needs no search.
-#[derive(Debug, Default)]
-struct Newest(Vec<Vec<u8>>);
-
-/// Each first byte, as a bound.
-const KINDS: [[u8; 1]; 256] = {
-    let mut kinds = [[0]; 256];
-    let mut kind = 0;
-    while kind < kinds.len() {
-        kinds[kind] = [kind as u8];
-        kind += 1;
-    }
-    kinds
-};
-
-impl Newest {
-    fn of(file: &StateFile, rows: &Rows) -> Result<Newest, StateError> {
-        file.run(|_| {
-            let mut newest = Newest::default();
-            let mut bound = Bound::Unbounded;
-            while let Some(row) = rows.range::<&[u8]>((Bound::Unbounded, bound))?.next_back() {
-                let key = row?.0.value().to_vec();
-                let kind = key.first().copied();
-                newest.0.push(key);
-                match kind {
-                    Some(kind) => bound = Bound::Excluded(KINDS[usize::from(kind)].as_slice()),
-                    // The empty key is before all others.
-                    None => break,
-                }
-            }
-            Ok(newest)
-        })
-    }
-
-    /// Whether all rows of that kind stand before this key.
-    fn is_before(&self, key: &[u8]) -> bool {
-        let same_kind = self.0.iter().find(|last| last.first() == key.first());
-        same_kind.is_none_or(|last| last.as_slice() < key)
     }
 }
 

@@ -206,10 +206,10 @@ impl StateFile {
                         Some(value) => {
                             sealed.clear();
                             seal(key, value, &mut sealed);
-                            rows.insert(key.as_slice(), sealed.as_slice())?;
+                            rows.insert(key, sealed.as_slice())?;
                         }
                         None => {
-                            rows.remove(key.as_slice())?;
+                            rows.remove(key)?;
                         }
                     }
                     if number % SLICE == SLICE - 1 {

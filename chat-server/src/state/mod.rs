@@ -17,6 +17,7 @@ mod file;
 mod flusher;
 mod incoming;
 mod machine;
+mod newest;
 mod overlay;
 mod reader;
 mod snapshot;

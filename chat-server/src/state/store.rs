@@ -12,7 +12,7 @@ use redb::ReadableTableMetadata;
 use super::base::Base;
 use super::error::StateError;
 use super::file::{BaseRow, Rows, StateFile, checked_value};
-use super::overlay::{Checkpoint, Frozen, Key, Overlay, Value};
+use super::overlay::{Below, Checkpoint, Frozen, Overlay};
 
 /// The rows of the state: an overlay in memory, over one that is being written, over the file.
 pub struct StateStore {
@@ -79,10 +79,7 @@ impl StateStore {
     /// Sets the overlay aside to be written. The one before must have been [thawed](StateStore::thaw).
     pub(super) fn freeze(&mut self, checkpoint: Checkpoint) -> Arc<Frozen> {
         assert!(self.frozen.is_none(), "one checkpoint at a time");
-        let frozen = Arc::new(Frozen {
-            rows: self.overlay.take(),
-            checkpoint,
-        });
+        let frozen = Arc::new(Frozen::of(self.overlay.take(), checkpoint));
         self.frozen = Some(Arc::clone(&frozen));
         frozen
     }
@@ -102,9 +99,9 @@ impl KeyValue for StateStore {
             .overlay
             .rows()
             .get(key)
-            .or_else(|| self.frozen.as_ref().and_then(|frozen| frozen.rows.get(key)));
+            .or_else(|| self.frozen.as_ref().and_then(|frozen| frozen.get(key)));
         match in_memory {
-            Some(value) => Ok(value.clone()),
+            Some(value) => Ok(value.map(<[u8]>::to_vec)),
             None => self.base.read(&self.file, key),
         }
     }
@@ -114,15 +111,21 @@ impl KeyValue for StateStore {
         Ok(())
     }
 
+    fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+        self.overlay.insert(key, value);
+        Ok(())
+    }
+
     fn delete(&mut self, key: &[u8]) -> Result<(), StateError> {
         let frozen = self.frozen.as_ref();
-        let only_here =
-            self.base.is_before(key) && frozen.is_none_or(|frozen| !frozen.rows.contains_key(key));
-        match only_here {
-            // The file need never hear of it.
-            true => self.overlay.remove(key),
-            false => self.overlay.set(key, None),
-        }
+        self.overlay.delete(key, || {
+            let is_frozen = frozen.is_some_and(|frozen| frozen.get(key).is_some());
+            match self.base.is_before(key) && !is_frozen {
+                // The file need never hear of it.
+                true => Below::Nothing,
+                false => Below::Perhaps,
+            }
+        });
         Ok(())
     }
 
@@ -142,7 +145,7 @@ impl KeyValue for StateStore {
             Some(self.overlay.rows()),
             self.frozen.as_ref().map(|frozen| &frozen.rows),
         ]
-        .map(|rows| rows.map(|rows| rows.range::<[u8], _>(range)));
+        .map(|rows| rows.map(|rows| rows.range(range)));
         let mut next_in_memory = |layer: usize| {
             let rows = rows[layer].as_mut()?;
             match order {
@@ -186,7 +189,7 @@ impl KeyValue for StateStore {
 const IN_FILE: usize = 2;
 
 /// A row of a layer in memory.
-type MemoryRow<'a> = (&'a Key, &'a Value);
+type MemoryRow<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// The next row of each layer, newest layer first.
 struct Heads<'a> {
@@ -199,7 +202,7 @@ impl Heads<'_> {
     fn key(&self, layer: usize) -> Option<&[u8]> {
         match layer {
             IN_FILE => self.in_file.as_ref().map(|(key, _)| key.value()),
-            layer => self.in_memory[layer].map(|(key, _)| key.as_slice()),
+            layer => self.in_memory[layer].map(|(key, _)| key),
         }
     }
 
@@ -228,7 +231,7 @@ impl Heads<'_> {
                 .in_file
                 .as_ref()
                 .map(|row| (row.0.value(), Some(checked_value(row)))),
-            layer => self.in_memory[layer].map(|(key, value)| (key.as_slice(), value.as_deref())),
+            layer => self.in_memory[layer],
         }
     }
 

@@ -147,7 +147,10 @@ proptest! {
         for step in steps {
             match step {
                 Step::Put(key, value) => {
-                    rig.store.put(&key, &value).unwrap();
+                    match rig.model.contains_key(&key) {
+                        true => rig.store.put(&key, &value).unwrap(),
+                        false => rig.store.insert(&key, &value).unwrap(),
+                    }
                     rig.model.insert(key, value);
                 }
                 Step::Delete(key) => {
