@@ -11,8 +11,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
 
 use chat_core::store::Order;
 use chat_replication::disk_store::file::{DataFile, Fault, contain};
@@ -27,6 +25,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::error::StateError;
 use super::overlay::{Checkpoint, Frozen};
+use super::writing::write_rows;
 
 /// Name of the file within the data folder.
 pub const STATE_FILE: &str = "state.redb";
@@ -49,10 +48,6 @@ const CHECKSUM: usize = 4;
 
 /// What of the file may stay in memory while it is made smaller.
 const COMPACT_CACHE_BYTES: usize = 64 << 20;
-
-/// A checkpoint is written in slices of so many rows, with a pause after each, so that it leaves a core to others.
-const SLICE: usize = 2048;
-const PAUSE: Duration = Duration::from_micros(500);
 
 /// The open file.
 #[derive(Debug)]
@@ -200,22 +195,7 @@ impl StateFile {
             let transaction = begin(database)?;
             {
                 let mut rows = transaction.open_table(ROWS)?;
-                let mut sealed = Vec::new();
-                for (number, (key, value)) in frozen.rows.iter().enumerate() {
-                    match value {
-                        Some(value) => {
-                            sealed.clear();
-                            seal(key, value, &mut sealed);
-                            rows.insert(key, sealed.as_slice())?;
-                        }
-                        None => {
-                            rows.remove(key)?;
-                        }
-                    }
-                    if number % SLICE == SLICE - 1 {
-                        thread::sleep(PAUSE);
-                    }
-                }
+                write_rows(&mut rows, &frozen.rows)?;
             }
             put_meta(&transaction, CHECKPOINT, &frozen.checkpoint)?;
             Ok(transaction.commit()?)
@@ -277,10 +257,9 @@ pub(super) fn put_meta(
     let bytes =
         postcard::to_stdvec(value).expect("meta rows hold nothing that postcard cannot encode");
     let mut sealed = Vec::new();
-    seal(name.as_bytes(), &bytes, &mut sealed);
     transaction
         .open_table(META)?
-        .insert(name, sealed.as_slice())?;
+        .insert(name, seal(name.as_bytes(), &bytes, &mut sealed))?;
     Ok(())
 }
 
@@ -301,8 +280,15 @@ fn checksum(key: &[u8], value: &[u8]) -> [u8; CHECKSUM] {
     (xxh3_64_with_seed(value, xxh3_64_with_seed(key, 0)) as u32).to_le_bytes()
 }
 
+/// A value as a row has it, in place of what was in `sealed`.
+pub(super) fn seal<'a>(key: &[u8], value: &[u8], sealed: &'a mut Vec<u8>) -> &'a [u8] {
+    sealed.clear();
+    append_sealed(key, value, sealed);
+    sealed
+}
+
 /// Appends a value as a row has it.
-pub(super) fn seal(key: &[u8], value: &[u8], sealed: &mut Vec<u8>) {
+pub(super) fn append_sealed(key: &[u8], value: &[u8], sealed: &mut Vec<u8>) {
     sealed.extend_from_slice(&checksum(key, value));
     sealed.extend_from_slice(value);
 }

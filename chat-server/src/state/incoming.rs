@@ -7,7 +7,7 @@ use redb::{ReadableDatabase, TableDefinition};
 
 use super::error::StateError;
 use super::file::{
-    CHECKPOINT, META, ROWS, Rows, StateFile, UNSETTLED, begin, put_meta, read_meta, seal,
+    CHECKPOINT, META, ROWS, Rows, StateFile, UNSETTLED, append_sealed, begin, put_meta, read_meta,
 };
 use super::overlay::Checkpoint;
 use super::snapshot::FORMAT;
@@ -101,7 +101,7 @@ impl SealedRows {
     fn push(&mut self, key: &[u8], value: &[u8]) {
         self.bytes.extend_from_slice(key);
         let key_end = self.bytes.len();
-        seal(key, value, &mut self.bytes);
+        append_sealed(key, value, &mut self.bytes);
         self.ends.push((key_end, self.bytes.len()));
     }
 

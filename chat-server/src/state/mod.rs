@@ -22,6 +22,7 @@ mod overlay;
 mod reader;
 mod snapshot;
 mod store;
+mod writing;
 
 pub use self::error::StateError;
 pub use self::file::{STATE_FILE, compact};

@@ -102,6 +102,8 @@ fn scan(
 enum Step {
     Put(Vec<u8>, Vec<u8>),
     Delete(Vec<u8>),
+    /// So many rows side by side, as messages come.
+    PutMany(Vec<u8>, u8),
     /// A command that panics after these writes.
     TakenBack(Vec<(Vec<u8>, Option<Vec<u8>>)>),
     Freeze,
@@ -129,6 +131,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         10 => (key(), value()).prop_map(|(key, value)| Step::Put(key, value)),
         4 => key().prop_map(Step::Delete),
+        2 => (key(), 1..40_u8).prop_map(|(key, count)| Step::PutMany(key, count)),
         2 => prop::collection::vec((key(), prop::option::of(value())), 0..6).prop_map(Step::TakenBack),
         2 => Just(Step::Freeze),
         2 => Just(Step::Thaw),
@@ -156,6 +159,14 @@ proptest! {
                 Step::Delete(key) => {
                     rig.store.delete(&key).unwrap();
                     rig.model.remove(&key);
+                }
+                Step::PutMany(mut key, count) => {
+                    key.push(2);
+                    for number in 0..count {
+                        *key.last_mut().unwrap() = number;
+                        rig.store.put(&key, &[number]).unwrap();
+                        rig.model.insert(key.clone(), vec![number]);
+                    }
                 }
                 Step::TakenBack(writes) => {
                     rig.store.begin();
