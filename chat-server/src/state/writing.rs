@@ -4,7 +4,7 @@ use std::ops::Bound;
 use std::thread;
 use std::time::Duration;
 
-use chat_replication::redb_store::file::Fault;
+use chat_replication::disk_store::file::Fault;
 use redb::{ReadableTable, Table};
 
 use super::file::seal;
