@@ -10,7 +10,7 @@ use crate::types::Index;
 /// After a batch of so many the next one gathers.
 const BUSY: usize = 16;
 /// A batch of so many gathers no longer: what a batch costs is small beside what its commands cost.
-const ENOUGH: usize = 128;
+const ENOUGH: usize = 256;
 
 /// Proposals that the replica has not been given yet.
 ///

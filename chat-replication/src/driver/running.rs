@@ -36,8 +36,10 @@ const DRAIN: usize = 4096;
 /// How long a batch waits for others to join it while they come: less than it saves where many come, since what a
 /// replica does once for each batch it then does more rarely.
 const GATHER: Duration = Duration::from_millis(4);
-/// When nobody has come for so long, nobody is likely to: they all wait for this batch.
-const GATHER_STEP: Duration = Duration::from_micros(200);
+/// How often it is looked who has come.
+const GATHER_STEP: Duration = Duration::from_micros(500);
+/// When nobody has come in so many steps, nobody is likely to: they all wait for this batch.
+const QUIET: u32 = 2;
 
 /// How a replica runs.
 #[derive(Clone, Debug)]
@@ -377,6 +379,7 @@ where
             return Ok(None);
         };
         let until = self.begun.elapsed() + GATHER;
+        let mut quiet = 0;
         while self.begun.elapsed() < until {
             // Nobody is told when one comes: waking for each would cost more than it brings.
             thread::sleep(GATHER_STEP);
@@ -384,7 +387,12 @@ where
                 return Ok(Some(end));
             }
             match self.driver.gathered() {
-                Some(more) if more > gathered => gathered = more,
+                Some(more) if more > gathered => {
+                    gathered = more;
+                    quiet = 0;
+                }
+                // Those who were just answered may be about to send again.
+                Some(_) if quiet + 1 < QUIET => quiet += 1,
                 _ => break,
             }
         }
