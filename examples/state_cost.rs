@@ -1,4 +1,4 @@
-//! What a message costs the state of one replica: `cargo run --release -p chat-server --example state_cost`.
+//! What a message costs the state of one replica: `cargo run --release --example state_cost`.
 //!
 //! Sends are applied as fast as they can be. The figures are processor time of the thread that applies and of the one
 //! that writes checkpoints, which a busy machine blurs less than the clock, and what the file grew by.
