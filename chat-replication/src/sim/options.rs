@@ -103,11 +103,10 @@ impl SimOptions {
                 (Some(Mode::Available), Some(Profile::Partitions))
             }
             M::OldVersionJoins => (Some(Mode::Available), Some(Profile::Everything)),
-            M::RestartStaysInView
-            | M::UnnamedStaysInView
-            | M::AdoptsReplayedView
-            | M::NeverWaits
-            | M::StartBeforeSync => (Some(Mode::Available), Some(Profile::Crashes)),
+            M::UnnamedStaysInView => (Some(Mode::Available), Some(Profile::Members)),
+            M::RestartStaysInView | M::AdoptsReplayedView | M::NeverWaits | M::StartBeforeSync => {
+                (Some(Mode::Available), Some(Profile::Crashes))
+            }
             _ => (None, Some(Profile::Crashes)),
         };
         SimOptions {
