@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::branch::BranchTable;
 use crate::store::{
-    Durable, Identity, Persist, Persisted, Store, StoreError, branches_after, check_range,
+    Durable, Identity, Persist, Persisted, Piece, Store, StoreError, branches_after, check_range,
     compacted_after,
 };
 use crate::types::{Entry, Epoch, Index, Orphan, Payload, Position, StoreUuid, ViewStart};
@@ -154,11 +154,10 @@ impl Store for MemoryStore {
     ) -> Result<Vec<Entry>, StoreError> {
         check_range(from, through, self.compacted, &self.branches)?;
         let mut entries = Vec::new();
-        let mut bytes = 0;
+        let mut piece = Piece::new(max_bytes);
         for index in from..=through {
             let payload = self.log[&index].clone();
-            bytes += payload.len();
-            if bytes > max_bytes && !entries.is_empty() {
+            if !piece.takes(payload.len()) {
                 break;
             }
             let position = self
@@ -177,10 +176,9 @@ impl Store for MemoryStore {
     ) -> Result<Vec<Orphan>, StoreError> {
         let lower = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut orphans = Vec::new();
-        let mut bytes = 0;
+        let mut piece = Piece::new(max_bytes);
         for (origin, command) in self.orphans.range((lower, Bound::Unbounded)) {
-            bytes += command.len();
-            if bytes > max_bytes && !orphans.is_empty() {
+            if !piece.takes(command.len()) {
                 break;
             }
             orphans.push(Orphan {

@@ -165,6 +165,29 @@ pub(crate) fn compacted_after(compacted: Index, batch: &Persist, branches: &Bran
     compacted
 }
 
+/// What fits into one answer: so many bytes, and the first thing however large it is.
+pub(crate) struct Piece {
+    bytes: usize,
+    max_bytes: usize,
+    is_empty: bool,
+}
+
+impl Piece {
+    pub(crate) fn new(max_bytes: usize) -> Piece {
+        Piece {
+            bytes: 0,
+            max_bytes,
+            is_empty: true,
+        }
+    }
+
+    /// Whether the next thing fits.
+    pub(crate) fn takes(&mut self, bytes: usize) -> bool {
+        self.bytes += bytes;
+        std::mem::take(&mut self.is_empty) || self.bytes <= self.max_bytes
+    }
+}
+
 /// Whether entries can be read of a log of which this much is gone.
 pub(crate) fn check_range(
     from: Index,

@@ -40,7 +40,7 @@ use self::segments::{DiskFolder, SegmentFolder, Segments};
 use self::write::{Shape, write};
 use crate::branch::BranchTable;
 use crate::store::{
-    Durable, Identity, Persist, Persisted, Store, StoreError, branches_after, check_range,
+    Durable, Identity, Persist, Persisted, Piece, Store, StoreError, branches_after, check_range,
     compacted_after,
 };
 use crate::types::{ClusterId, Entry, Epoch, Index, Orphan, Payload, Position, ReplicaId};
@@ -308,10 +308,9 @@ impl Store for DiskStore {
         check_range(from, through, self.compacted, &self.branches)?;
         self.read(|_| {
             let mut entries = Vec::new();
-            let mut bytes = 0;
+            let mut piece = Piece::new(max_bytes);
             self.visit(from, through, |entry| {
-                bytes += entry.payload.len();
-                let fits = bytes <= max_bytes || entries.is_empty();
+                let fits = piece.takes(entry.payload.len());
                 if fits {
                     entries.push(entry);
                 }
@@ -332,12 +331,11 @@ impl Store for DiskStore {
             let after = after.map(position_bytes);
             let lower = after.as_ref().map_or(Unbounded, Excluded);
             let mut orphans = Vec::new();
-            let mut bytes = 0;
+            let mut piece = Piece::new(max_bytes);
             for row in table.range::<&[u8; POSITION]>((lower, Unbounded))? {
                 let (key, value) = row?;
                 let command = unseal(Table::Orphans, key.value(), value.value())?;
-                bytes += command.len();
-                if bytes > max_bytes && !orphans.is_empty() {
+                if !piece.takes(command.len()) {
                     break;
                 }
                 orphans.push(Orphan {

@@ -101,10 +101,8 @@ fn write_segments(
     old: &[Segment],
     new: &[Segment],
 ) -> Result<(), Fault> {
-    let holds = |list: &[Segment], segment: &Segment| {
-        let at = list.binary_search_by_key(&segment.first, |other| other.first);
-        at.is_ok_and(|at| list[at] == *segment)
-    };
+    let holds =
+        |list: &[Segment], segment: &Segment| Segment::at(list, segment.first) == Some(segment);
     let mut table = transaction.open_table(SEGMENTS)?;
     for segment in old.iter().filter(|segment| !holds(new, segment)) {
         table.remove(segment.first)?;

@@ -16,6 +16,7 @@ mod frame;
 mod recover;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 pub(super) use self::folder::DiskFolder;
 pub use self::folder::{SegmentFile, SegmentFolder};
@@ -48,6 +49,12 @@ pub(super) struct Segment {
 }
 
 impl Segment {
+    /// The one of a list in order that begins with an entry.
+    pub(super) fn at(list: &[Segment], first: Index) -> Option<&Segment> {
+        let at = list.binary_search_by_key(&first, |segment| segment.first);
+        at.ok().map(|at| &list[at])
+    }
+
     fn name(&self) -> String {
         format!("{:020}-{:016x}.log", self.first, self.id)
     }
@@ -106,12 +113,12 @@ impl Segments {
             read: RefCell::new(None),
             frame: Vec::new(),
         };
-        let names: Vec<String> = segments.list.iter().map(Segment::name).collect();
-        let found = segments.folder.names()?;
-        if let Some(missing) = names.iter().find(|name| !found.contains(name)) {
+        let names: BTreeSet<String> = segments.list.iter().map(Segment::name).collect();
+        let found: BTreeSet<String> = segments.folder.names()?.into_iter().collect();
+        if let Some(missing) = names.difference(&found).next() {
             return Err(Fault::Damaged(format!("{missing} is missing")));
         }
-        for name in found.iter().filter(|name| !names.contains(name)) {
+        for name in found.difference(&names) {
             segments.folder.remove(name)?;
         }
         let unsealed = segments.list.last().filter(|segment| !segment.sealed);
@@ -202,7 +209,7 @@ impl Segments {
             self.open = open;
         }
         for segment in before {
-            if self.list.iter().all(|kept| kept.id != segment.id) {
+            if Segment::at(&self.list, segment.first).is_none_or(|kept| kept.id != segment.id) {
                 self.folder.remove(&segment.name())?;
             }
         }
