@@ -6,6 +6,10 @@ use crate::types::{Member, ReplicaId};
 /// Sends messages to peers. `send` never blocks and may lose; the protocol repeats what matters.
 ///
 /// What arrives, and what is learnt about a peer's connection, goes to the [`Inbox`] that the transport was made with.
+///
+/// A transport is made and used within a tokio runtime that the replica's own thread turns between its steps. What it
+/// spawns there costs no change of thread and must not block; it is all dropped with the runtime, right after the
+/// transport.
 pub trait Transport: Send {
     /// Queues a message for a peer, or drops it where the peer cannot be reached or its queue is full.
     fn send(&mut self, to: ReplicaId, message: Message);

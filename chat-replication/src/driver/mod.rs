@@ -15,6 +15,7 @@ mod pile;
 mod proposals;
 mod queue;
 mod running;
+mod runtime;
 mod snapshot;
 mod tail;
 mod tidy;
@@ -123,6 +124,22 @@ pub struct Driver<S, T, A, R> {
     swapping: bool,
     /// The state machine is to be told once the log is durable.
     settle_due: bool,
+}
+
+/// What is left of a step: to write, and what has to wait for that.
+pub(crate) struct Step {
+    ready: Ready,
+    /// What the replica has to say to itself.
+    own: Vec<Message>,
+    /// There were such messages.
+    sent: bool,
+}
+
+impl Step {
+    /// Whether peers wait for what was sent while this replica writes.
+    pub(crate) fn overlaps(&self) -> bool {
+        self.sent && !self.ready.persist.is_empty()
+    }
 }
 
 impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
@@ -300,21 +317,94 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
     /// After an error the replica must not be used any more: nobody knows what is on its disk.
     pub fn turn(&mut self) -> Result<Vec<Note>, StoreError> {
         let mut notes = Vec::new();
+        self.begin_turn();
+        while let Some(step) = self.begin_step()? {
+            self.end_step(step, &mut notes)?;
+        }
+        self.end_turn()?;
+        Ok(notes)
+    }
+
+    /// A turn in its parts, for a thread that has the network to see to between them: this, then steps until there is none,
+    /// then [`Driver::end_turn`].
+    pub(crate) fn begin_turn(&mut self) {
         self.replica.checkpointed(self.durable);
         self.compact();
-        loop {
-            let most = self.limits.message_bytes;
-            self.batching.release(&mut self.replica, most);
-            let ready = self.replica.ready();
-            if ready.is_empty() {
-                break;
-            }
-            self.carry_out(ready, &mut notes)?;
+    }
+
+    /// Does what need not wait for this replica's disk, if there is anything to do.
+    pub(crate) fn begin_step(&mut self) -> Result<Option<Step>, StoreError> {
+        let most = self.limits.message_bytes;
+        self.batching.release(&mut self.replica, most);
+        let mut ready = self.replica.ready();
+        if ready.is_empty() {
+            return Ok(None);
         }
+        self.tail.record(&ready.persist);
+        let mut own = Vec::new();
+        let sent = !ready.messages.is_empty();
+        for (to, outgoing) in std::mem::take(&mut ready.messages) {
+            self.send(to, outgoing, &mut own)?;
+        }
+        if !ready.persist.is_empty() && self.replica.leads().is_some() {
+            // What a leader committed is on its disk. Those who wait for it do not wait for the next write as well.
+            self.note_commit();
+            self.hand_over()?;
+        }
+        Ok(Some(Step { ready, own, sent }))
+    }
+
+    /// Writes, and does what had to wait for that.
+    pub(crate) fn end_step(&mut self, step: Step, notes: &mut Vec<Note>) -> Result<(), StoreError> {
+        let Step { ready, mut own, .. } = step;
+        if !ready.persist.is_empty() {
+            self.persisted = self.store.persist(&ready.persist)?;
+            self.tail.evict();
+        }
+        self.replica.persisted(self.persisted);
+        for (to, outgoing) in ready.after {
+            self.send(to, outgoing, &mut own)?;
+        }
+        for (id, position) in ready.appended {
+            self.proposals.appended(id, position);
+        }
+        for (id, refusal) in ready.refused {
+            let error = match refusal {
+                Refusal::NotLeader => ProposeError::NotLeader {
+                    leader: self.leader_hint(),
+                },
+                Refusal::Overloaded => ProposeError::Overloaded,
+            };
+            self.proposals.refuse(id, error);
+        }
+        for (id, index) in ready.reads {
+            self.reads.confirm(id, index);
+        }
+        self.reads.applied(self.replica.applied_index());
+        for id in ready.reads_refused {
+            let leader = self.leader_hint();
+            self.reads.refuse(id, ProposeError::NotLeader { leader });
+        }
+        for (id, fate) in ready.changes {
+            let fate = fate.map_err(|refusal| refused_change(refusal, || self.not_leader()));
+            self.orders.settle(id, fate);
+        }
+        self.proposals.cut(self.replica.branches());
+        self.note_commit();
+        self.roll_back_if_cut();
+        let me = self.replica.identity().replica;
+        for message in own {
+            self.replica.receive(me, message);
+        }
+        notes.extend(ready.notes);
+        Ok(())
+    }
+
+    /// Hands over what was committed.
+    pub(crate) fn end_turn(&mut self) -> Result<(), StoreError> {
         self.settle();
         self.tell_peers();
-        self.hand_over()?;
-        Ok(notes)
+        self.hand_over()
     }
 
     /// The replica.
@@ -364,55 +454,6 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
     /// The parts again.
     pub(crate) fn into_parts(self) -> (S, T, A) {
         (self.store, self.transport, self.applier)
-    }
-
-    fn carry_out(&mut self, ready: Ready, notes: &mut Vec<Note>) -> Result<(), StoreError> {
-        let mut own = Vec::new();
-        self.tail.record(&ready.persist);
-        for (to, outgoing) in ready.messages {
-            self.send(to, outgoing, &mut own)?;
-        }
-        if !ready.persist.is_empty() {
-            self.persisted = self.store.persist(&ready.persist)?;
-            self.tail.evict();
-        }
-        self.replica.persisted(self.persisted);
-        for (to, outgoing) in ready.after {
-            self.send(to, outgoing, &mut own)?;
-        }
-        for (id, position) in ready.appended {
-            self.proposals.appended(id, position);
-        }
-        for (id, refusal) in ready.refused {
-            let error = match refusal {
-                Refusal::NotLeader => ProposeError::NotLeader {
-                    leader: self.leader_hint(),
-                },
-                Refusal::Overloaded => ProposeError::Overloaded,
-            };
-            self.proposals.refuse(id, error);
-        }
-        for (id, index) in ready.reads {
-            self.reads.confirm(id, index);
-        }
-        self.reads.applied(self.replica.applied_index());
-        for id in ready.reads_refused {
-            let leader = self.leader_hint();
-            self.reads.refuse(id, ProposeError::NotLeader { leader });
-        }
-        for (id, fate) in ready.changes {
-            let fate = fate.map_err(|refusal| refused_change(refusal, || self.not_leader()));
-            self.orders.settle(id, fate);
-        }
-        self.proposals.cut(self.replica.branches());
-        self.note_commit();
-        self.roll_back_if_cut();
-        let me = self.replica.identity().replica;
-        for message in own {
-            self.replica.receive(me, message);
-        }
-        notes.extend(ready.notes);
-        Ok(())
     }
 
     fn send(

@@ -1,10 +1,12 @@
-//! A queue to one thread that sleeps while it is empty.
+//! A queue to one thread or task that sleeps while it is empty.
 //!
 //! As a channel of the standard library, but that a thread is woken once for what it waits for: there it is woken with a
 //! lock held that it takes next, so that on an idle machine each message puts it to sleep and wakes it a second time.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -22,7 +24,7 @@ pub(crate) fn queue<T>() -> (Sender<T>, Receiver<T>) {
 /// The near end.
 pub(crate) struct Sender<T>(Arc<Shared<T>>);
 
-/// The far end, for one thread.
+/// The far end, for one thread or task.
 pub(crate) struct Receiver<T>(Arc<Shared<T>>);
 
 /// Nobody takes anything out any more.
@@ -45,7 +47,7 @@ struct State<T> {
     senders: usize,
     closed: bool,
     /// Who waits for the next thing.
-    asleep: Option<Thread>,
+    asleep: Option<Waker>,
 }
 
 impl<T> Sender<T> {
@@ -91,20 +93,21 @@ impl<T> Receiver<T> {
         self.0.state().things.pop_front()
     }
 
-    /// The next thing, which may come within this time.
+    /// The next thing, once it is there; `None` where nobody is left to send one. Dropping the future loses nothing.
+    pub(crate) async fn recv(&self) -> Option<T> {
+        poll_fn(|context| self.poll(context)).await
+    }
+
+    /// The next thing, which may come within this time, for a thread that has nothing else to do.
     pub(crate) fn recv_timeout(&self, wait: Duration) -> Result<T, Nothing> {
         let until = Instant::now() + wait;
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut context = Context::from_waker(&waker);
         loop {
-            {
-                let mut state = self.0.state();
-                if let Some(thing) = state.things.pop_front() {
-                    state.asleep = None;
-                    return Ok(thing);
-                }
-                if state.senders == 0 {
-                    return Err(Nothing::Disconnected);
-                }
-                state.asleep = Some(thread::current());
+            match self.poll(&mut context) {
+                Poll::Ready(Some(thing)) => return Ok(thing),
+                Poll::Ready(None) => return Err(Nothing::Disconnected),
+                Poll::Pending => {}
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -114,6 +117,19 @@ impl<T> Receiver<T> {
             // It may return for no reason, or for a word from before.
             thread::park_timeout(left);
         }
+    }
+
+    fn poll(&self, context: &mut Context<'_>) -> Poll<Option<T>> {
+        let mut state = self.0.state();
+        if let Some(thing) = state.things.pop_front() {
+            state.asleep = None;
+            return Poll::Ready(Some(thing));
+        }
+        if state.senders == 0 {
+            return Poll::Ready(None);
+        }
+        state.asleep = Some(context.waker().clone());
+        Poll::Pending
     }
 }
 
@@ -136,9 +152,18 @@ impl<T> Shared<T> {
 }
 
 /// With no lock held, so that the thread does not find it taken.
-fn wake(asleep: Option<Thread>) {
-    if let Some(thread) = asleep {
-        thread.unpark();
+fn wake(asleep: Option<Waker>) {
+    if let Some(waker) = asleep {
+        waker.wake();
+    }
+}
+
+/// Ends a thread's sleep.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }
 
@@ -191,6 +216,22 @@ mod tests {
         sender.send(1).expect("open");
         assert_eq!(receiver.recv_timeout(Duration::ZERO), Ok(1));
         assert_eq!(receiver.try_recv(), None);
+    }
+
+    #[tokio::test]
+    async fn a_task_is_woken_by_what_comes_and_by_the_end() {
+        let (sender, receiver) = queue();
+        let sending = thread::spawn(move || {
+            for number in 0..1000 {
+                thread::yield_now();
+                sender.send(number).expect("open");
+            }
+        });
+        for number in 0..1000 {
+            assert_eq!(receiver.recv().await, Some(number));
+        }
+        assert_eq!(receiver.recv().await, None);
+        sending.join().expect("sent all");
     }
 
     #[test]

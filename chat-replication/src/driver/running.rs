@@ -11,6 +11,8 @@ use std::{fmt, io};
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::watch;
+use tokio::task::yield_now;
+use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
 use super::apply::Report;
@@ -20,6 +22,7 @@ use super::input::{DriverInbox, Input, Proposal};
 use super::pile::Pile;
 use super::proposals::Room;
 use super::queue::{Receiver, queue};
+use super::runtime::OwnRuntime;
 use super::{Driver, Limits};
 use crate::handle::{Handle, ProposeError};
 use crate::replica::{Note, Replica, Seed, Settings};
@@ -128,7 +131,8 @@ impl From<StoreError> for ReplicaError {
 
 /// Starts a replica.
 ///
-/// `connect` makes the transport from where it shall deliver and whose it is. `on_cast` is given what peers'
+/// `connect` makes the transport from where it shall deliver and whose it is, within the runtime that it may spawn its tasks
+/// on (see [`Transport`]). `on_cast` is given what peers'
 /// applications send by [`Handle::cast`]; it runs on the driver's thread and must not block.
 ///
 /// The replica runs until [`Running::stop`], or until its disk or state machine fails, which [`Running::ended`] tells.
@@ -149,7 +153,11 @@ where
     let me = durable.identity;
     let (sender, inputs) = queue();
     let inbox: Arc<dyn Inbox> = Arc::new(DriverInbox(sender.clone()));
-    let transport = connect(inbox, me).map_err(|error| StartError::Transport(error.into()))?;
+    let runtime = OwnRuntime::new()?;
+    let transport = {
+        let _context = runtime.enter();
+        connect(inbox, me).map_err(|error| StartError::Transport(error.into()))?
+    };
 
     let state = Report::of(&machine);
     let unsettled = machine.unsettled();
@@ -188,8 +196,7 @@ where
     let thread = thread::Builder::new()
         .name(format!("replica-{}", me.replica))
         .spawn(move || {
-            let outcome = catch_unwind(AssertUnwindSafe(|| work.run()))
-                .unwrap_or_else(|panic| Err(ReplicaError::panicked("the replica", &*panic)));
+            let outcome = work.run(runtime);
             if let Err(error) = &outcome {
                 error!(%error, "replica {} has ended", me.replica);
             }
@@ -308,8 +315,10 @@ where
     R: Send + 'static,
     C: FnMut(ReplicaId, Bytes),
 {
-    fn run(mut self) -> Result<(), ReplicaError> {
-        let outcome = self.turn_until_stopped();
+    fn run(mut self, runtime: OwnRuntime) -> Result<(), ReplicaError> {
+        let turning = || runtime.block_on(self.turn_until_stopped());
+        let outcome = catch_unwind(AssertUnwindSafe(turning))
+            .unwrap_or_else(|panic| Err(ReplicaError::panicked("the replica", &*panic)));
         let Loop {
             driver,
             inputs,
@@ -319,6 +328,7 @@ where
         let (store, transport, applier) = driver.into_parts();
         // Peers learn at once that this replica is gone, however long its last checkpoint takes.
         drop(transport);
+        drop(runtime);
         let outcome = match outcome {
             Ok(End::Cleanly) => applier.finish(),
             Ok(End::AtOnce) => {
@@ -335,12 +345,12 @@ where
         outcome
     }
 
-    fn turn_until_stopped(&mut self) -> Result<End, ReplicaError> {
+    async fn turn_until_stopped(&mut self) -> Result<End, ReplicaError> {
         let suspect = self.options.settings.suspect;
         let mut clock = Clock::new(self.options.tick, suspect, self.begun.elapsed());
         self.driver.gather(true);
         loop {
-            if let Some(end) = self.take_inputs(&clock)? {
+            if let Some(end) = self.take_inputs(&clock).await? {
                 return Ok(end);
             }
             let excused = std::mem::take(&mut *lock(&self.writing));
@@ -352,8 +362,8 @@ where
                     self.driver.ticks_jumped();
                 }
             }
-            self.turn()?;
-            if let Some(end) = self.gather()? {
+            self.turn().await?;
+            if let Some(end) = self.gather().await? {
                 return Ok(end);
             }
             while let Some((from, bytes)) = self.driver.next_cast() {
@@ -368,13 +378,23 @@ where
         }
     }
 
-    fn turn(&mut self) -> Result<(), ReplicaError> {
-        self.driver.turn()?.iter().for_each(log);
+    async fn turn(&mut self) -> Result<(), ReplicaError> {
+        let mut notes = Vec::new();
+        self.driver.begin_turn();
+        while let Some(step) = self.driver.begin_step()? {
+            if step.overlaps() {
+                // The peers write while this replica does: what they wait for leaves first.
+                yield_now().await;
+            }
+            self.driver.end_step(step, &mut notes)?;
+        }
+        self.driver.end_turn()?;
+        notes.iter().for_each(log);
         Ok(())
     }
 
     /// Lets a batch that is about to begin gather others, as long as they come.
-    fn gather(&mut self) -> Result<Option<End>, ReplicaError> {
+    async fn gather(&mut self) -> Result<Option<End>, ReplicaError> {
         let Some(mut gathered) = self.driver.gathered() else {
             return Ok(None);
         };
@@ -383,6 +403,7 @@ where
         while self.begun.elapsed() < until {
             // Nobody is told when one comes: waking for each would cost more than it brings.
             thread::sleep(GATHER_STEP);
+            yield_now().await;
             if let Some(end) = self.take_queued()? {
                 return Ok(Some(end));
             }
@@ -397,16 +418,16 @@ where
             }
         }
         self.driver.gather(false);
-        self.turn()?;
+        self.turn().await?;
         self.driver.gather(true);
         Ok(None)
     }
 
     /// Waits for an input or the next tick, and takes what else has queued up.
-    fn take_inputs(&mut self, clock: &Clock) -> Result<Option<End>, ReplicaError> {
+    async fn take_inputs(&mut self, clock: &Clock) -> Result<Option<End>, ReplicaError> {
         if !self.take_awaited() {
             let wait = clock.next().saturating_sub(self.begun.elapsed());
-            if let Ok(input) = self.inputs.recv_timeout(wait)
+            if let Ok(Some(input)) = timeout(wait, self.inputs.recv()).await
                 && let Some(end) = self.take(input)?
             {
                 return Ok(Some(end));

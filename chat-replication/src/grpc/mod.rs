@@ -4,7 +4,8 @@
 //! that names cluster, caller and callee; nobody who fails to do so is listened to. Its end is noticed at once, and the
 //! attempt to connect again tells whether the peer's process is gone (refused) or only silent.
 //!
-//! The transport runs on a thread of its own, so that heartbeats do not wait behind an application's work.
+//! The transport's tasks run on the runtime that it is made in, which is that of the replica's own thread: a message that
+//! came is in the replica's hands, and one that it sends on its way, without a change of thread.
 
 mod accept;
 mod dial;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use thiserror::Error;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tonic::transport::Server;
@@ -92,7 +93,7 @@ pub enum TransportError {
     Start(#[from] io::Error),
 }
 
-/// A [`Transport`] over gRPC. Dropped, it closes every connection and the listener.
+/// A [`Transport`] over gRPC. Dropped, it neither sends nor delivers any more; its sockets close with the runtime.
 pub struct GrpcTransport {
     me: Identity,
     settings: GrpcSettings,
@@ -102,8 +103,8 @@ pub struct GrpcTransport {
     links: BTreeMap<ReplicaId, Outbound>,
     log: Arc<Once>,
     inbox: Arc<dyn Inbox>,
-    /// Always there until drop.
-    runtime: Option<Runtime>,
+    runtime: Handle,
+    serving: Option<AbortHandle>,
 }
 
 /// The near end of a link.
@@ -157,6 +158,10 @@ impl GrpcTransport {
     /// Serves peers on the listener and connects to those of `seeds`, each an id and HOST:PORT, until
     /// [`Transport::peers_changed`] says otherwise. An entry for this replica itself is skipped. What `security` refuses
     /// says nothing that counts.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
     pub fn start_secured(
         listener: TcpListener,
         me: Identity,
@@ -167,11 +172,6 @@ impl GrpcTransport {
     ) -> Result<GrpcTransport, TransportError> {
         let local_address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name(format!("peers-{}", me.replica))
-            .enable_all()
-            .build()?;
         let peers = Arc::new(Peers::default());
         let log = Arc::new(Once::default());
         let mut transport = GrpcTransport {
@@ -183,19 +183,18 @@ impl GrpcTransport {
             links: BTreeMap::new(),
             log: Arc::clone(&log),
             inbox: Arc::clone(&inbox),
-            runtime: Some(runtime),
+            runtime: Handle::current(),
+            serving: None,
         };
         // Peers are known before the first of them can call.
         transport.set_peers(seeds);
-        transport.serve(
-            listener,
-            PeerServer {
-                me,
-                peers,
-                log,
-                inbox,
-            },
-        )?;
+        let server = PeerServer {
+            me,
+            peers,
+            log,
+            inbox,
+        };
+        transport.serving = Some(transport.serve(listener, server)?);
         Ok(transport)
     }
 
@@ -204,18 +203,11 @@ impl GrpcTransport {
         self.local_address
     }
 
-    fn runtime(&self) -> &Runtime {
-        self.runtime
-            .as_ref()
-            .expect("the runtime is taken out only by drop")
-    }
-
     fn serve(
         &self,
         listener: TcpListener,
         server: PeerServer<dyn Inbox>,
-    ) -> Result<(), TransportError> {
-        let _context = self.runtime().enter();
+    ) -> Result<AbortHandle, TransportError> {
         let incoming = accept::incoming(
             tokio::net::TcpListener::from_std(listener)?,
             Arc::clone(&self.security),
@@ -232,12 +224,12 @@ impl GrpcTransport {
             .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
             .add_service(service)
             .serve_with_incoming(incoming);
-        self.runtime().spawn(async move {
+        let serving = self.runtime.spawn(async move {
             if let Err(error) = serving.await {
                 error!(%error, "the listener for peers ended");
             }
         });
-        Ok(())
+        Ok(serving.abort_handle())
     }
 
     fn set_peers(&mut self, peers: &[(ReplicaId, String)]) {
@@ -283,7 +275,7 @@ impl GrpcTransport {
             log: Arc::clone(&self.log),
             inbox: Arc::clone(&self.inbox),
         };
-        let task = self.runtime().spawn(link.run()).abort_handle();
+        let task = self.runtime.spawn(link.run()).abort_handle();
         self.links.insert(
             id,
             Outbound {
@@ -323,9 +315,10 @@ impl Transport for GrpcTransport {
 
 impl Drop for GrpcTransport {
     fn drop(&mut self) {
-        // Waiting would be a panic where the last owner is an async task.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+        // Their calls end with them.
+        self.peers.lock().clear();
+        if let Some(serving) = &self.serving {
+            serving.abort();
         }
     }
 }

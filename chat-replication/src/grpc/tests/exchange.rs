@@ -8,12 +8,12 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::support::*;
+use crate::grpc::GrpcSettings;
 use crate::grpc::proto::peer_service_server::{PeerService, PeerServiceServer};
 use crate::grpc::proto::{ExchangeRequest, ExchangeResponse, PeerMessage};
 use crate::grpc::queue::{Limits, Queue};
-use crate::grpc::{GrpcSettings, GrpcTransport};
 use crate::message::Message;
-use crate::transport::{Inbox, Transport};
+use crate::transport::Transport;
 use crate::types::{Entry, Epoch, Member, Payload, Position, ReplicaId};
 
 #[test]
@@ -93,8 +93,7 @@ fn a_message_over_the_receivers_limit_is_not_taken() {
         max_message_bytes: 10_000,
         ..GrpcSettings::default()
     };
-    let inbox: Arc<dyn Inbox> = Arc::clone(&theirs) as Arc<dyn Inbox>;
-    let _receiver = GrpcTransport::start(there, identity(1), small, inbox, &seeds).unwrap();
+    let _receiver = Running::start(identity(1), small, there, &theirs, &seeds);
     mine.wait_for(&Event::Connected(ReplicaId(1)));
     mine.clear();
     sender.send(ReplicaId(1), cast(vec![0; 20_000]));

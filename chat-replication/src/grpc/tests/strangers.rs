@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 
 use tonic::{Code, Status};
 
@@ -10,9 +9,9 @@ use super::support::*;
 use crate::grpc::proto::exchange_request::Frame;
 use crate::grpc::proto::peer_service_client::PeerServiceClient;
 use crate::grpc::proto::{ExchangeRequest, Hello, PeerMessage};
-use crate::grpc::{GrpcTransport, wire};
+use crate::grpc::wire;
 use crate::message::Message;
-use crate::transport::{Inbox, Transport};
+use crate::transport::Transport;
 use crate::types::{Entry, Epoch, Payload, Position, ReplicaId};
 
 fn hello() -> Hello {
@@ -134,9 +133,7 @@ fn a_replica_of_another_cluster_is_not_talked_to() {
         cluster: crate::types::ClusterId(uuid::Uuid::from_u128(43)),
         ..identity(1)
     };
-    let inbox: Arc<dyn Inbox> = Arc::clone(&theirs) as Arc<dyn Inbox>;
-    let mut stranger =
-        GrpcTransport::start(there, other, Default::default(), inbox, &seeds).unwrap();
+    let mut stranger = Running::start(other, Default::default(), there, &theirs, &seeds);
     std::thread::sleep(std::time::Duration::from_millis(300));
     transport.send(ReplicaId(1), cast("hello"));
     stranger.send(ReplicaId(0), cast("hello"));

@@ -1,10 +1,12 @@
 //! Replicas that write down what their transport tells them.
 
 use std::net::TcpListener;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
 use crate::grpc::{GrpcSettings, GrpcTransport};
@@ -115,25 +117,71 @@ pub(super) fn seed(replica: u32, listener: &TcpListener) -> (ReplicaId, String) 
     )
 }
 
+/// A transport with a thread that turns it. Dropped, it is gone as with its process.
+pub(super) struct Running {
+    transport: Option<GrpcTransport>,
+    runtime: Option<Runtime>,
+}
+
+impl Running {
+    pub(super) fn start(
+        identity: Identity,
+        settings: GrpcSettings,
+        listener: TcpListener,
+        inbox: &Arc<Recorder>,
+        seeds: &[(ReplicaId, String)],
+    ) -> Running {
+        let mut builder = Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).enable_all().build().unwrap();
+        let context = runtime.enter();
+        let inbox: Arc<dyn Inbox> = Arc::clone(inbox) as Arc<dyn Inbox>;
+        let transport = GrpcTransport::start(listener, identity, settings, inbox, seeds).unwrap();
+        drop(context);
+        Running {
+            transport: Some(transport),
+            runtime: Some(runtime),
+        }
+    }
+}
+
+impl Deref for Running {
+    type Target = GrpcTransport;
+
+    fn deref(&self) -> &GrpcTransport {
+        self.transport.as_ref().unwrap()
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut GrpcTransport {
+        self.transport.as_mut().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.transport.take());
+        self.runtime.take().unwrap().shutdown_background();
+    }
+}
+
 pub(super) fn start(
     replica: u32,
     listener: TcpListener,
     inbox: &Arc<Recorder>,
     seeds: &[(ReplicaId, String)],
-) -> GrpcTransport {
-    let inbox: Arc<dyn Inbox> = Arc::clone(inbox) as Arc<dyn Inbox>;
-    GrpcTransport::start(
-        listener,
+) -> Running {
+    Running::start(
         identity(replica),
         GrpcSettings::default(),
+        listener,
         inbox,
         seeds,
     )
-    .unwrap()
 }
 
 /// Replicas 0, 1, … that are all connected to each other.
-pub(super) fn cluster(count: u32) -> Vec<(GrpcTransport, Arc<Recorder>)> {
+pub(super) fn cluster(count: u32) -> Vec<(Running, Arc<Recorder>)> {
     let listeners: Vec<_> = (0..count).map(|_| listener()).collect();
     let seeds: Vec<_> = (0..)
         .zip(&listeners)
