@@ -16,6 +16,7 @@ pub struct Handle<R> {
     inputs: Sender<Input>,
     proposals: Pile<Proposal<R>>,
     status: watch::Receiver<Arc<Status>>,
+    progress: watch::Receiver<Arc<Status>>,
     room: Arc<Room>,
 }
 
@@ -25,6 +26,7 @@ impl<R> Clone for Handle<R> {
             inputs: self.inputs.clone(),
             proposals: self.proposals.clone(),
             status: self.status.clone(),
+            progress: self.progress.clone(),
             room: Arc::clone(&self.room),
         }
     }
@@ -118,12 +120,14 @@ impl<R> Handle<R> {
         inputs: Sender<Input>,
         proposals: Pile<Proposal<R>>,
         status: watch::Receiver<Arc<Status>>,
+        progress: watch::Receiver<Arc<Status>>,
         room: Arc<Room>,
     ) -> Self {
         Handle {
             inputs,
             proposals,
             status,
+            progress,
             room,
         }
     }
@@ -193,11 +197,17 @@ impl<R> Handle<R> {
 
     /// Where the replica and its peers stand. Changes show at once, mere progress with the next tick.
     pub fn status(&self) -> Arc<Status> {
-        self.status.borrow().clone()
+        self.progress.borrow().clone()
     }
 
-    /// Reports each change of the status. Changes in quick succession are seen as one.
+    /// Reports each change of the status: mere progress ten times a second, anything else at once. Changes in quick
+    /// succession are seen as one.
     pub fn status_changes(&self) -> watch::Receiver<Arc<Status>> {
         self.status.clone()
+    }
+
+    /// The same, but for progress with each tick: for those who wait until a replica has come so far.
+    pub fn progress(&self) -> watch::Receiver<Arc<Status>> {
+        self.progress.clone()
     }
 }

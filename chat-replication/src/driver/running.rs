@@ -44,6 +44,9 @@ const GATHER_STEP: Duration = Duration::from_micros(500);
 /// When nobody has come in so many steps, nobody is likely to: they all wait for this batch.
 const QUIET: u32 = 2;
 
+/// How often those who follow the status hear that a replica and its peers have come further.
+const PROGRESS: Duration = Duration::from_millis(100);
+
 /// How a replica runs.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -176,17 +179,31 @@ where
         driver.complete_install(reset);
     }
 
-    let (status, status_changes) = watch::channel(Arc::new(driver.status()));
+    let (status, progress) = {
+        let status = Arc::new(driver.status());
+        (
+            watch::Sender::new(Arc::clone(&status)),
+            watch::Sender::new(status),
+        )
+    };
     let (ended, has_ended) = watch::channel(None);
     let room = Room::new(options.max_waiting, options.max_waiting_bytes);
     // A batch as large as a message does not wait.
     let proposals = Pile::new(options.limits.message_bytes);
-    let handle = Handle::new(sender.clone(), proposals.clone(), status_changes, room);
+    let handle = Handle::new(
+        sender.clone(),
+        proposals.clone(),
+        status.subscribe(),
+        progress.subscribe(),
+        room,
+    );
     let work = Loop {
         driver,
         inputs,
         proposals: Closing(proposals),
         status,
+        progress,
+        progress_due: Duration::ZERO,
         on_cast,
         writing,
         options,
@@ -299,6 +316,9 @@ struct Loop<S, T, R, C> {
     inputs: Receiver<Input>,
     proposals: Closing<Proposal<R>>,
     status: watch::Sender<Arc<Status>>,
+    progress: watch::Sender<Arc<Status>>,
+    /// When those who follow the status hear of mere progress again.
+    progress_due: Duration,
     on_cast: C,
     /// Time spent on the log's disk since the clock was looked at.
     writing: Arc<Mutex<Duration>>,
@@ -509,18 +529,23 @@ where
         Ok(None)
     }
 
-    /// Publishes a change of the status: at once where it is more than progress, else with the next tick, so that those
-    /// who watch are not woken for every write.
-    fn publish(&self, due: Due) {
-        if let Due::Ticks(0) = due
-            && !self.driver.replica().differs_from(&self.status.borrow())
-        {
+    /// Publishes a change of the status: at once where it is more than progress, else with the next tick for those who wait
+    /// for it, and now and then for the others, so that these are not woken for nothing.
+    fn publish(&mut self, due: Due) {
+        let differs = self.driver.replica().differs_from(&self.status.borrow());
+        if due == Due::Ticks(0) && !differs {
             return;
         }
-        let status = self.driver.status();
-        let differs = **self.status.borrow() != status;
-        if differs {
-            self.status.send_replace(Arc::new(status));
+        let now = self.begun.elapsed();
+        let status = Arc::new(self.driver.status());
+        if *self.progress.borrow() != status {
+            self.progress.send_replace(Arc::clone(&status));
+        }
+        if differs || now >= self.progress_due {
+            self.progress_due = now + PROGRESS;
+            if *self.status.borrow() != status {
+                self.status.send_replace(status);
+            }
         }
     }
 }

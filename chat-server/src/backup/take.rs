@@ -83,7 +83,7 @@ pub(crate) async fn take(
 
 /// The state of now, and the log's outline as far as that at least.
 async fn begin(node: &Node) -> Result<(Snapshot, Arc<Status>), Failure> {
-    let mut changes = node.handle.status_changes();
+    let mut changes = node.handle.progress();
     for _ in 0..ATTEMPTS {
         let state = node.state.clone();
         let snapshot = spawn_blocking(move || state.snapshot()).await;

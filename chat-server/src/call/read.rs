@@ -67,7 +67,7 @@ async fn watch<T>(node: &Node, until: Instant, look: impl Fn() -> Option<T>) -> 
         return Ok(found);
     }
     let mut applied = node.hub.applied();
-    let mut status = node.handle.status_changes();
+    let mut status = node.handle.progress();
     loop {
         applied.mark_unchanged();
         status.mark_unchanged();
