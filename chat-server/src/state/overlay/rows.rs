@@ -1,4 +1,4 @@
-//! Rows in memory: keys in order, values one behind the other.
+//! Rows in memory: for each kind the keys in order, and the values one behind the other.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -9,6 +9,14 @@ use super::key::Key;
 /// Rows by key; a value is `None` where the row was deleted.
 #[derive(Clone, Debug, Default)]
 pub(in crate::state) struct Rows {
+    /// By the first byte of the key, which is the kind of row. Among the few of its own kind a row that every message needs
+    /// is found at once, and those that are written to the file one after the other lie near each other.
+    kinds: Vec<Kind>,
+}
+
+/// Rows whose keys begin alike.
+#[derive(Clone, Debug, Default)]
+struct Kind {
     places: BTreeMap<Key, Place>,
     values: Values,
 }
@@ -76,31 +84,39 @@ const ROW_BYTES: usize = 72;
 
 impl Rows {
     pub(in crate::state) fn len(&self) -> usize {
-        self.places.len()
+        self.kinds.iter().map(|kind| kind.places.len()).sum()
     }
 
     /// Memory that the rows take, roughly. What was written over by something longer, or removed, counts on.
     pub(super) fn bytes(&self) -> usize {
-        self.places.len() * ROW_BYTES + self.values.bytes
+        let bytes = |kind: &Kind| kind.places.len() * ROW_BYTES + kind.values.bytes;
+        self.kinds.iter().map(bytes).sum()
     }
 
     pub(in crate::state) fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
-        let place = self.places.get(&Key::from_slice(key))?;
-        Some(self.values.at(*place))
+        let kind = self.kinds.get(kind_of(key))?;
+        Some(kind.values.at(kind.place(key)?))
     }
 
     /// All rows, in order.
     pub(in crate::state) fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> + Clone {
-        let places = self.places.iter();
-        places.map(|(key, place)| (key.as_slice(), self.values.at(*place)))
+        self.kinds.iter().flat_map(|kind| {
+            let rows = kind.places.iter();
+            rows.map(|(key, place)| (key.as_slice(), kind.values.at(*place)))
+        })
     }
 
     pub(in crate::state) fn range(
         &self,
         range: (Bound<&[u8]>, Bound<&[u8]>),
     ) -> impl DoubleEndedIterator<Item = (&[u8], Option<&[u8]>)> {
-        let places = self.places.range::<[u8], _>(range);
-        places.map(|(key, place)| (key.as_slice(), self.values.at(*place)))
+        let first = kind_of_bound(range.0).unwrap_or(0);
+        let last = kind_of_bound(range.1).unwrap_or(usize::MAX);
+        let kinds = self.kinds.iter().take(last.saturating_add(1)).skip(first);
+        kinds.flat_map(move |kind| {
+            let rows = kind.places.range::<[u8], _>(range);
+            rows.map(|(key, place)| (key.as_slice(), kind.values.at(*place)))
+        })
     }
 
     /// Writes a row. What is known to be beneath counts where there was none.
@@ -113,9 +129,10 @@ impl Rows {
     ) {
         let key = Key::from_slice(key);
         let noted = undo.is_some().then(|| key.clone());
-        let before = match self.places.entry(key) {
+        let Kind { places, values } = self.kind_mut(kind_of(key.as_slice()));
+        let before = match places.entry(key) {
             Entry::Vacant(row) => {
-                row.insert(self.values.push(value, below));
+                row.insert(values.push(value, below));
                 Before::Absent
             }
             Entry::Occupied(mut row) => {
@@ -123,14 +140,14 @@ impl Rows {
                 match value {
                     // Counters are written with every message: they stay where they are.
                     Some(value) if place.holds(value.len()) => {
-                        let held = self.values.at_mut(place);
+                        let held = values.at_mut(place);
                         let kept = undo.as_mut().map_or(0, |undo| undo.keep(held));
                         held[..value.len()].copy_from_slice(value);
                         row.get_mut().len = value.len() as u32;
                         Before::WrittenOver(place, kept)
                     }
                     value => {
-                        *row.get_mut() = self.values.push(value, place.below);
+                        *row.get_mut() = values.push(value, place.below);
                         Before::At(place)
                     }
                 }
@@ -143,13 +160,15 @@ impl Rows {
 
     /// What is beneath a row.
     pub(super) fn beneath(&self, key: &[u8]) -> Below {
-        let place = self.places.get(&Key::from_slice(key));
+        let kind = self.kinds.get(kind_of(key));
+        let place = kind.and_then(|kind| kind.place(key));
         place.map_or(Below::Perhaps, |place| place.below)
     }
 
     /// Forgets a row.
     pub(super) fn remove(&mut self, key: &[u8], undo: Option<&mut Undo>) {
-        let removed = self.places.remove_entry(&Key::from_slice(key));
+        let kind = self.kinds.get_mut(kind_of(key));
+        let removed = kind.and_then(|kind| kind.places.remove_entry(&Key::from_slice(key)));
         if let (Some(undo), Some((key, place))) = (undo, removed) {
             undo.writes.push((key, Before::At(place)));
         }
@@ -158,21 +177,47 @@ impl Rows {
     /// Takes back what is noted.
     pub(super) fn undo(&mut self, undo: &mut Undo) {
         while let Some((key, before)) = undo.writes.pop() {
+            let Kind { places, values } = self.kind_mut(kind_of(key.as_slice()));
             match before {
                 Before::Absent => {
-                    self.places.remove(&key);
+                    places.remove(&key);
                 }
                 Before::At(place) => {
-                    self.places.insert(key, place);
+                    places.insert(key, place);
                 }
                 Before::WrittenOver(place, kept) => {
-                    let held = self.values.at_mut(place);
+                    let held = values.at_mut(place);
                     held.copy_from_slice(&undo.kept[kept..kept + held.len()]);
-                    self.places.insert(key, place);
+                    places.insert(key, place);
                 }
             }
         }
         undo.clear();
+    }
+
+    fn kind_mut(&mut self, kind: usize) -> &mut Kind {
+        if kind >= self.kinds.len() {
+            self.kinds.resize_with(kind + 1, Kind::default);
+        }
+        &mut self.kinds[kind]
+    }
+}
+
+impl Kind {
+    fn place(&self, key: &[u8]) -> Option<Place> {
+        self.places.get(&Key::from_slice(key)).copied()
+    }
+}
+
+/// The empty key, which is before all others, stands with those that begin with zero.
+fn kind_of(key: &[u8]) -> usize {
+    key.first().copied().unwrap_or(0).into()
+}
+
+fn kind_of_bound(bound: Bound<&[u8]>) -> Option<usize> {
+    match bound {
+        Bound::Included(key) | Bound::Excluded(key) => Some(kind_of(key)),
+        Bound::Unbounded => None,
     }
 }
 
