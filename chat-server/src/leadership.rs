@@ -4,6 +4,7 @@
 //! ten thousand subscribers are not woken for nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chat_client::api;
 use chat_replication::handle::{Handle, LeaderHint};
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 use crate::presence::Presence;
 
 /// What a call needs to know of the replica's place in the cluster.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Leadership {
     role: Role,
     leader: Option<LeaderHint>,
@@ -23,6 +24,8 @@ pub(crate) struct Leadership {
     waiting_for: String,
     /// What was committed when this began. Until that is applied, what was acknowledged before may be missing here.
     inherited: Index,
+    /// The state has shown that.
+    caught_up: AtomicBool,
 }
 
 /// Where a write goes.
@@ -61,6 +64,7 @@ impl Leadership {
                 .collect(),
             waiting_for: status.waiting_for.clone(),
             inherited: status.commit,
+            caught_up: AtomicBool::new(false),
         }
     }
 
@@ -78,6 +82,15 @@ impl Leadership {
     /// The index that must be applied before anything is answered from the state.
     pub(crate) fn inherited(&self) -> Index {
         self.inherited
+    }
+
+    /// Whether that has been applied here, as far as anybody has looked. While this replica leads, it stays so.
+    pub(crate) fn has_caught_up(&self) -> bool {
+        self.leads() && self.caught_up.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_caught_up(&self) {
+        self.caught_up.store(true, Ordering::Relaxed);
     }
 
     /// Whether reads are answered here: a replica that is no member of the view may be far behind.

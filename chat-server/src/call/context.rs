@@ -1,8 +1,9 @@
 //! What the metadata of a call say.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use chat_core::{Session, Timestamp};
 use chat_replication::types::Position;
 use tokio::time::Instant;
@@ -65,19 +66,53 @@ pub(crate) struct Context {
 /// A session that is good in the state as of a position. In that state it stays so until its time is over, and is not looked
 /// up again: each call asks at least twice.
 #[derive(Default, Debug)]
-pub(super) struct Checked(Mutex<Option<(Position, Session)>>);
+pub(super) struct Checked(Mutex<Option<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    at: Position,
+    session: Session,
+    /// Looked up by this very call, a moment ago.
+    just_now: bool,
+}
 
 impl Checked {
     pub(super) fn good(&self, at: Position, now: Timestamp) -> Option<Session> {
-        let checked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = checked.as_ref().filter(|(known_at, _)| *known_at == at);
-        let session = known.map(|(_, session)| session);
-        session.filter(|session| now < session.expires_at).cloned()
+        let known = self.known();
+        let known = known.as_ref().filter(|known| known.at == at)?;
+        (now < known.session.expires_at).then(|| known.session.clone())
     }
 
     pub(super) fn note(&self, at: Position, session: &Session) {
-        let mut checked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *checked = Some((at, session.clone()));
+        *self.known() = Some(Known {
+            at,
+            session: session.clone(),
+            just_now: false,
+        });
+    }
+
+    /// What was noted before the call is carried out holds for its first attempt, whatever the state's position is by then.
+    pub(super) fn note_just_now(&self) {
+        if let Some(known) = &mut *self.known() {
+            known.just_now = true;
+        }
+    }
+
+    /// The session, for that first attempt.
+    pub(super) fn just_now(&self, now: Timestamp) -> Option<Session> {
+        let mut known = self.known();
+        let known = known.as_mut()?;
+        let is_good = std::mem::take(&mut known.just_now) && now < known.session.expires_at;
+        is_good.then(|| known.session.clone())
+    }
+
+    /// It is looked up again in every case.
+    pub(super) fn was_long_ago(&self) {
+        *self.known() = None;
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -101,10 +136,7 @@ impl Context {
             Some(wanted) if wanted != "0" => Reading::Linearizable,
             _ => Reading::Local,
         };
-        let timeout = metadata
-            .get(TIMEOUT)
-            .and_then(|value| value.to_str().ok())
-            .and_then(parse_timeout);
+        let timeout = timeout_of(metadata.as_ref());
         Context {
             session,
             read_token,
@@ -153,6 +185,12 @@ impl Context {
             None => patience,
         }
     }
+}
+
+/// How long the caller waits, where it says so.
+pub(crate) fn timeout_of(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(TIMEOUT)?.to_str().ok()?;
+    parse_timeout(value)
 }
 
 /// At most eight digits and a unit, as the gRPC protocol has it.

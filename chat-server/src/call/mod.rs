@@ -8,6 +8,6 @@ mod write;
 
 pub(crate) use self::barrier::barrier;
 pub(crate) use self::caller::Caller;
-pub(crate) use self::context::Context;
+pub(crate) use self::context::{Context, timeout_of};
 pub(crate) use self::read::{Place, find, look, read};
 pub(crate) use self::write::{Write, write, write_as};

@@ -1,5 +1,7 @@
 //! Calls that only look, answered by whichever replica is asked.
 
+use std::sync::Arc;
+
 use chat_client::api;
 use chat_core::AccountManager;
 use chat_replication::types::Position;
@@ -125,14 +127,22 @@ async fn wait_until_serving(node: &Node, context: &Context) -> Result<(), Failur
 
 /// Waits until the state shows what was committed when the present leadership began.
 pub(super) async fn wait_for_inherited(node: &Node, context: &Context) -> Result<(), Failure> {
-    let inherited = node.leadership.borrow().inherited();
+    let leadership = Arc::clone(&node.leadership.borrow());
+    if leadership.has_caught_up() {
+        return Ok(());
+    }
+    // What the session was looked up in may have been older.
+    context.checked.was_long_ago();
+    let inherited = leadership.inherited();
     // Another history may be longer: it does not count.
     watch(node, context.patience(), || {
         let applied = node.state.applied();
         let shown = applied.index >= inherited && node.handle.status().is_on_branch(applied);
         shown.then_some(())
     })
-    .await
+    .await?;
+    leadership.note_caught_up();
+    Ok(())
 }
 
 /// Waits until the applied state has come somewhere.

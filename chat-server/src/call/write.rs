@@ -47,7 +47,9 @@ pub(crate) async fn write<W: Write>(
 ) -> Result<Response<W::Answer>, Status> {
     let context = Context::of(&request);
     let (metadata, _, message) = request.into_parts();
-    Caller::count(node, &context)?;
+    if Caller::count(node, &context)?.is_some() {
+        context.checked.note_just_now();
+    }
     let answer = write_as(node, &context, &metadata, &message).await?;
     Ok(Response::new(answer))
 }
