@@ -32,11 +32,16 @@ impl Services {
         Services { node }
     }
 
+    pub(crate) fn messages(&self) -> MessageServiceServer<Services> {
+        let largest = self.node.limits().request_bytes;
+        MessageServiceServer::new(self.clone()).max_decoding_message_size(largest)
+    }
+
+    /// All but those about messages.
     pub(crate) fn routes(self) -> Routes {
         let largest = self.node.limits().request_bytes;
         Routes::new(AuthServiceServer::new(self.clone()).max_decoding_message_size(largest))
             .add_service(AccountServiceServer::new(self.clone()).max_decoding_message_size(largest))
-            .add_service(MessageServiceServer::new(self.clone()).max_decoding_message_size(largest))
             .add_service(EventServiceServer::new(self.clone()).max_decoding_message_size(largest))
             .add_service(ClusterServiceServer::new(self).max_decoding_message_size(largest))
     }

@@ -14,8 +14,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
 use super::prompt::Prompt;
@@ -52,21 +50,21 @@ pub(super) fn incoming(
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
     limits: watch::Receiver<Limits>,
-) -> ReceiverStream<io::Result<Incoming>> {
+) -> mpsc::Receiver<Incoming> {
     let (secured, incoming) = mpsc::channel(16);
     let entrance = Entrance {
         limits,
         taken: Arc::default(),
     };
     tokio::spawn(accept(listener, tls, entrance, secured));
-    ReceiverStream::new(incoming)
+    incoming
 }
 
 async fn accept(
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
     entrance: Entrance,
-    secured: mpsc::Sender<io::Result<Incoming>>,
+    secured: mpsc::Sender<Incoming>,
 ) {
     let mut refused: u64 = 0;
     loop {
@@ -99,7 +97,7 @@ async fn accept(
         tokio::spawn(async move {
             match timeout(HANDSHAKE, secure(tls, stream, place)).await {
                 // The server has gone when nobody takes it.
-                Ok(Ok(incoming)) => _ = secured.send(Ok(incoming)).await,
+                Ok(Ok(incoming)) => _ = secured.send(incoming).await,
                 Ok(Err(error)) => debug!(%address, %error, "a connection was not secured"),
                 Err(_) => debug!(%address, "a connection was not secured in time"),
             }
@@ -202,17 +200,15 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// A connection as tonic's server takes it.
+/// A connection that may be served.
 pub(super) struct Incoming {
     stream: Prompt<Box<dyn Stream>>,
     connection: Connection,
     _place: Place,
 }
 
-impl Connected for Incoming {
-    type ConnectInfo = Connection;
-
-    fn connect_info(&self) -> Connection {
+impl Incoming {
+    pub(super) fn connection(&self) -> Connection {
         self.connection.clone()
     }
 }

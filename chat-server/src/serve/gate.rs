@@ -11,15 +11,22 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, Request, Response};
 use chat_client::Reason;
-use futures_util::future::Either;
+use chat_client::api::message_service_server::MessageServiceServer;
+use futures_util::FutureExt;
+use futures_util::future::{Either, Map};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio::time::timeout;
+use hyper::body::Incoming;
+use tokio::time::error::Elapsed;
+use tokio::time::{Timeout, timeout};
 use tonic::body::Body;
-use tonic::codegen::{BoxFuture, Service};
+use tonic::codegen::{BoxFuture, Service, StdError};
+use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::{Code, Status};
 
 use super::accept::Connection;
+use crate::api::Services;
+use crate::call::timeout_of;
 use crate::error::Failure;
 use crate::node::Node;
 use crate::throttle::Place;
@@ -29,52 +36,93 @@ const CONNECTIONS_PART: usize = 16;
 /// When to try again what there was no memory for.
 const RETRY_MEMORY: Duration = Duration::from_millis(500);
 
-/// Lets calls to these routes in, as many as may be. It stands around them all: within each of them it would be cloned with
-/// every call.
+type Messages = MessageServiceServer<Services>;
+
+/// Lets calls in, as many as may be.
 #[derive(Clone)]
 pub(super) struct Gate {
+    /// Asked first, and without the layers around all routes: most calls are about messages.
+    messages: Messages,
     routes: Routes,
     node: Arc<Node>,
     /// Bytes of requests that are not whole yet, of all connections.
     held: Arc<AtomicUsize>,
 }
 
+/// The way in for the calls of one connection.
+pub(super) struct Door {
+    gate: Gate,
+    connection: Connection,
+}
+
 impl Gate {
-    pub(super) fn new(routes: Routes, node: Arc<Node>) -> Gate {
+    pub(super) fn new(messages: Messages, routes: Routes, node: Arc<Node>) -> Gate {
         Gate {
+            messages,
             routes: routes.prepare(),
             node,
             held: Arc::default(),
         }
     }
+
+    pub(super) fn door(&self, connection: Connection) -> Door {
+        Door {
+            gate: self.clone(),
+            connection,
+        }
+    }
+
+    /// Has the call carried out.
+    fn pass(&self, request: Request<Counted>) -> Answering {
+        let service = request.uri().path().strip_prefix('/');
+        let service = service.and_then(|path| path.strip_prefix(Messages::NAME));
+        match service.is_some_and(|method| method.starts_with('/')) {
+            true => self.messages.clone().call(request),
+            false => Box::pin(self.routes.clone().call(request)),
+        }
+    }
 }
 
-impl Service<Request<Body>> for Gate {
+type Answer = Result<Response<Body>, Infallible>;
+type Answering = BoxFuture<Response<Body>, Infallible>;
+type Ended = fn(Result<Answer, Elapsed>) -> Answer;
+
+impl hyper::service::Service<Request<Incoming>> for Door {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future =
-        Either<Ready<Result<Response<Body>, Infallible>>, BoxFuture<Response<Body>, Infallible>>;
+    type Future = Either<Ready<Answer>, Map<Timeout<Answering>, Ended>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<Request<Body>>::poll_ready(&mut self.routes, context)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let connection = request.extensions().get::<Connection>();
-        let from = connection.map(|connection| connection.peer);
-        if let Err(failure) = self.node.throttle.call(from) {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let Door { gate, connection } = self;
+        if let Err(failure) = gate.node.throttle.call(Some(connection.peer)) {
             return Either::Left(ready(Ok(Status::from(failure).into_http())));
         }
-        let held = connection.map(|connection| Held::new(self, connection));
-        let longest = self.node.limits().longest_call;
-        let answering = self.routes.call(request.map(|body| Counted { body, held }));
-        Either::Right(Box::pin(async move {
-            match timeout(longest, answering).await {
-                Ok(response) => Ok(kept(explained(response?))),
-                Err(_) => Ok(Status::from(Failure::TooLong).into_http()),
-            }
-        }))
+        let longest = gate.node.limits().longest_call;
+        let (time, ended): (_, Ended) = match timeout_of(request.headers()) {
+            Some(patience) if patience < longest => (patience, until_nobody_waits),
+            _ => (longest, until_too_long),
+        };
+        request.extensions_mut().insert(connection.clone());
+        let held = Held::new(gate, connection);
+        let answering = gate.pass(request.map(|body| Counted { body, held }));
+        Either::Right(timeout(time, answering).map(ended))
     }
+}
+
+/// Of a call that its caller waits for this long.
+fn until_nobody_waits(answered: Result<Answer, Elapsed>) -> Answer {
+    answered.map_or_else(
+        |_| Ok(Status::cancelled("Timeout expired").into_http()),
+        let_out,
+    )
+}
+
+fn until_too_long(answered: Result<Answer, Elapsed>) -> Answer {
+    answered.map_or_else(|_| Ok(Status::from(Failure::TooLong).into_http()), let_out)
+}
+
+fn let_out(answer: Answer) -> Answer {
+    Ok(kept(explained(answer?)))
 }
 
 /// An answer keeps the place that it has taken until it is read or given up.
@@ -117,28 +165,29 @@ impl HttpBody for Kept {
 
 /// The same bytes, as far as there is memory for them.
 struct Counted {
-    body: Body,
-    /// Absent where nobody knows the connection.
-    held: Option<Held>,
+    body: Incoming,
+    held: Held,
 }
 
 impl HttpBody for Counted {
     type Data = Bytes;
-    type Error = Status;
+    type Error = StdError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
         let this = &mut *self;
-        let polled = Pin::new(&mut this.body).poll_frame(context);
-        if let (Poll::Ready(Some(Ok(frame))), Some(held)) = (&polled, &mut this.held)
-            && let Some(bytes) = frame.data_ref()
-            && let Err(failure) = held.take(bytes.len())
-        {
-            return Poll::Ready(Some(Err(failure.into())));
-        }
-        polled
+        Pin::new(&mut this.body).poll_frame(context).map(|frame| {
+            let frame = frame?.map_err(StdError::from);
+            if let Ok(frame) = &frame
+                && let Some(bytes) = frame.data_ref()
+                && let Err(failure) = this.held.take(bytes.len())
+            {
+                return Some(Err(Status::from(failure).into()));
+            }
+            Some(frame)
+        })
     }
 
     fn is_end_stream(&self) -> bool {

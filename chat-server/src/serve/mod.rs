@@ -1,6 +1,7 @@
 //! Running one replica, from its files to its last word.
 
 mod accept;
+mod connection;
 mod error;
 mod gate;
 mod listen;
@@ -19,7 +20,7 @@ use chat_replication::disk_store::DiskStore;
 use chat_replication::handle::Handle;
 use chat_replication::types::ReplicaId;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
@@ -200,7 +201,7 @@ fn node(
     Ok(node)
 }
 
-type Serving = JoinHandle<Result<(), tonic::transport::Error>>;
+type Serving = JoinHandle<()>;
 
 fn serve_clients(
     listener: tokio::net::TcpListener,
@@ -209,26 +210,29 @@ fn serve_clients(
     gate: Gate,
     mut draining: watch::Receiver<bool>,
 ) -> Serving {
-    let Limits {
-        calls_per_connection,
-        header_bytes,
-        ..
-    } = *limits.borrow();
-    let incoming = accept::incoming(listener, tls, limits);
-    let stop = async move {
-        // Gone or true, it is over.
-        let _ = draining.wait_for(|draining| *draining).await;
-    };
-    let serving = tonic::transport::Server::builder()
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(calls_per_connection)
-        .http2_max_header_list_size(header_bytes)
-        .max_frame_size(FRAME)
-        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-        .serve_with_incoming_shutdown(gate, incoming, stop);
-    tokio::spawn(serving)
+    let of_connections = *limits.borrow();
+    let mut incoming = accept::incoming(listener, tls, limits);
+    tokio::spawn(async move {
+        // They end with this task.
+        let mut connections = JoinSet::new();
+        let stop = draining.clone();
+        loop {
+            tokio::select! {
+                // Gone or true, it is over.
+                _ = draining.wait_for(|draining| *draining) => break,
+                io = incoming.recv() => match io {
+                    Some(io) => {
+                        let door = gate.door(io.connection());
+                        connections.spawn(connection::serve(io, door, of_connections, stop.clone()));
+                    }
+                    None => break,
+                },
+                Some(_) = connections.join_next() => {}
+            }
+        }
+        drop(incoming);
+        while connections.join_next().await.is_some() {}
+    })
 }
 
 async fn none_under_way(under_way: &AtomicUsize) {
@@ -240,8 +244,7 @@ async fn none_under_way(under_way: &AtomicUsize) {
 /// Gives connections a moment to close, so that subscribers hear where they stand.
 async fn finish(mut serving: Serving) {
     match timeout(FAREWELL, &mut serving).await {
-        Ok(Ok(Ok(()))) => {}
-        Ok(Ok(Err(error))) => warn!(%error, "the listener for clients ended"),
+        Ok(Ok(())) => {}
         Ok(Err(error)) => warn!(%error, "the listener for clients ended"),
         Err(_) => serving.abort(),
     }

@@ -381,11 +381,13 @@ impl ServerBuilder {
             replica.data_dir.display()
         );
         let under_way = Arc::clone(&node.under_way);
-        let routes = Services::new(Arc::clone(&node))
+        let services = Services::new(Arc::clone(&node));
+        let messages = services.messages();
+        let routes = services
             .routes()
             .add_service(operations::health(readiness.clone()).await)
             .add_service(operations::reflection());
-        let gate = Gate::new(routes, node);
+        let gate = Gate::new(messages, routes, node);
         let serving = serve_clients(clients, secured.clone(), live, gate, drain.subscribe());
         Ok(Server {
             me: replica.id,

@@ -1,27 +1,54 @@
 //! Sending much over one stream.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use chat_client::{Reason, api};
 use chat_core::AccountId;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status, Streaming};
 
-use crate::call::{Caller, Context, write_as};
+use crate::call::{self, Caller, write_as};
 use crate::error::Failure;
 use crate::leadership::Destination;
 use crate::node::Node;
 use crate::serve::understood;
 
-pub(crate) type Answers = ReceiverStream<Result<api::SendMessagesResponse, Status>>;
+/// The answers to a caller's messages. Reading them is what carries the messages on, in the task of the call.
+pub(crate) struct Answers {
+    /// Until all is answered.
+    sending: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    answers: mpsc::Receiver<Result<api::SendMessagesResponse, Status>>,
+}
+
+impl Stream for Answers {
+    type Item = Result<api::SendMessagesResponse, Status>;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<api::SendMessagesResponse, Status>>> {
+        let this = &mut *self;
+        // Without a word to be woken: what is sent below is seen below.
+        if let Ok(answer) = this.answers.try_recv() {
+            return Poll::Ready(Some(answer));
+        }
+        if let Some(sending) = &mut this.sending
+            && sending.as_mut().poll(context).is_ready()
+        {
+            this.sending = None;
+        }
+        this.answers.poll_recv(context)
+    }
+}
 
 /// In one request.
 const MOST_MESSAGES: usize = 1000;
@@ -39,7 +66,7 @@ pub(super) fn send_messages(
     request: Request<Streaming<api::SendMessagesRequest>>,
 ) -> Result<Answers, Status> {
     node.check_open()?;
-    let mut context = Context::of(&request);
+    let mut context = call::Context::of(&request);
     // The stream's own end is not that of each message.
     context.deadline = None;
     if context.session.is_none() {
@@ -55,15 +82,17 @@ pub(super) fn send_messages(
         metadata,
         out,
     };
-    tokio::spawn(sender.run(messages));
-    Ok(ReceiverStream::new(answers))
+    Ok(Answers {
+        sending: Some(Box::pin(sender.run(messages))),
+        answers,
+    })
 }
 
 struct Sender {
     node: Arc<Node>,
     /// Whose messages they are, if the session is known here.
     account: Option<AccountId>,
-    context: Context,
+    context: call::Context,
     metadata: MetadataMap,
     out: mpsc::Sender<Result<api::SendMessagesResponse, Status>>,
 }

@@ -1,0 +1,254 @@
+//! One client's connection, and its calls with it in one task.
+//!
+//! As tonic's own server runs them, each call is a task: what it waits for wakes it, it hands its answer over and wakes
+//! the connection, which writes it. Here the connection's task is woken, carries its calls on and writes what they have to
+//! say at once.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+use futures_util::future::CatchUnwind;
+use futures_util::stream::FuturesUnordered;
+use futures_util::task::AtomicWaker;
+use futures_util::{FutureExt, StreamExt};
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::watch;
+use tracing::debug;
+
+use super::accept::Incoming;
+use super::gate::Door;
+use super::{CONNECTION_WINDOW, FRAME, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAM_WINDOW};
+use crate::config::Limits;
+
+/// Between two turns of the connection, its calls are carried on. After so many it lets others go on.
+const TURNS: usize = 4;
+
+/// Serves a connection until it is closed; once `stop` is true, until its calls are answered.
+pub(super) async fn serve(
+    io: Incoming,
+    door: Door,
+    limits: Limits,
+    mut stop: watch::Receiver<bool>,
+) {
+    let begun = Begun::default();
+    let mut connection = Box::pin(
+        http2::Builder::new(begun.clone())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_concurrent_streams(limits.calls_per_connection)
+            .max_header_list_size(limits.header_bytes)
+            .max_frame_size(FRAME)
+            .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .auto_date_header(false)
+            .serve_connection(TokioIo::new(io), door),
+    );
+    let connection = async move {
+        let stopped = async {
+            // Gone or true, it is over.
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
+        tokio::select! {
+            biased;
+            ended = &mut connection => return ended,
+            () = stopped => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await
+    };
+    if let Err(error) = Together::new(connection, begun).await {
+        debug!(%error, "a connection ended");
+    }
+}
+
+type Call = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Calls that have begun since the connection was looked at last.
+#[derive(Clone, Default)]
+struct Begun(Arc<Mutex<Vec<Call>>>);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Begun {
+    fn execute(&self, call: F) {
+        let mut begun = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        begun.push(Box::pin(call));
+    }
+}
+
+impl Begun {
+    fn take(&self) -> Vec<Call> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A connection and its calls, polled together.
+struct Together<C> {
+    connection: Pin<Box<C>>,
+    /// A call that panics ends alone.
+    calls: FuturesUnordered<CatchUnwind<AssertUnwindSafe<Call>>>,
+    begun: Begun,
+    turn: Arc<Turn>,
+    /// Wakes the connection.
+    to_connection: Waker,
+}
+
+impl<C: Future> Together<C> {
+    fn new(connection: C, begun: Begun) -> Together<C> {
+        let turn = Turn::new();
+        Together {
+            connection: Box::pin(connection),
+            calls: FuturesUnordered::new(),
+            begun,
+            to_connection: Waker::from(Arc::clone(&turn)),
+            turn,
+        }
+    }
+}
+
+impl<C: Future> Future for Together<C> {
+    type Output = C::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<C::Output> {
+        let this = &mut *self;
+        this.turn.task.register(context.waker());
+        let mut of_connection = Context::from_waker(&this.to_connection);
+        for _ in 0..TURNS {
+            if this.turn.begin() == Connections::Turn
+                && let Poll::Ready(ended) = this.connection.as_mut().poll(&mut of_connection)
+            {
+                return Poll::Ready(ended);
+            }
+            loop {
+                let begun = this.begun.take();
+                let more = !begun.is_empty();
+                let begun = begun.into_iter();
+                this.calls
+                    .extend(begun.map(|call| AssertUnwindSafe(call).catch_unwind()));
+                while let Poll::Ready(Some(_)) = this.calls.poll_next_unpin(context) {}
+                if !more {
+                    break;
+                }
+            }
+            if this.turn.end() {
+                return Poll::Pending;
+            }
+        }
+        this.turn.put_off();
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Whose turn it is. Calls wake their connection from within its own task, which is no reason for the task to run again.
+struct Turn {
+    task: AtomicWaker,
+    state: AtomicU8,
+}
+
+/// The task runs.
+const RUNS: u8 = 1;
+/// The connection has something to do.
+const DUE: u8 = 2;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Connections {
+    Turn,
+    Rest,
+}
+
+impl Turn {
+    fn new() -> Arc<Turn> {
+        Arc::new(Turn {
+            task: AtomicWaker::new(),
+            state: AtomicU8::new(DUE),
+        })
+    }
+
+    /// The task runs, and lets the connection have its turn if that is due.
+    fn begin(&self) -> Connections {
+        match self.state.swap(RUNS, Ordering::AcqRel) & DUE {
+            0 => Connections::Rest,
+            _ => Connections::Turn,
+        }
+    }
+
+    /// The task rests, unless the connection has been woken since its turn.
+    fn end(&self) -> bool {
+        let rested = self
+            .state
+            .compare_exchange(RUNS, 0, Ordering::AcqRel, Ordering::Acquire);
+        rested.is_ok()
+    }
+
+    /// The task rests although the connection is due.
+    fn put_off(&self) {
+        self.state.store(DUE, Ordering::Release);
+    }
+}
+
+impl Wake for Turn {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.state.fetch_or(DUE, Ordering::AcqRel) == 0 {
+            self.task.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn who_wakes_the_connection_from_within_wakes_no_task() {
+        let (turn, woken) = (Turn::new(), Arc::new(Woken::default()));
+        let times = || woken.0.load(Ordering::Relaxed);
+        turn.task.register(&Waker::from(Arc::clone(&woken)));
+        assert_eq!(turn.begin(), Connections::Turn);
+        turn.wake_by_ref();
+        assert!(!turn.end());
+        assert_eq!(turn.begin(), Connections::Turn);
+        assert!(turn.end());
+        assert_eq!(times(), 0);
+        // A call was woken, and nothing else.
+        assert_eq!(turn.begin(), Connections::Rest);
+        assert!(turn.end());
+        turn.wake_by_ref();
+        turn.wake_by_ref();
+        assert_eq!(times(), 1);
+        assert_eq!(turn.begin(), Connections::Turn);
+        turn.wake_by_ref();
+        turn.put_off();
+        assert_eq!(turn.begin(), Connections::Turn);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_panics_takes_no_other_with_it() {
+        let begun = Begun::default();
+        let (tell, told) = oneshot::channel();
+        begun.execute(async { std::panic::resume_unwind(Box::new("one call only")) });
+        begun.execute(async move { tell.send(7).expect("the connection listens") });
+        assert_eq!(Together::new(told, begun).await, Ok(7));
+    }
+}
