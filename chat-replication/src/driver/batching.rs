@@ -11,6 +11,8 @@ use crate::types::Index;
 const BUSY: usize = 16;
 /// A batch of so many gathers no longer: what a batch costs is small beside what its commands cost.
 const ENOUGH: usize = 256;
+/// Nor does one of this part of those who are usually there, so that some are written while others are on their way.
+const PART: usize = 2;
 
 /// Proposals that the replica has not been given yet.
 ///
@@ -26,6 +28,7 @@ pub(super) struct Batching {
     under_way: Index,
     /// How many the last batch had.
     last: usize,
+    crowd: Crowd,
     /// Somebody sees to it that a batch that gathers goes in the end.
     gathers: bool,
 }
@@ -53,7 +56,7 @@ impl Batching {
     /// Whether what is held could go and waits for more.
     pub(super) fn is_gathering(&self, replica: &Replica) -> bool {
         self.gathers
-            && (1..ENOUGH).contains(&self.held.len())
+            && (1..self.crowd.enough()).contains(&self.held.len())
             && self.last >= BUSY
             && replica.leads().is_some()
             && !self.is_under_way(replica)
@@ -62,6 +65,11 @@ impl Batching {
     /// Proposes what is held, unless it has to wait for a batch or for more. A replica that does not lead is given
     /// everything: it knows what becomes of it.
     pub(super) fn release(&mut self, replica: &mut Replica, most: usize) {
+        let under_way = match self.is_under_way(replica) {
+            true => self.last,
+            false => 0,
+        };
+        self.crowd.counted(self.held.len() + under_way);
         let waits = replica.leads().is_some()
             && self.bytes < most
             && (self.is_under_way(replica) || self.is_gathering(replica));
@@ -69,6 +77,7 @@ impl Batching {
             return;
         }
         self.last = self.held.len();
+        self.crowd.batch_went();
         for (id, command) in self.held.drain(..) {
             replica.propose(id, command);
         }
@@ -79,5 +88,66 @@ impl Batching {
     fn is_under_way(&self, replica: &Replica) -> bool {
         // The log may have been cut since.
         replica.commit() < self.under_way.min(replica.branches().last_index())
+    }
+}
+
+/// How many wait for an answer at once when it is busy, as far as can be seen: where each sends its next command once the
+/// last is answered, no batch can have more, and waiting for more is in vain.
+#[derive(Debug, Default)]
+struct Crowd {
+    /// The most since the last batch went.
+    most: usize,
+    /// The most of late.
+    usual: usize,
+}
+
+impl Crowd {
+    /// So many wait now.
+    fn counted(&mut self, waiting: usize) {
+        self.most = self.most.max(waiting);
+    }
+
+    /// Those who have left are forgotten within a few batches.
+    fn batch_went(&mut self) {
+        self.usual = self.most.max(self.usual - self.usual.div_ceil(8));
+        self.most = 0;
+    }
+
+    /// How many of them make up a batch that gathers no longer.
+    fn enough(&self) -> usize {
+        (self.usual / PART).clamp(BUSY, ENOUGH)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(batches: usize, waiting: usize, crowd: &mut Crowd) -> usize {
+        for _ in 0..batches {
+            crowd.counted(waiting);
+            crowd.counted(waiting / 2);
+            crowd.batch_went();
+        }
+        crowd.enough()
+    }
+
+    #[test]
+    fn a_batch_is_a_part_of_those_who_are_there() {
+        let mut crowd = Crowd::default();
+        assert_eq!(crowd.enough(), BUSY, "nobody has been seen");
+        assert_eq!(after(1, 64, &mut crowd), 32);
+        assert_eq!(after(5, 200, &mut crowd), 100);
+        assert_eq!(after(1, 100_000, &mut crowd), ENOUGH);
+    }
+
+    #[test]
+    fn those_who_have_left_are_not_waited_for() {
+        let mut crowd = Crowd::default();
+        after(1, 400, &mut crowd);
+        let first = after(1, 40, &mut crowd);
+        assert!((40..200).contains(&first), "not at once: {first}");
+        assert_eq!(after(30, 40, &mut crowd), 20);
+        assert_eq!(after(100, 0, &mut crowd), BUSY);
     }
 }
