@@ -44,7 +44,7 @@ pub(crate) fn follow(
     leadership: watch::Receiver<Arc<Leadership>>,
     mut leaves: watch::Receiver<bool>,
 ) -> watch::Receiver<Readiness> {
-    let mut changes = handle.status_changes();
+    let mut changes = handle.progress();
     let now = Readiness::of(&handle.status(), &leadership.borrow(), *leaves.borrow());
     let (sender, receiver) = watch::channel(now);
     tokio::spawn(async move {
