@@ -3,11 +3,15 @@
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Builder;
+use tokio::time::sleep;
 
 use super::support::*;
-use crate::grpc::{GrpcTransport, TransportError};
-use crate::transport::Transport;
+use crate::grpc::{GrpcSettings, GrpcTransport, TransportError};
+use crate::transport::{Inbox, Transport};
 use crate::types::ReplicaId;
 
 fn refusals(events: &[Event]) -> usize {
@@ -145,12 +149,32 @@ fn an_address_that_cannot_be_listened_on_is_a_clear_error() {
 /// A process that is stopped, or a cable that is cut, leaves an old connection behind; the peer's new one counts.
 #[test]
 fn a_new_connection_takes_the_place_of_an_old_one() {
-    let replicas = cluster(2);
-    let (_, inbox) = &replicas[0];
-    let seeds = [(ReplicaId(0), replicas[0].0.local_address().to_string())];
+    let (here, inbox) = (listener(), Recorder::new());
+    let seeds = [seed(0, &here)];
+    let stopped_at = listener();
+    let _transport = start(0, here, &inbox, &[seed(1, &stopped_at)]);
+
+    let process = Builder::new_current_thread().enable_all().build().unwrap();
+    let theirs = Recorder::new();
+    let connected = Event::Connected(ReplicaId(0));
+    let _stopped = process.block_on(async {
+        let old = GrpcTransport::start(
+            stopped_at,
+            identity(1),
+            GrpcSettings::default(),
+            Arc::clone(&theirs) as Arc<dyn Inbox>,
+            &seeds,
+        );
+        while !theirs.events().contains(&connected) {
+            sleep(Duration::from_millis(1)).await;
+        }
+        old
+    });
+    // Nothing of it runs any more, and nothing of it is closed.
+
     let theirs = Recorder::new();
     let mut second = start(1, listener(), &theirs, &seeds);
-    theirs.wait_for(&Event::Connected(ReplicaId(0)));
+    theirs.wait_for(&connected);
     second.send(ReplicaId(0), cast("from the new one"));
     assert_eq!(
         inbox.wait_received(1),
