@@ -1,6 +1,7 @@
 """How the cost of this service grows: one function for each thing that grows."""
 
 import json
+import pathlib
 import shutil
 import subprocess
 import time
@@ -297,8 +298,14 @@ def disk(growth):
 
 
 def on_disk(servers, when):
-    files = {path.stem: machine.file_bytes(path) / MIB for path in servers.data(0).glob("*.redb")}
-    return {f"mib_{when}": sum(files.values()), **{f"{name}_mib_{when}": size for name, size in sorted(files.items())}}
+    """What the log and the state take, the log's segments among them."""
+    folder = servers.data(0)
+    sizes = {path: machine.file_bytes(path) / MIB for path in filter(pathlib.Path.is_file, folder.rglob("*"))}
+    log, state = (
+        sum(size for path, size in sizes.items() if path.relative_to(folder).parts[0] in names)
+        for names in (("log", "log.redb"), ("state.redb",))
+    )
+    return {f"mib_{when}": sum(sizes.values()), f"log_mib_{when}": log, f"state_mib_{when}": state}
 
 
 PARTS = {part.__name__: part for part in (replicas, bodies, accounts, messages, subscribers, snapshot, disk)}
