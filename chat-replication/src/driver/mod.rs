@@ -1,8 +1,8 @@
 //! The only place where protocol, disk and network meet.
 //!
-//! [`start`] runs a replica on threads of its own: one for the protocol and the log's disk, one for the state machine.
-//! [`Driver`] is what the first of them turns; it knows neither threads nor time, so that a simulation can turn it as
-//! well.
+//! [`start`] runs a replica on threads of its own: one for the protocol, the log's disk and the network, one for the state
+//! machine. [`Driver`] is what the first of them turns; it knows neither threads nor time, so that a simulation can turn it
+//! as well.
 
 mod apply;
 mod apply_thread;
