@@ -445,7 +445,10 @@ where
 
     /// Waits for an input or the next tick, and takes what else has queued up.
     async fn take_inputs(&mut self, clock: &Clock) -> Result<Option<End>, ReplicaError> {
-        if !self.take_awaited() {
+        if self.take_awaited() {
+            // However much there is to do, peers are heard: one that comes back to a lone replica under load, for one.
+            yield_now().await;
+        } else {
             let wait = clock.next().saturating_sub(self.begun.elapsed());
             if let Ok(Some(input)) = timeout(wait, self.inputs.recv()).await
                 && let Some(end) = self.take(input)?
