@@ -1,13 +1,13 @@
 //! Finding accounts, and deleting one's own.
 
 use tonic::Request;
-use tonic::transport::Channel;
 
 use super::messages::{page_size, page_token};
 use super::{As, Client};
 use crate::api;
 use crate::api::account_service_client::AccountServiceClient;
 use crate::error::Error;
+use crate::net::Channel;
 use crate::types::{self, Account, Durability, Page, PageRequest};
 
 impl Client {

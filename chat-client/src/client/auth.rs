@@ -1,13 +1,13 @@
 //! Accounts come into being, and sessions begin and end.
 
 use tonic::Request;
-use tonic::transport::Channel;
 
 use super::{As, Client};
 use crate::api;
 use crate::api::auth_service_client::AuthServiceClient;
 use crate::error::Error;
 use crate::ids::{SessionId, SessionToken};
+use crate::net::Channel;
 use crate::timestamp::Timestamp;
 use crate::types::{
     Durability, LoggedIn, LogoutScope, OpenSession, Registered, Session, parse_id, required,

@@ -1,14 +1,13 @@
 //! Sending, reading and deleting messages.
 
 use tonic::Request;
-use tonic::transport::Channel;
 
 use super::{As, Client, LONGEST_ANSWER};
 use crate::api;
 use crate::api::message_service_client::MessageServiceClient;
 use crate::error::Error;
 use crate::ids::{MessageId, RequestId};
-use crate::net::Purpose;
+use crate::net::{Channel, Purpose};
 use crate::timestamp::Timestamp;
 use crate::types::{
     self, Conversation, DeleteScope, Deleted, Message, Page, PageRequest, Sent, parse_id,

@@ -9,7 +9,6 @@ mod tokens;
 use std::sync::Arc;
 
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use crate::builder::{Builder, Proxying, Reads};
@@ -17,7 +16,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, Refusal};
 use crate::events::ClientEvents;
 use crate::ids::{ReadToken, RequestId, SessionToken};
-use crate::net::{Answer, Net, Purpose};
+use crate::net::{Answer, Channel, Net, Purpose};
 use crate::reason::Reason;
 use crate::session::SessionState;
 pub(crate) use messages::sent;

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Status;
-use tonic::transport::Channel;
 
 use super::backoff::Backoff;
 use super::pool::{Purpose, ReplicaIndex};
 use super::verdict::{self, Setback, SetbackKind, Verdict};
-use super::{Net, State};
+use super::{Channel, Net, State};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, GaveUp};
 use crate::events::{ClientEvent, Resent};

@@ -1,37 +1,209 @@
-//! Connections.
+//! The way to one replica.
 
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint as Transport};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::Shared;
+use h2::client::SendRequest;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tonic::ConnectError;
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::codegen::http::uri::{Parts, Uri};
+use tonic::codegen::http::{Request, Response};
 
-use super::secure::Connector;
+use super::connection;
+use super::exchange::{Reply, exchange};
+use super::secure;
 use crate::builder::Settings;
 use crate::endpoint::Endpoint;
-
-/// An idle connection is asked for a sign of life this often, so that a replica that vanished without a word is
-/// noticed before the next call.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+use crate::tls::Tls;
 
 /// Connecting takes one round trip; a host that needs longer than this is silent.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+const TCP_KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// A connection that is made at its first use and again after each loss. Must be called within a tokio runtime.
-pub(super) fn open(endpoint: &Endpoint, settings: &Settings) -> Channel {
-    let transport =
-        Transport::from_shared(endpoint.uri()).expect("a parsed endpoint is a valid URI");
-    let transport = transport
-        .connect_timeout(CONNECT_TIMEOUT.min(settings.attempt_deadline))
-        .tcp_nodelay(true)
-        .tcp_keepalive(Some(Duration::from_secs(30)))
-        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true);
-    match &settings.tls {
-        None => transport.connect_lazy(),
-        Some(tls) => transport.connect_with_connector_lazy(Connector {
-            tls: tls.clone(),
-            endpoint: endpoint.clone(),
-        }),
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// A connection to one replica that is made at its first use and again after each loss, for gRPC. Cheap to clone.
+///
+/// tonic's own channel hands each call to a task of its own, and to another one its body, which therefore leaves in a
+/// segment of its own; here a call goes to the connection at once and in one piece.
+#[derive(Clone)]
+pub(crate) struct Channel(Arc<Inner>);
+
+struct Inner {
+    target: Arc<Target>,
+    link: Mutex<Link>,
+}
+
+/// Whom to connect to, and how. Apart from the link, which holds the attempt to connect: neither is to keep the other.
+struct Target {
+    uri: Uri,
+    endpoint: Endpoint,
+    tls: Option<Tls>,
+    connect_timeout: Duration,
+}
+
+/// What there is of a connection.
+enum Link {
+    Absent,
+    /// Everybody who calls meanwhile waits for the same one, and fails with it.
+    Making(Making),
+    Made(SendRequest<Bytes>),
+}
+
+type Making = Shared<Pin<Box<dyn Future<Output = Result<SendRequest<Bytes>, Failed>> + Send>>>;
+
+/// Why no connection could be made.
+#[derive(Clone, Debug)]
+struct Failed(Arc<dyn StdError + Send + Sync>);
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
+}
+
+impl StdError for Failed {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.0)
+    }
+}
+
+impl Channel {
+    pub(super) fn new(endpoint: &Endpoint, settings: &Settings) -> Channel {
+        let target = Target {
+            uri: endpoint
+                .uri()
+                .parse()
+                .expect("a parsed endpoint is a valid URI"),
+            endpoint: endpoint.clone(),
+            tls: settings.tls.clone(),
+            connect_timeout: CONNECT_TIMEOUT.min(settings.attempt_deadline),
+        };
+        Channel(Arc::new(Inner {
+            target: Arc::new(target),
+            link: Mutex::new(Link::Absent),
+        }))
+    }
+}
+
+impl Service<Request<Body>> for Channel {
+    type Response = Response<Reply>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Reply>, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move {
+            *request.uri_mut() = inner.target.absolute(std::mem::take(request.uri_mut()));
+            let sender = inner.sender().await?;
+            exchange(sender, request).await
+        })
+    }
+}
+
+impl Inner {
+    async fn sender(&self) -> Result<SendRequest<Bytes>, BoxError> {
+        let making = {
+            let mut link = self.link();
+            match &*link {
+                Link::Made(sender) => match usable(sender) {
+                    Some(sender) => return Ok(sender),
+                    None => self.make(&mut link),
+                },
+                Link::Making(making) => making.clone(),
+                Link::Absent => self.make(&mut link),
+            }
+        };
+        let made = making.clone().await;
+        let mut link = self.link();
+        // Somebody else may have gone on from there already.
+        if matches!(&*link, Link::Making(current) if current.ptr_eq(&making)) {
+            *link = match &made {
+                Ok(sender) => Link::Made(sender.clone()),
+                Err(_) => Link::Absent,
+            };
+        }
+        made.map_err(|failed| ConnectError(Box::new(failed)).into())
+    }
+
+    fn make(&self, link: &mut Link) -> Making {
+        let target = Arc::clone(&self.target);
+        let making = async move { target.connect().await.map_err(|why| Failed(why.into())) };
+        let making = making.boxed().shared();
+        *link = Link::Making(making.clone());
+        making
+    }
+
+    fn link(&self) -> MutexGuard<'_, Link> {
+        // It is whole between any two statements, so a panic elsewhere does not spoil it.
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Target {
+    /// The address of a method at this replica.
+    fn absolute(&self, method: Uri) -> Uri {
+        let mut parts = Parts::from(self.uri.clone());
+        parts.path_and_query = method.into_parts().path_and_query;
+        Uri::from_parts(parts).expect("all parts of a URI make one")
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Bytes>, BoxError> {
+        let connecting = async {
+            let stream = self.reach().await?;
+            Ok(match &self.tls {
+                None => connection::begin(stream).await?,
+                Some(tls) => {
+                    connection::begin(secure::encrypt(tls, &self.endpoint, stream).await?).await?
+                }
+            })
+        };
+        let connected = timeout(self.connect_timeout, connecting).await;
+        connected.unwrap_or_else(|_| Err(too_long(self.connect_timeout).into()))
+    }
+
+    async fn reach(&self) -> Result<TcpStream, BoxError> {
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        connector.set_nodelay(true);
+        connector.set_keepalive(Some(TCP_KEEP_ALIVE));
+        // A host with several addresses has its time for each.
+        connector.set_connect_timeout(Some(self.connect_timeout));
+        let stream = connector.call(self.uri.clone()).await?;
+        Ok(TokioIo::into_inner(stream))
+    }
+}
+
+/// A handle to a connection that takes new calls; none where it is closed or about to be.
+fn usable(sender: &SendRequest<Bytes>) -> Option<SendRequest<Bytes>> {
+    let mut sender = sender.clone();
+    match sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Err(_)) => None,
+        // A clone never waits for a call of its own.
+        Poll::Ready(Ok(())) | Poll::Pending => Some(sender),
+    }
+}
+
+fn too_long(limit: Duration) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("no connection within {:.1} s", limit.as_secs_f32()),
+    )
 }

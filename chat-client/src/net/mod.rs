@@ -5,6 +5,8 @@
 mod backoff;
 mod call;
 mod channel;
+mod connection;
+mod exchange;
 mod pool;
 mod secure;
 mod verdict;
@@ -13,7 +15,6 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
-use tonic::transport::Channel;
 
 use crate::api;
 use crate::builder::Settings;
@@ -23,6 +24,7 @@ use crate::events::{ClientEvent, ClientEvents};
 
 pub(crate) use backoff::Backoff;
 pub(crate) use call::{Answer, Attempt};
+pub(crate) use channel::Channel;
 pub(crate) use pool::{Pool, Purpose, ReplicaIndex};
 pub(crate) use verdict::{Verdict, judge};
 
@@ -145,7 +147,7 @@ impl Net {
         if let Some(channel) = &state.channels[replica] {
             return channel.clone();
         }
-        let channel = channel::open(state.pool.endpoint(replica), &self.settings);
+        let channel = Channel::new(state.pool.endpoint(replica), &self.settings);
         state.channels[replica] = Some(channel.clone());
         channel
     }
@@ -155,3 +157,6 @@ impl Net {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod channel_tests;

@@ -2,16 +2,12 @@
 
 use std::error::Error as StdError;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
 
-use hyper_util::rt::TokioIo;
 use rustls::CertificateError;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tonic::codegen::Service;
-use tonic::codegen::http::Uri;
 
 use crate::endpoint::Endpoint;
 use crate::tls::Tls;
@@ -21,35 +17,15 @@ use crate::tls::Tls;
 #[error("{0}")]
 pub(super) struct Untrusted(String);
 
-/// Connects to one endpoint.
-#[derive(Clone, Debug)]
-pub(super) struct Connector {
-    pub(super) tls: Tls,
-    pub(super) endpoint: Endpoint,
-}
-
-impl Service<Uri> for Connector {
-    type Response = TokioIo<TlsStream<TcpStream>>;
-    type Error = Box<dyn StdError + Send + Sync>;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let Connector { tls, endpoint } = self.clone();
-        Box::pin(async move {
-            let name = tls.name_of(endpoint.host())?;
-            let stream = TcpStream::connect((endpoint.host(), endpoint.port())).await?;
-            stream.set_nodelay(true)?;
-            let connector = TlsConnector::from(tls.config);
-            match connector.connect(name, stream).await {
-                Ok(stream) => Ok(TokioIo::new(stream)),
-                Err(error) => Err(in_words(error)),
-            }
-        })
-    }
+/// Encrypts a connection to an endpoint.
+pub(super) async fn encrypt(
+    tls: &Tls,
+    endpoint: &Endpoint,
+    stream: TcpStream,
+) -> Result<TlsStream<TcpStream>, Box<dyn StdError + Send + Sync>> {
+    let name = tls.name_of(endpoint.host())?;
+    let connector = TlsConnector::from(Arc::clone(&tls.config));
+    connector.connect(name, stream).await.map_err(in_words)
 }
 
 fn in_words(error: io::Error) -> Box<dyn StdError + Send + Sync> {
