@@ -28,7 +28,7 @@ pub(crate) struct Lately<K, V>(Map<K, V>);
 type Map<K, V> = std::collections::HashMap<K, V>;
 
 /// Beyond this a map starts anew, which costs less than knowing what was used last.
-const MOST: usize = 1 << 16;
+const MOST: usize = 1 << 18;
 
 impl<K, V> Default for Lately<K, V> {
     fn default() -> Self {

@@ -1,15 +1,11 @@
 //! The file's rows at one checkpoint, and what makes them quicker to look up.
 
-use std::collections::HashMap;
-use std::hash::BuildHasher;
-use std::hash::RandomState;
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::StateError;
 use super::file::{Rows, StateFile};
+use super::lately::Lately;
 use super::newest::Newest;
-use super::overlay::Key;
 
 /// The file's rows at one checkpoint. They never change: a later checkpoint is another base.
 pub(super) struct Base {
@@ -19,7 +15,8 @@ pub(super) struct Base {
 }
 
 impl Base {
-    pub(super) fn of(file: &StateFile, rows: Rows) -> Result<Base, StateError> {
+    /// `lately` is what is known of these rows already.
+    pub(super) fn of(file: &StateFile, rows: Rows, lately: Lately) -> Result<Base, StateError> {
         Ok(Base {
             newest: Newest::find(|bound| {
                 file.run(|_| {
@@ -28,7 +25,7 @@ impl Base {
                 })
             })?,
             rows,
-            lately: Lately::default(),
+            lately,
         })
     }
 
@@ -41,7 +38,18 @@ impl Base {
         self.newest.is_before(key)
     }
 
-    pub(super) fn read(&self, file: &StateFile, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+    /// What was learned of rows that a checkpoint does not write, for the base behind it.
+    pub(super) fn hand_over(&self, is_written: impl Fn(u8) -> bool) -> Lately {
+        self.lately.hand_over(is_written)
+    }
+
+    /// The row of a key. What is likely to be asked for again is to be learned.
+    pub(super) fn read(
+        &self,
+        file: &StateFile,
+        key: &[u8],
+        learns: bool,
+    ) -> Result<Option<Vec<u8>>, StateError> {
         if self.is_before(key) {
             return Ok(None);
         }
@@ -49,49 +57,9 @@ impl Base {
             return Ok(value.map(|value| value.to_vec()));
         }
         let value = file.read(&self.rows, key)?;
-        self.lately.learn(key, value.as_deref());
+        if learns {
+            self.lately.learn(key, value.as_deref());
+        }
         Ok(value)
-    }
-}
-
-/// Rows that were read lately: sessions, names and accounts are asked for with every call, and a search of the file costs
-/// many times as much as one of a map.
-#[derive(Debug, Default)]
-struct Lately {
-    shards: [Mutex<Shard>; SHARDS],
-    hasher: RandomState,
-}
-
-/// Values by key; `None` where the file has no such row.
-type Shard = HashMap<Key, Option<Arc<[u8]>>>;
-
-/// So that those who read at the same time rarely meet.
-const SHARDS: usize = 8;
-/// Rows in a shard. Beyond that it starts anew, which costs less than knowing what was used last.
-const MOST: usize = 4096;
-/// Larger values are texts, which are rarely read twice. Together with [`MOST`] this is 10 MiB at the very most.
-const LARGEST: usize = 256;
-
-impl Lately {
-    fn recall(&self, key: &[u8]) -> Option<Option<Arc<[u8]>>> {
-        self.shard(key).get(key).cloned()
-    }
-
-    fn learn(&self, key: &[u8], value: Option<&[u8]>) {
-        if value.is_some_and(|value| value.len() > LARGEST) {
-            return;
-        }
-        let mut shard = self.shard(key);
-        if shard.len() >= MOST {
-            shard.clear();
-        }
-        shard.insert(Key::from_slice(key), value.map(Arc::from));
-    }
-
-    fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
-        let shard = self.hasher.hash_one(key) as usize % SHARDS;
-        self.shards[shard]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -16,6 +16,7 @@ mod error;
 mod file;
 mod flusher;
 mod incoming;
+mod lately;
 mod machine;
 mod newest;
 mod overlay;

@@ -12,6 +12,7 @@ use redb::ReadableTableMetadata;
 use super::base::Base;
 use super::error::StateError;
 use super::file::{BaseRow, Rows, StateFile, checked_value};
+use super::lately::Lately;
 use super::overlay::{Below, Checkpoint, Frozen, Overlay};
 
 /// The rows of the state: an overlay in memory, over one that is being written, over the file.
@@ -32,7 +33,7 @@ impl StateStore {
     /// Over rows of the file that are not the state's yet.
     pub(super) fn over(file: Arc<StateFile>, rows: Rows) -> Result<StateStore, StateError> {
         Ok(StateStore {
-            base: Arc::new(Base::of(&file, rows)?),
+            base: Arc::new(Base::of(&file, rows, Lately::default())?),
             file,
             overlay: Overlay::default(),
             frozen: None,
@@ -86,8 +87,14 @@ impl StateStore {
 
     /// The frozen overlay is in the file now: reads go there. The overlay is returned, since freeing it takes a while.
     pub(super) fn thaw(&mut self) -> Result<Option<Arc<Frozen>>, StateError> {
-        self.base = Arc::new(Base::of(&self.file, self.file.base()?)?);
-        Ok(self.frozen.take())
+        let frozen = self.frozen.take();
+        let is_written = |kind| {
+            let rows = frozen.as_ref().map(|frozen| &frozen.rows);
+            rows.is_some_and(|rows| rows.has_kind(kind))
+        };
+        let lately = self.base.hand_over(is_written);
+        self.base = Arc::new(Base::of(&self.file, self.file.base()?, lately)?);
+        Ok(frozen)
     }
 }
 
@@ -102,7 +109,8 @@ impl KeyValue for StateStore {
             .or_else(|| self.frozen.as_ref().and_then(|frozen| frozen.get(key)));
         match in_memory {
             Some(value) => Ok(value.map(<[u8]>::to_vec)),
-            None => self.base.read(&self.file, key),
+            // What a command reads it writes, or knows from then on.
+            None => self.base.read(&self.file, key, !self.overlay.is_open()),
         }
     }
 

@@ -11,7 +11,7 @@ use chat_replication::types::Position;
 use self::rows::Undo;
 pub(super) use self::{
     key::Key,
-    rows::{Below, Rows},
+    rows::{Below, Rows, kind_of},
 };
 use super::newest::Newest;
 
@@ -107,6 +107,11 @@ impl Overlay {
     pub(super) fn begin(&mut self) {
         self.undo.clear();
         self.notes = true;
+    }
+
+    /// Whether writes can be taken back: a command is being applied.
+    pub(super) fn is_open(&self) -> bool {
+        self.notes
     }
 
     /// The writes since [`Overlay::begin`] stay.

@@ -93,6 +93,12 @@ impl Rows {
         self.kinds.iter().map(bytes).sum()
     }
 
+    /// Whether there are rows whose keys begin with this byte.
+    pub(in crate::state) fn has_kind(&self, kind: u8) -> bool {
+        let kind = self.kinds.get(usize::from(kind));
+        kind.is_some_and(|kind| !kind.places.is_empty())
+    }
+
     pub(in crate::state) fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
         let kind = self.kinds.get(kind_of(key))?;
         Some(kind.values.at(kind.place(key)?))
@@ -210,7 +216,8 @@ impl Kind {
 }
 
 /// The empty key, which is before all others, stands with those that begin with zero.
-fn kind_of(key: &[u8]) -> usize {
+/// The kind of row that a key is of.
+pub(in crate::state) fn kind_of(key: &[u8]) -> usize {
     key.first().copied().unwrap_or(0).into()
 }
 
