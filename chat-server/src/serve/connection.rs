@@ -4,7 +4,7 @@
 //! the connection, which writes it. Here the connection's task is woken, carries its calls on and writes what they have to
 //! say at once.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -19,6 +19,7 @@ use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
+use tokio::task::coop::unconstrained;
 use tracing::debug;
 
 use super::accept::Incoming;
@@ -28,6 +29,8 @@ use crate::config::Limits;
 
 /// Between two turns of the connection, its calls are carried on. After so many it lets others go on.
 const TURNS: usize = 4;
+/// Calls that wake each other are carried on so often before what they have to say is written.
+const ROUNDS: usize = 256;
 
 /// Serves a connection until it is closed; once `stop` is true, until its calls are answered.
 pub(super) async fn serve(
@@ -95,6 +98,8 @@ struct Together<C> {
     turn: Arc<Turn>,
     /// Wakes the connection.
     to_connection: Waker,
+    /// Wakes the calls.
+    to_calls: Waker,
 }
 
 impl<C: Future> Together<C> {
@@ -105,8 +110,32 @@ impl<C: Future> Together<C> {
             calls: FuturesUnordered::new(),
             begun,
             to_connection: Waker::from(Arc::clone(&turn)),
+            to_calls: Waker::from(Arc::new(OfCalls(Arc::clone(&turn)))),
             turn,
         }
+    }
+}
+
+impl<C> Together<C> {
+    /// Carries the calls on as far as they go. They are many in one task: its share of time is measured by rounds, not by
+    /// what tokio allows a task, which a batch of answers uses up long before its end.
+    fn carry_on(&mut self) {
+        let mut context = Context::from_waker(&self.to_calls);
+        for _ in 0..ROUNDS {
+            let begun = self.begun.take();
+            let more = !begun.is_empty();
+            let begun = begun.into_iter();
+            self.calls
+                .extend(begun.map(|call| AssertUnwindSafe(call).catch_unwind()));
+            let calls = &mut self.calls;
+            let mut next = unconstrained(poll_fn(|context| calls.poll_next_unpin(context)));
+            while let Poll::Ready(Some(_)) = next.poll_unpin(&mut context) {}
+            // It also stops where two of them have woken themselves, and those behind them are still to come.
+            if !more && !self.turn.calls_again() {
+                return;
+            }
+        }
+        self.turn.due(CALLS);
     }
 }
 
@@ -116,24 +145,14 @@ impl<C: Future> Future for Together<C> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<C::Output> {
         let this = &mut *self;
         this.turn.task.register(context.waker());
-        let mut of_connection = Context::from_waker(&this.to_connection);
         for _ in 0..TURNS {
+            let mut of_connection = Context::from_waker(&this.to_connection);
             if this.turn.begin() == Connections::Turn
                 && let Poll::Ready(ended) = this.connection.as_mut().poll(&mut of_connection)
             {
                 return Poll::Ready(ended);
             }
-            loop {
-                let begun = this.begun.take();
-                let more = !begun.is_empty();
-                let begun = begun.into_iter();
-                this.calls
-                    .extend(begun.map(|call| AssertUnwindSafe(call).catch_unwind()));
-                while let Poll::Ready(Some(_)) = this.calls.poll_next_unpin(context) {}
-                if !more {
-                    break;
-                }
-            }
+            this.carry_on();
             if this.turn.end() {
                 return Poll::Pending;
             }
@@ -154,6 +173,8 @@ struct Turn {
 const RUNS: u8 = 1;
 /// The connection has something to do.
 const DUE: u8 = 2;
+/// A call has something to do.
+const CALLS: u8 = 4;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Connections {
@@ -177,7 +198,19 @@ impl Turn {
         }
     }
 
-    /// The task rests, unless the connection has been woken since its turn.
+    /// Whether a call has been woken since the calls were asked.
+    fn calls_again(&self) -> bool {
+        self.state.fetch_and(!CALLS, Ordering::AcqRel) & CALLS != 0
+    }
+
+    /// The connection or a call has something to do: the task is woken, unless it runs.
+    fn due(&self, what: u8) {
+        if self.state.fetch_or(what, Ordering::AcqRel) == 0 {
+            self.task.wake();
+        }
+    }
+
+    /// The task rests, unless somebody has been woken since.
     fn end(&self) -> bool {
         let rested = self
             .state
@@ -185,7 +218,7 @@ impl Turn {
         rested.is_ok()
     }
 
-    /// The task rests although the connection is due.
+    /// The task rests although somebody is due.
     fn put_off(&self) {
         self.state.store(DUE, Ordering::Release);
     }
@@ -197,9 +230,20 @@ impl Wake for Turn {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.state.fetch_or(DUE, Ordering::AcqRel) == 0 {
-            self.task.wake();
-        }
+        self.due(DUE);
+    }
+}
+
+/// Wakes the calls of a connection.
+struct OfCalls(Arc<Turn>);
+
+impl Wake for OfCalls {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.due(CALLS);
     }
 }
 
@@ -241,6 +285,66 @@ mod tests {
         turn.wake_by_ref();
         turn.put_off();
         assert_eq!(turn.begin(), Connections::Turn);
+    }
+
+    /// Says something to itself so many times, as a call does whose answer is made in one place and sent in another.
+    async fn murmur(times: usize) {
+        for _ in 0..times {
+            let mut said = false;
+            poll_fn(|context| {
+                if std::mem::replace(&mut said, true) {
+                    return Poll::Ready(());
+                }
+                context.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+        }
+    }
+
+    #[tokio::test]
+    async fn all_that_calls_have_to_say_is_written_at_once() {
+        let begun = Begun::default();
+        let (done, told) = (Arc::new(AtomicUsize::new(0)), Arc::new(Woken::default()));
+        for _ in 0..100 {
+            let done = Arc::clone(&done);
+            begun.execute(async move {
+                murmur(3).await;
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        let mut polls = 0;
+        let connection = poll_fn(|_| {
+            polls += 1;
+            Poll::<()>::Pending
+        });
+        let mut together = Box::pin(Together::new(connection, begun));
+        let waker = Waker::from(Arc::clone(&told));
+        let polled = together.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        assert_eq!(done.load(Ordering::Relaxed), 100);
+        drop(together);
+        assert_eq!((polls, told.0.load(Ordering::Relaxed)), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn calls_that_never_rest_let_others_go_on_and_are_not_forgotten() {
+        let begun = Begun::default();
+        let (tell, told) = oneshot::channel();
+        begun.execute(async move {
+            murmur(10 * ROUNDS * TURNS).await;
+            tell.send(()).expect("the connection listens");
+        });
+        begun.execute(murmur(usize::MAX));
+        let mut together = Box::pin(Together::new(told, begun));
+        let mut polls = 0;
+        poll_fn(|context| {
+            polls += 1;
+            together.as_mut().poll(context)
+        })
+        .await
+        .expect("it is told");
+        assert!((5..50).contains(&polls), "{polls}");
     }
 
     #[tokio::test]
