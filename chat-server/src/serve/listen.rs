@@ -4,6 +4,7 @@ use std::io;
 
 use chat_client::Endpoint;
 use chat_replication::types::ReplicaId;
+use socket2::SockRef;
 use tokio::net::TcpListener;
 use tracing::warn;
 
@@ -11,6 +12,10 @@ use super::ServerConfig;
 use super::error::ServeError;
 use crate::config::ClusterConfig;
 use crate::tls::Tls;
+
+/// So many connections may wait to be taken, where the system allows it (`net.core.somaxconn`). After a failover all clients
+/// of a replica come to another at once; beyond this the system ignores them until they try again, a second later.
+const BACKLOG: i32 = 4096;
 
 /// Who may reach a replica.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -83,6 +88,7 @@ pub(super) async fn bind<L: Listener>(
     if let Some(listener) = bound {
         let taken = async {
             let local = listener.local_addr()?.ip();
+            SockRef::from(&listener).listen(BACKLOG)?;
             listener.set_nonblocking(true)?;
             Ok::<_, io::Error>((local, TcpListener::from_std(listener)?))
         };
@@ -102,7 +108,12 @@ pub(super) async fn bind<L: Listener>(
             address: address.clone(),
         });
     }
-    let listener = TcpListener::bind(resolved.as_slice()).await.map_err(|error| {
+    let listening = TcpListener::bind(resolved.as_slice()).await;
+    let listening = listening.and_then(|listener| {
+        SockRef::from(&listener).listen(BACKLOG)?;
+        Ok(listener)
+    });
+    let listener = listening.map_err(|error| {
         failed(match error.kind() {
             io::ErrorKind::AddrInUse => {
                 format!("another process listens there; stop it, or choose another {key} in the cluster file")
@@ -128,6 +139,38 @@ pub(super) async fn warn_unresolvable(cluster: ClusterConfig, me: ReplicaId) {
                  name is known",
                 replica.id
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::net::TcpStream;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// More than std's listeners hold, and fewer than any system allows by default today.
+    const CROWD: usize = 400;
+
+    #[tokio::test]
+    async fn a_crowd_may_come_before_the_first_is_taken() {
+        for free in [true, false] {
+            let bound = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+            let ours = bound.local_addr().expect("it has one").to_string();
+            let ours = ours.parse().expect("an address");
+            let bound = (!free).then_some(bound);
+            let listening = bind("clients", "client_listen", &ours, Access::Loopback, bound);
+            let listener: TcpListener = listening.await.expect("it listens");
+            let address = listener.local_addr().expect("it has one");
+            let mut crowd = Vec::new();
+            for n in 0..CROWD {
+                let coming = timeout(Duration::from_secs(20), TcpStream::connect(address)).await;
+                let came = coming.unwrap_or_else(|_| panic!("{n} were let in"));
+                crowd.push(came.expect("the system lets it in"));
+            }
         }
     }
 }
