@@ -222,11 +222,14 @@ impl<S: KeyValue> Rows<S> {
 
     /// A message that another row points to.
     pub(crate) fn require_stored(&self, id: MessageId) -> Result<Stored, S::Error> {
-        match self.require(&MessageKey(id))? {
-            MessageEntry::Stored(stored) => Ok(stored),
-            MessageEntry::Deleted { .. } | MessageEntry::Awaited(_) => {
-                Err(self.missing(&MessageKey(id)))
-            }
+        let key = MessageKey(id);
+        let bytes = key.encode();
+        match self.store.read_once(&bytes)? {
+            Some(value) => match self.decode(&bytes, &value)? {
+                MessageEntry::Stored(stored) => Ok(stored),
+                MessageEntry::Deleted { .. } | MessageEntry::Awaited(_) => Err(self.missing(&key)),
+            },
+            None => Err(self.missing(&key)),
         }
     }
 

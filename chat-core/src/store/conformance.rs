@@ -34,11 +34,10 @@ pub fn check<S: KeyValue<Error: Debug>>(store: &mut S) {
     }
     for number in 0..210 {
         let key = key(number);
-        assert_eq!(
-            store.read(&key).expect("read works").as_ref(),
-            map.get(&key),
-            "value of {key:?}"
-        );
+        for value in [store.read_once(&key), store.read(&key)] {
+            let value = value.expect("reading works");
+            assert_eq!(value.as_ref(), map.get(&key), "value of {key:?}");
+        }
     }
     let (low, high) = (key(30), key(170));
     for start in bounds(&low) {

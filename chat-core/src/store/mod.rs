@@ -22,6 +22,16 @@ pub trait KeyValue {
     /// The store failed.
     fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Self::Error>;
 
+    /// The same of a row that is hardly read again soon, such as one message of a page. A store that keeps rows at hand
+    /// need not keep this one.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    fn read_once(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Self::Error> {
+        self.read(key)
+    }
+
     /// Sets the value of a key, new or not.
     ///
     /// # Errors

@@ -77,6 +77,12 @@ impl StateStore {
         self.overlay.roll_back();
     }
 
+    /// A row that is not in the file yet, or is written over or removed there.
+    fn in_memory(&self, key: &[u8]) -> Option<Option<&[u8]>> {
+        let frozen = || self.frozen.as_ref().and_then(|frozen| frozen.get(key));
+        self.overlay.rows().get(key).or_else(frozen)
+    }
+
     /// Sets the overlay aside to be written. The one before must have been [thawed](StateStore::thaw).
     pub(super) fn freeze(&mut self, checkpoint: Checkpoint) -> Arc<Frozen> {
         assert!(self.frozen.is_none(), "one checkpoint at a time");
@@ -102,15 +108,17 @@ impl KeyValue for StateStore {
     type Error = StateError;
 
     fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        let in_memory = self
-            .overlay
-            .rows()
-            .get(key)
-            .or_else(|| self.frozen.as_ref().and_then(|frozen| frozen.get(key)));
-        match in_memory {
+        match self.in_memory(key) {
             Some(value) => Ok(value.map(<[u8]>::to_vec)),
             // What a command reads it writes, or knows from then on.
             None => self.base.read(&self.file, key, !self.overlay.is_open()),
+        }
+    }
+
+    fn read_once(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        match self.in_memory(key) {
+            Some(value) => Ok(value.map(<[u8]>::to_vec)),
+            None => self.base.read(&self.file, key, false),
         }
     }
 
