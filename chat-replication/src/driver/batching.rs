@@ -11,14 +11,19 @@ use crate::types::Index;
 const BUSY: usize = 16;
 /// A batch of so many gathers no longer: what a batch costs is small beside what its commands cost.
 const ENOUGH: usize = 256;
-/// Nor does one of this part of those who are usually there, so that some are written while others are on their way.
-const PART: usize = 2;
+/// A crowd goes in so many batches, so that some are written while others are answered and send again: one of all would
+/// leave the disk idle while it is answered, and the processors while it is written.
+const BATCHES: usize = 2;
+/// A crowd of fewer than this goes in more of them: its commands do not keep the processors busy for as long as a write
+/// takes.
+const FEW: usize = 128;
+const BATCHES_OF_FEW: usize = 3;
 
 /// Proposals that the replica has not been given yet.
 ///
 /// A batch costs every replica a message, a flush and a few changes of thread, however many commands it has, and the next
 /// commit cannot overtake it. So a leader appends when nothing of its own is on its way: one command alone waits for
-/// nothing, and under load batches grow to what is in flight. A batch that is as large as a message goes at once.
+/// nothing, and under load batches grow to a part of what is in flight. A batch that is as large as a message goes at once.
 #[derive(Debug, Default)]
 pub(super) struct Batching {
     held: VecDeque<(ProposalId, Bytes)>,
@@ -76,12 +81,15 @@ impl Batching {
         if self.held.is_empty() || waits {
             return;
         }
-        self.last = self.held.len();
+        self.last = match replica.leads().is_some() && self.last >= BUSY {
+            true => self.held.len().min(self.crowd.part()),
+            false => self.held.len(),
+        };
         self.crowd.batch_went();
-        for (id, command) in self.held.drain(..) {
+        for (id, command) in self.held.drain(..self.last) {
+            self.bytes -= command.len();
             replica.propose(id, command);
         }
-        self.bytes = 0;
         self.under_way = replica.branches().last_index();
     }
 
@@ -115,7 +123,17 @@ impl Crowd {
 
     /// How many of them make up a batch that gathers no longer.
     fn enough(&self) -> usize {
-        (self.usual / PART).clamp(BUSY, ENOUGH)
+        self.part().min(ENOUGH)
+    }
+
+    /// How many of them a batch has at most.
+    fn part(&self) -> usize {
+        let there = self.usual.max(self.most);
+        let batches = match there < FEW {
+            true => BATCHES_OF_FEW,
+            false => BATCHES,
+        };
+        (there / batches).max(BUSY)
     }
 }
 
@@ -136,9 +154,10 @@ mod tests {
     fn a_batch_is_a_part_of_those_who_are_there() {
         let mut crowd = Crowd::default();
         assert_eq!(crowd.enough(), BUSY, "nobody has been seen");
-        assert_eq!(after(1, 64, &mut crowd), 32);
+        assert_eq!(after(1, 64, &mut crowd), 21);
         assert_eq!(after(5, 200, &mut crowd), 100);
         assert_eq!(after(1, 100_000, &mut crowd), ENOUGH);
+        assert_eq!(crowd.part(), 50_000);
     }
 
     #[test]
@@ -147,7 +166,7 @@ mod tests {
         after(1, 400, &mut crowd);
         let first = after(1, 40, &mut crowd);
         assert!((40..200).contains(&first), "not at once: {first}");
-        assert_eq!(after(30, 40, &mut crowd), 20);
+        assert_eq!(after(30, 60, &mut crowd), 20);
         assert_eq!(after(100, 0, &mut crowd), BUSY);
     }
 }
