@@ -33,7 +33,8 @@ pub enum InstallError<E> {
 
 /// The application's state. It owns its files; the log replays whatever they do not hold yet.
 ///
-/// It runs on a thread of its own, beside the disk of the log.
+/// It runs on a thread of its own, beside the disk of the log. Where that has nothing to do, a few commands that somebody
+/// waits for are applied on the replica's thread, as long as the last ones took no more than 2 ms.
 pub trait StateMachine: Send + 'static {
     /// What a command's proposer gets back.
     type Response: Send + 'static;

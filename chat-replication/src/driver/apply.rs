@@ -16,7 +16,7 @@ use super::snapshot::{Reading, TransferId};
 /// Pieces of work are done in the order that they were handed in, and each is answered by one [`Finished`] to
 /// [`Driver::finished`](super::Driver::finished).
 pub trait Applier<R> {
-    /// Takes work. Never blocks.
+    /// Takes work. Never blocks for longer than a few commands take.
     fn hand(&mut self, work: Work<R>);
 
     /// Has the next piece of a snapshot read, beside all work, and answered to

@@ -1,11 +1,14 @@
 //! The threads of a state machine: one that it runs on, and one that reads its snapshots.
+//!
+//! A few commands that somebody waits for are applied by the driver itself where the thread has nothing to do: waking it
+//! would take longer than they do.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::apply::{Applier, Finished, Outcome, Work, perform};
 use super::input::Input;
@@ -19,9 +22,17 @@ use crate::types::{Position, ReplicaId};
 /// How often an idle state machine may look after itself.
 const IDLE: Duration = Duration::from_millis(50);
 
+/// So many commands need not go to the thread.
+const FEW: usize = 8;
+/// A state machine whose last work took longer keeps to its thread: the driver has peers who wait for a sign of life.
+const SHORT: Duration = Duration::from_millis(2);
+
 /// Hands work to the thread.
 pub(super) struct ApplyThread<R> {
+    machine: Arc<dyn AtOnce<R>>,
     orders: queue::Sender<Order<R>>,
+    /// How many pieces of work the thread has before it.
+    pending: Arc<AtomicUsize>,
     thread: JoinHandle<Result<(), ReplicaError>>,
     readings: mpsc::Sender<Reading>,
     reader: JoinHandle<()>,
@@ -48,6 +59,25 @@ impl Report {
     }
 }
 
+/// A state machine that the thread may be at.
+trait AtOnce<R>: Send + Sync {
+    /// Does the work, unless that might take a while: then it comes back.
+    fn perform(&self, work: Work<R>) -> Option<Work<R>>;
+}
+
+/// A state machine, and where is told what it does.
+struct Machine<M> {
+    machine: M,
+    /// Its last durable checkpoint, as far as was told.
+    durable: Position,
+    reports: Pile<Report>,
+    driver: queue::Sender<Input>,
+    /// Whether its last work took no longer than [`SHORT`].
+    is_quick: bool,
+    /// It failed, and nothing may be done with it any more.
+    is_broken: bool,
+}
+
 enum Order<R> {
     Work(Work<R>),
     /// Make everything durable and end.
@@ -62,7 +92,15 @@ impl<R: Send + 'static> ApplyThread<R> {
     ) -> io::Result<ApplyThread<R>> {
         let (orders, received) = queue::queue();
         let reports = Pile::new(usize::MAX);
-        let told = reports.clone();
+        let pending = Arc::new(AtomicUsize::new(0));
+        let machine = Arc::new(Mutex::new(Machine {
+            durable: machine.durable(),
+            machine,
+            reports: reports.clone(),
+            driver: driver.clone(),
+            is_quick: true,
+            is_broken: false,
+        }));
         let (readings, to_read) = mpsc::channel::<Reading>();
         let reads = driver.clone();
         let reader = Builder::new()
@@ -72,16 +110,18 @@ impl<R: Send + 'static> ApplyThread<R> {
                     let _ = reads.send(Input::SnapshotRead(Box::new(reading.perform())));
                 }
             })?;
+        let (here, left) = (Arc::clone(&machine), Arc::clone(&pending));
         let thread = Builder::new().name(format!("apply-{me}")).spawn(move || {
-            let ended = catch_unwind(AssertUnwindSafe(|| run(machine, &received, &told, &driver)))
-                .unwrap_or_else(|panic| Err(ReplicaError::panicked("the state machine", &*panic)));
+            let ended = caught(|| run(&here, &received, &left));
             if let Err(error) = &ended {
                 let _ = driver.send(Input::Failed(error.clone()));
             }
             ended
         })?;
         Ok(ApplyThread {
+            machine,
             orders,
+            pending,
             thread,
             readings,
             reader,
@@ -103,25 +143,27 @@ impl<R: Send + 'static> ApplyThread<R> {
     /// Waits until the thread has ended, which leaves what it did not do yet to the next start.
     pub(super) fn abandon(self) {
         let ApplyThread {
+            machine,
             orders,
             thread,
             readings,
             reader,
             ..
         } = self;
-        drop((orders, readings));
+        drop((machine, orders, readings));
         let _ = thread.join();
         let _ = reader.join();
     }
 
     fn join(self) -> Result<(), ReplicaError> {
         let ApplyThread {
+            machine,
             thread,
             readings,
             reader,
             ..
         } = self;
-        drop(readings);
+        drop((machine, readings));
         // It holds the state's file open.
         let _ = reader.join();
         thread
@@ -132,8 +174,19 @@ impl<R: Send + 'static> ApplyThread<R> {
 
 impl<R> Applier<R> for ApplyThread<R> {
     fn hand(&mut self, work: Work<R>) {
-        // A thread that ended has said why, and the driver is about to read it.
-        let _ = self.orders.send(Order::Work(work));
+        let is_small = matches!(
+            &work,
+            Work::Apply { entries, waiting } if !waiting.is_empty() && entries.len() <= FEW
+        );
+        let left = match is_small && self.pending.load(Ordering::Acquire) == 0 {
+            true => self.machine.perform(work),
+            false => Some(work),
+        };
+        if let Some(work) = left {
+            self.pending.fetch_add(1, Ordering::AcqRel);
+            // A thread that ended has said why, and the driver is about to read it.
+            let _ = self.orders.send(Order::Work(work));
+        }
     }
 
     fn read(&mut self, reading: Reading) {
@@ -141,36 +194,82 @@ impl<R> Applier<R> for ApplyThread<R> {
     }
 }
 
-fn run<M: StateMachine>(
-    mut machine: M,
-    orders: &queue::Receiver<Order<M::Response>>,
-    reports: &Pile<Report>,
-    driver: &queue::Sender<Input>,
-) -> Result<(), ReplicaError> {
-    let failed = |error: M::Error| ReplicaError::StateMachine(Arc::new(error));
-    let report = |report: Report| {
-        let is_urgent = report.is_urgent();
-        if reports.add(report, 0) == Ok(Wake::Now) || is_urgent {
-            // A driver that has ended has nothing to do any more.
-            let _ = driver.send(Input::Look);
+impl<M: StateMachine> AtOnce<M::Response> for Mutex<Machine<M>> {
+    fn perform(&self, work: Work<M::Response>) -> Option<Work<M::Response>> {
+        // The thread looks after it, or is about to tell why it ended.
+        let Ok(mut machine) = self.try_lock() else {
+            return Some(work);
+        };
+        if !machine.is_quick || machine.is_broken {
+            return Some(work);
         }
-    };
-    let mut durable = machine.durable();
+        if let Err(error) = caught(|| machine.perform(work)) {
+            let _ = machine.driver.send(Input::Failed(error));
+        }
+        None
+    }
+}
+
+impl<M: StateMachine> Machine<M> {
+    fn perform(&mut self, work: Work<M::Response>) -> Result<(), ReplicaError> {
+        let begun = Instant::now();
+        self.is_broken = true;
+        let finished = perform(&mut self.machine, work).map_err(failed)?;
+        self.is_broken = false;
+        self.is_quick = begun.elapsed() <= SHORT;
+        self.durable = finished.report.durable;
+        self.tell(Report::Finished(finished));
+        Ok(())
+    }
+
+    fn maintain(&mut self) -> Result<(), ReplicaError> {
+        self.machine.maintain().map_err(failed)?;
+        if self.machine.durable() != self.durable {
+            self.durable = self.machine.durable();
+            self.tell(Report::Checkpoint(self.durable));
+        }
+        Ok(())
+    }
+
+    fn tell(&self, report: Report) {
+        let is_urgent = report.is_urgent();
+        if self.reports.add(report, 0) == Ok(Wake::Now) || is_urgent {
+            // A driver that has ended has nothing to do any more.
+            let _ = self.driver.send(Input::Look);
+        }
+    }
+}
+
+fn run<M: StateMachine>(
+    machine: &Mutex<Machine<M>>,
+    orders: &queue::Receiver<Order<M::Response>>,
+    pending: &AtomicUsize,
+) -> Result<(), ReplicaError> {
     loop {
-        match orders.recv_timeout(IDLE) {
+        let order = orders.recv_timeout(IDLE);
+        let mut machine = machine.lock().unwrap_or_else(PoisonError::into_inner);
+        if machine.is_broken {
+            return Ok(());
+        }
+        match order {
             Ok(Order::Work(work)) => {
-                let finished = perform(&mut machine, work).map_err(failed)?;
-                durable = finished.report.durable;
-                report(Report::Finished(finished));
+                machine.perform(work)?;
+                pending.fetch_sub(1, Ordering::AcqRel);
             }
-            Ok(Order::Finish) => return machine.checkpoint().map_err(failed),
+            Ok(Order::Finish) => return machine.machine.checkpoint().map_err(failed),
             Err(Nothing::Timeout) => {}
             Err(Nothing::Disconnected) => return Ok(()),
         }
-        machine.maintain().map_err(failed)?;
-        if machine.durable() != durable {
-            durable = machine.durable();
-            report(Report::Checkpoint(durable));
-        }
+        machine.maintain()?;
     }
+}
+
+/// A panic is why the state machine ended.
+fn caught(work: impl FnOnce() -> Result<(), ReplicaError>) -> Result<(), ReplicaError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(ReplicaError::panicked("the state machine", &*panic)))
+}
+
+fn failed<E: std::error::Error + Send + Sync + 'static>(error: E) -> ReplicaError {
+    ReplicaError::StateMachine(Arc::new(error))
 }

@@ -44,13 +44,14 @@ impl Store for Failing {
     }
 }
 
-struct Alone {
-    handle: Handle<Option<String>>,
-    running: Running,
+/// A cluster of one.
+pub(crate) struct Alone {
+    pub(crate) handle: Handle<Option<String>>,
+    pub(crate) running: Running,
     fails: Arc<AtomicBool>,
 }
 
-async fn alone(change: impl FnOnce(&mut Options)) -> Alone {
+pub(crate) async fn alone(change: impl FnOnce(&mut Options)) -> Alone {
     let fails = Arc::new(AtomicBool::new(false));
     let store = Failing {
         store: MemoryStore::new(Identity {

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::{Arc, Mutex};
+use std::thread::{current, sleep};
+use std::time::Duration;
 
 use bytes::Bytes;
 use chat_replication::state_machine::{InstallError, SnapshotReader, StateMachine};
@@ -83,7 +85,7 @@ pub(crate) fn put(id: &str, key: &str, value: &str) -> Bytes {
 }
 
 impl StateMachine for Kv {
-    /// The value before.
+    /// The value before; of `where`, the thread that applies.
     type Response = Option<String>;
     type Error = Full;
 
@@ -110,6 +112,13 @@ impl StateMachine for Kv {
                 return Err(Full);
             }
             assert_ne!(key, "panic", "as asked");
+            if key == "slow" {
+                sleep(Duration::from_millis(20));
+            }
+            if key == "where" {
+                responses.push(Some(current().name().map(str::to_owned)));
+                continue;
+            }
             let before = match state.ids.insert(id) {
                 true => state.put(key, value),
                 false => None,
