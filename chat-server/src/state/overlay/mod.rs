@@ -153,7 +153,10 @@ mod tests {
         for (key, value) in [
             ("a", Some("x")),
             ("a", Some("longer")),
+            ("a", Some("longer by more than it was")),
+            ("a", Some("longer by more than it was, and a bit")),
             ("a", Some("y")),
+            ("a", Some("as long as it may be without")),
             ("c", Some("y")),
             ("b", Some("z")),
             ("a", None),

@@ -29,6 +29,8 @@ struct Place {
     len: u32,
     chunk: u16,
     below: Below,
+    /// How much longer it may become there.
+    spare: u8,
 }
 
 /// What the layers beneath have under a row's key.
@@ -44,7 +46,20 @@ const DELETED: u32 = u32::MAX;
 
 impl Place {
     fn holds(self, len: usize) -> bool {
-        self.len != DELETED && len <= self.len as usize
+        self.len != DELETED && len <= self.room()
+    }
+
+    fn room(self) -> usize {
+        self.len as usize + usize::from(self.spare)
+    }
+
+    /// The same place, of a value that fits there.
+    fn of_length(self, len: usize) -> Place {
+        Place {
+            len: len as u32,
+            spare: u8::try_from(self.room() - len).unwrap_or(u8::MAX),
+            ..self
+        }
     }
 }
 
@@ -138,7 +153,7 @@ impl Rows {
         let Kind { places, values } = self.kind_mut(kind_of(key.as_slice()));
         let before = match places.entry(key) {
             Entry::Vacant(row) => {
-                row.insert(values.push(value, below));
+                row.insert(values.push(value, below, 0));
                 Before::Absent
             }
             Entry::Occupied(mut row) => {
@@ -146,14 +161,18 @@ impl Rows {
                 match value {
                     // Counters are written with every message: they stay where they are.
                     Some(value) if place.holds(value.len()) => {
-                        let held = values.at_mut(place);
-                        let kept = undo.as_mut().map_or(0, |undo| undo.keep(held));
-                        held[..value.len()].copy_from_slice(value);
-                        row.get_mut().len = value.len() as u32;
+                        let kept = undo
+                            .as_mut()
+                            .map_or(0, |undo| undo.keep(values.at_mut(place)));
+                        let place_now = place.of_length(value.len());
+                        values.at_mut(place_now).copy_from_slice(value);
+                        *row.get_mut() = place_now;
                         Before::WrittenOver(place, kept)
                     }
+                    // What grew is likely to grow again.
                     value => {
-                        *row.get_mut() = values.push(value, place.below);
+                        let spare = value.map_or(0, <[u8]>::len);
+                        *row.get_mut() = values.push(value, place.below, spare);
                         Before::At(place)
                     }
                 }
@@ -241,33 +260,39 @@ struct Values {
 const CHUNK: usize = 256 << 10;
 
 impl Values {
-    fn push(&mut self, value: Option<&[u8]>, below: Below) -> Place {
+    /// Appends a value, and leaves it at most so much room to grow.
+    fn push(&mut self, value: Option<&[u8]>, below: Below, spare: usize) -> Place {
         let Some(value) = value else {
             return Place {
                 start: 0,
                 len: DELETED,
                 chunk: 0,
                 below,
+                spare: 0,
             };
         };
+        let spare = spare.min(u8::MAX.into()) as u8;
+        let room = value.len() + usize::from(spare);
         let has_room = self
             .chunks
             .last()
-            .is_some_and(|chunk| chunk.capacity() - chunk.len() >= value.len());
+            .is_some_and(|chunk| chunk.capacity() - chunk.len() >= room);
         if !has_room {
-            self.chunks.push(Vec::with_capacity(CHUNK.max(value.len())));
+            self.chunks.push(Vec::with_capacity(CHUNK.max(room)));
         }
         let number = self.chunks.len() - 1;
         let chunk = &mut self.chunks[number];
         let start = chunk.len();
         chunk.extend_from_slice(value);
-        self.bytes += value.len();
+        chunk.resize(start + room, 0);
+        self.bytes += room;
         let small = |number| u32::try_from(number).expect("rows are far smaller");
         Place {
             start: small(start),
             len: small(value.len()),
             chunk: u16::try_from(number).expect("memory ends before"),
             below,
+            spare,
         }
     }
 
