@@ -12,7 +12,7 @@ use chat_core::{
     Timestamp, Username,
     password::{self, Params, Password},
 };
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 const BODY: &str = "a hundred bytes of chat, as people write them to each other all day long, on phones and on computers";
 
@@ -130,5 +130,44 @@ fn apply(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, codec, apply);
+/// Somebody comes back to whom two have written meanwhile.
+fn backlog(criterion: &mut Criterion) {
+    let mut service = Service::of(4);
+    let [first, second, recipient, _] = service.accounts[..] else {
+        unreachable!("there are four accounts");
+    };
+    let mut messages = Vec::new();
+    for (sender, _) in [first, second]
+        .into_iter()
+        .cycle()
+        .zip(0..10 * Command::MAX_BATCH)
+    {
+        let body = Body::parse(BODY, Body::DEFAULT_LIMIT).expect("it is short");
+        let send = service.command(CommandBody::Send {
+            sender,
+            recipient,
+            body,
+        });
+        match service.apply(send) {
+            Outcome::MessageSent { message, .. } => messages.push(message),
+            other => panic!("{other:?}"),
+        }
+    }
+    messages.truncate(Command::MAX_BATCH);
+    let delivered = service.command(CommandBody::MarkDelivered {
+        account: recipient,
+        messages,
+    });
+    let mut group = criterion.benchmark_group("apply");
+    group.throughput(Throughput::Elements(Command::MAX_BATCH as u64));
+    group.bench_function("deliveries of a backlog, many at once", |bencher| {
+        bencher.iter_batched(
+            || (service.manager.clone(), delivered.clone()),
+            |(mut manager, delivered)| manager.apply(delivered).map(|_| manager),
+            BatchSize::LargeInput,
+        );
+    });
+}
+
+criterion_group!(benches, codec, apply, backlog);
 criterion_main!(benches);

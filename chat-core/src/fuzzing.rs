@@ -7,9 +7,10 @@ use crate::{
     rows::{
         RowKey,
         account::{AccountKey, CredentialKey},
-        conversation::{ConversationKey, EntryKey, RecentKey},
+        conversation::{ConversationKey, EntriesKey, RecentKey},
         identity::IdentityKey,
-        message::{MessageKey, UndeliveredKey},
+        inbox::{InboxKey, WaitingKey},
+        message::MessageKey,
         meta::MetaKey,
         name::{NameKey, SkeletonKey},
         request::{ForgetKey, RequestKey},
@@ -30,7 +31,7 @@ pub fn row(bytes: &[u8]) {
     }
     kinds!(
         MetaKey IdentityKey AccountKey CredentialKey NameKey SkeletonKey SessionKey AccountSessionKey SessionEndKey
-        MessageKey EntryKey ConversationKey RecentKey UndeliveredKey RequestKey ForgetKey SweepKey
+        MessageKey EntriesKey ConversationKey RecentKey InboxKey WaitingKey RequestKey ForgetKey SweepKey
     );
 }
 

@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use super::{AccountManager, Call, Fault, Party, deliver::digest_of, marks::check_batch};
+use super::{
+    AccountManager, Call, Fault, Party, deliver::digest_of, marks::check_batch,
+    open::OpenConversation,
+};
 use crate::{
     command::DeleteScope,
     event::EventKind,
+    message::Sequence,
     outcome::Outcome,
     rejection::Rejection,
     rows::{
         account::{AccountKey, AccountNumber},
-        conversation::{ConversationKey, ConversationRow, Entry, EntryKey, Pair, RecentKey, Side},
-        message::{MarkKind, MessageEntry, MessageKey, Place, Stored, UndeliveredKey},
+        conversation::{Entry, Pair, RecentKey, Side},
+        message::{MarkKind, MessageEntry, MessageKey, Place, Stored},
         request::Forget,
     },
     store::KeyValue,
@@ -133,26 +137,22 @@ impl<S: KeyValue> AccountManager<S> {
         sides: &[Side],
     ) -> Result<Vec<AccountNumber>, S::Error> {
         let pair = Pair::of(place.sender, place.recipient);
-        let key = EntryKey {
-            pair,
-            sequence: place.sequence,
-        };
-        let before = self.rows.require(&key)?;
-        let conversation = self.rows.require(&ConversationKey(pair))?;
+        let sequence = place.sequence;
+        let mut open = self.open_conversation(pair)?;
+        let before = self.entry(&mut open, sequence)?;
         let mut entry = before;
-        let mut row = conversation;
         let mut saw_it = Vec::new();
         for side in sides
             .iter()
             .copied()
             .filter(|side| !before.is_deleted_by(*side))
         {
-            self.count_out(&key, entry, &mut row, side)?;
+            self.count_out(&mut open, sequence, entry, side)?;
             entry = entry.deleted(side);
             saw_it.push(pair.account(side));
         }
         if self.is_seen(&pair, entry)? {
-            self.rows.replace(&key, &before, &entry)?;
+            self.set_entry(&mut open, sequence, Some(entry))?;
         } else {
             // Accounts that were deleted see nothing, but are still counted.
             for side in pair
@@ -161,32 +161,27 @@ impl<S: KeyValue> AccountManager<S> {
                 .copied()
                 .filter(|side| !entry.is_deleted_by(*side))
             {
-                self.count_out(&key, entry, &mut row, side)?;
+                self.count_out(&mut open, sequence, entry, side)?;
             }
-            self.rows.remove(&key, &before)?;
+            self.set_entry(&mut open, sequence, None)?;
             self.discard(message, place)?;
         }
-        let is_empty = pair.sides().iter().all(|side| row.side(*side).visible == 0);
-        if is_empty {
-            self.rows.remove(&ConversationKey(pair), &conversation)?;
-        } else {
-            self.rows
-                .replace(&ConversationKey(pair), &conversation, &row)?;
-        }
+        self.close_conversation(open)?;
         Ok(saw_it)
     }
 
     /// Takes a message out of what one side counts, lists and waits for.
     fn count_out(
         &mut self,
-        key: &EntryKey,
+        open: &mut OpenConversation,
+        sequence: Sequence,
         entry: Entry,
-        row: &mut ConversationRow,
         side: Side,
     ) -> Result<(), S::Error> {
-        let account = key.pair.account(side);
-        let is_unread = row.is_unread(&key.pair, entry, key.sequence, side);
-        let counts = row.side_mut(side);
+        let pair = open.pair;
+        let account = pair.account(side);
+        let is_unread = open.row.is_unread(&pair, entry, sequence, side);
+        let counts = open.row.side_mut(side);
         counts.visible -= 1;
         counts.unread -= u32::from(is_unread);
         if counts.visible == 0
@@ -194,14 +189,12 @@ impl<S: KeyValue> AccountManager<S> {
         {
             self.recall.fronts.forget(&account);
             self.rows
-                .remove(&RecentKey { account, rank }, &key.pair.peer(side))?;
+                .remove(&RecentKey { account, rank }, &pair.peer(side))?;
         }
         if !entry.is_delivered() && entry.sender() != side {
-            // Not there any more if the recipient's account was deleted and cleared up after.
-            self.rows.take(&UndeliveredKey {
-                recipient: account,
-                sequence: key.sequence,
-            })?;
+            let mut inbox = self.open_inbox(account)?;
+            self.take_from_inbox(&mut inbox, sequence)?;
+            self.close_inbox(inbox)?;
         }
         Ok(())
     }

@@ -10,8 +10,9 @@ use crate::{
     rows::{
         Span,
         account::AccountNumber,
-        conversation::{ConversationKey, ConversationRow, Entry, EntryKey, Pair, RecentKey, Side},
-        message::{Mark, MarkKind, MessageEntry, MessageKey, Place, Stored, UndeliveredKey},
+        conversation::{ConversationKey, ConversationRow, Entry, Pair, RecentKey, Side},
+        inbox::{Inbox, InboxKey},
+        message::{Mark, MarkKind, MessageEntry, MessageKey, Place, Stored},
     },
     store::{KeyValue, Order},
     values::id::{AccountId, MessageId},
@@ -58,18 +59,11 @@ impl<S: KeyValue> AccountManager<S> {
                 content: content.clone(),
             }),
         )?;
-        self.rows.insert(&EntryKey { pair, sequence }, &entry)?;
         let is_waiting = !entry.is_delivered() && !entry.is_deleted_by(pair.side(to.number));
         if is_waiting {
-            self.rows.insert(
-                &UndeliveredKey {
-                    recipient: to.number,
-                    sequence,
-                },
-                &id,
-            )?;
+            self.let_wait(to.number, sequence, id)?;
         }
-        self.count_in(&pair, entry, sequence)?;
+        self.list(&pair, entry, sequence)?;
 
         let message = Arc::new(Message {
             id,
@@ -94,11 +88,29 @@ impl<S: KeyValue> AccountManager<S> {
         Ok(())
     }
 
-    /// Counts a new message for whoever sees it, and puts the conversation in front of their lists.
-    fn count_in(&mut self, pair: &Pair, entry: Entry, sequence: Sequence) -> Result<(), S::Error> {
+    /// Puts a message into its recipient's inbox.
+    fn let_wait(
+        &mut self,
+        recipient: AccountNumber,
+        sequence: Sequence,
+        id: MessageId,
+    ) -> Result<(), S::Error> {
+        let key = InboxKey(recipient);
+        let before = self.rows.read(&key)?;
+        let mut row = before.clone().unwrap_or_default();
+        row.waiting += 1;
+        self.rows
+            .append(&Inbox(recipient), &mut row.newest, sequence, id)?;
+        self.rows.set(&key, before.as_ref(), &row)
+    }
+
+    /// Puts a new message into its conversation, counts it for whoever sees it, and puts the conversation in front of their
+    /// lists.
+    fn list(&mut self, pair: &Pair, entry: Entry, sequence: Sequence) -> Result<(), S::Error> {
         let key = ConversationKey(*pair);
         let before = self.rows.read(&key)?;
-        let mut row = before.unwrap_or_default();
+        let mut row = before.clone().unwrap_or_default();
+        self.rows.append(pair, &mut row.newest, sequence, entry)?;
         for side in pair
             .sides()
             .iter()

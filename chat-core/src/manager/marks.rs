@@ -1,8 +1,15 @@
 //! Delivered and read: sets of messages that only grow.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map},
+    ops::ControlFlow,
+    sync::Arc,
+};
 
-use super::{AccountManager, Call, Fault, Party};
+use super::{
+    AccountManager, Call, Fault, Party,
+    open::{OpenConversation, OpenInbox},
+};
 use crate::{
     command::Command,
     event::EventKind,
@@ -10,11 +17,11 @@ use crate::{
     outcome::{Outcome, Progress},
     rejection::Rejection,
     rows::{
-        Span,
         account::AccountNumber,
-        conversation::{ConversationKey, Entry, EntryKey, Pair, Side},
+        conversation::{ConversationKey, Pair, Side},
         identity::{Identity, IdentityKey},
-        message::{MarkKind, MessageEntry, MessageKey, Place, Stored, UndeliveredKey},
+        message::{MarkKind, MessageEntry, MessageKey, Place, Stored},
+        series::Between,
     },
     store::{KeyValue, Order},
     values::id::{AccountId, MessageId},
@@ -132,18 +139,18 @@ impl<S: KeyValue> AccountManager<S> {
         };
 
         let side = pair.side(party.number);
-        let Some(before) = self.rows.read(&ConversationKey(pair))? else {
-            return Ok(nothing);
-        };
-        if pair.is_with_oneself() || target <= before.side(side).read_through {
+        if self.rows.read(&ConversationKey(pair))?.is_none() {
             return Ok(nothing);
         }
-        let (count, reached) = self.read_stretch(pair, side, target)?;
-        let mut row = before;
-        let counts = row.side_mut(side);
+        let mut open = self.open_conversation(pair)?;
+        if pair.is_with_oneself() || target <= open.row.side(side).read_through {
+            return Ok(nothing);
+        }
+        let (count, reached) = self.read_stretch(&mut open, side, target)?;
+        let counts = open.row.side_mut(side);
         counts.unread -= count;
         counts.read_through = reached;
-        self.rows.replace(&ConversationKey(pair), &before, &row)?;
+        self.close_conversation(open)?;
         if reached < target {
             return Ok(Outcome::MarkedRead {
                 count,
@@ -174,36 +181,43 @@ impl<S: KeyValue> AccountManager<S> {
     /// and how far it came. What is read needs no delivery any more.
     fn read_stretch(
         &mut self,
-        pair: Pair,
+        open: &mut OpenConversation,
         reader: Side,
         target: Sequence,
     ) -> Result<(u32, Sequence), S::Error> {
-        let row = self.rows.require(&ConversationKey(pair))?;
-        let from = row.side(reader).read_through;
-        let span = Span::prefix::<EntryKey>(|key| pair.write(key))
-            .after(&EntryKey {
-                pair,
-                sequence: from,
-            })
-            .up_to(&EntryKey {
-                pair,
-                sequence: target,
-            });
-        let entries = self
-            .rows
-            .list::<EntryKey>(&span, Order::Ascending, READ_THROUGH_LIMIT)?;
-        let reached = match entries.last() {
-            Some((last, _)) if entries.len() == READ_THROUGH_LIMIT => last.sequence,
+        let (pair, row) = (open.pair, open.row.clone());
+        let mut stretch = Vec::new();
+        let between = Between {
+            after: Some(row.side(reader).read_through),
+            before: Some(Sequence::new(target.number().saturating_add(1))),
+        };
+        self.rows.walk(
+            &pair,
+            &row.newest,
+            between,
+            Order::Ascending,
+            |at, entry| {
+                stretch.push((at, entry));
+                match stretch.len() < READ_THROUGH_LIMIT {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
+                }
+            },
+        )?;
+        let reached = match stretch.last() {
+            Some((last, _)) if stretch.len() == READ_THROUGH_LIMIT => *last,
             _ => target,
         };
+        let mut inbox = self.open_inbox(pair.account(reader))?;
         let mut count = 0;
-        for (key, entry) in entries {
-            count += u32::from(row.is_unread(&pair, entry, key.sequence, reader));
+        for (sequence, entry) in stretch {
+            count += u32::from(row.is_unread(&pair, entry, sequence, reader));
             if entry.sender() != reader && !entry.is_delivered() {
-                self.take_from_inbox(&key, entry, reader)?;
-                self.rows.replace(&key, &entry, &entry.read())?;
+                self.take_from_inbox(&mut inbox, sequence)?;
+                self.set_entry(open, sequence, Some(entry.read()))?;
             }
         }
+        self.close_inbox(inbox)?;
         Ok((count, reached))
     }
 
@@ -225,12 +239,21 @@ impl<S: KeyValue> AccountManager<S> {
         kind: MarkKind,
     ) -> Result<BySender, S::Error> {
         let mut marked = BySender::new();
+        let mut conversations = BTreeMap::new();
+        let mut inbox = self.open_inbox(party.number)?;
         for message in messages.iter().copied() {
-            match self.rows.read(&MessageKey(message))? {
+            match self.rows.read_once(&MessageKey(message))? {
                 Some(MessageEntry::Stored(Stored { place, .. }))
                     if place.recipient == party.number && place.sender != party.number =>
                 {
-                    if self.mark_one(place, kind)? {
+                    let open = match conversations.entry(place.sender) {
+                        btree_map::Entry::Occupied(open) => open.into_mut(),
+                        btree_map::Entry::Vacant(none) => {
+                            let pair = Pair::of(place.sender, place.recipient);
+                            none.insert(self.open_conversation(pair)?)
+                        }
+                    };
+                    if self.mark_one(open, &mut inbox, place, kind)? {
                         marked.entry(place.sender).or_default().push(message);
                     }
                 }
@@ -242,66 +265,42 @@ impl<S: KeyValue> AccountManager<S> {
                 None => self.await_message(call, message, None, party.id, kind)?,
             }
         }
+        for open in conversations.into_values() {
+            self.close_conversation(open)?;
+        }
+        self.close_inbox(inbox)?;
         Ok(marked)
     }
 
-    fn mark_one(&mut self, place: Place, kind: MarkKind) -> Result<bool, S::Error> {
-        let pair = Pair::of(place.sender, place.recipient);
+    /// Marks a message. Says whether it was not marked before.
+    fn mark_one(
+        &mut self,
+        open: &mut OpenConversation,
+        inbox: &mut OpenInbox,
+        place: Place,
+        kind: MarkKind,
+    ) -> Result<bool, S::Error> {
+        let sequence = place.sequence;
+        let entry = self.entry(open, sequence)?;
+        let pair = open.pair;
         let reader = pair.side(place.recipient);
-        let key = EntryKey {
-            pair,
-            sequence: place.sequence,
-        };
-        let entry = self.rows.require(&key)?;
         let (marked, is_news) = match kind {
-            MarkKind::Read => (
-                entry.read(),
-                self.count_read(pair, entry, place.sequence, reader)?,
-            ),
+            MarkKind::Read => {
+                let is_unread = open.row.is_unread(&pair, entry, sequence, reader);
+                let counts = open.row.side_mut(reader);
+                counts.unread -= u32::from(is_unread);
+                let is_read = entry.is_marked_read() || sequence <= counts.read_through;
+                (entry.read(), !is_read)
+            }
             _ => (entry.delivered(), !entry.is_delivered()),
         };
-        if !entry.is_delivered() {
-            self.take_from_inbox(&key, entry, reader)?;
+        if !entry.is_delivered() && !entry.is_deleted_by(reader) {
+            self.take_from_inbox(inbox, sequence)?;
         }
-        self.rows.replace(&key, &entry, &marked)?;
+        if marked != entry {
+            self.set_entry(open, sequence, Some(marked))?;
+        }
         Ok(is_news)
-    }
-
-    /// Counts a message as read that is about to be marked so. Says whether it was not read before.
-    fn count_read(
-        &mut self,
-        pair: Pair,
-        entry: Entry,
-        sequence: Sequence,
-        reader: Side,
-    ) -> Result<bool, S::Error> {
-        let before = self.rows.require(&ConversationKey(pair))?;
-        if before.is_unread(&pair, entry, sequence, reader) {
-            let mut row = before;
-            row.side_mut(reader).unread -= 1;
-            self.rows.replace(&ConversationKey(pair), &before, &row)?;
-        }
-        Ok(!entry.is_marked_read() && sequence > before.side(reader).read_through)
-    }
-
-    /// Removes a message that was not delivered from the inbox, where it is unless its recipient has deleted it.
-    fn take_from_inbox(
-        &mut self,
-        key: &EntryKey,
-        entry: Entry,
-        recipient: Side,
-    ) -> Result<(), S::Error> {
-        if entry.is_deleted_by(recipient) {
-            return Ok(());
-        }
-        let recipient = key.pair.account(recipient);
-        self.rows.remove(
-            &UndeliveredKey {
-                recipient,
-                sequence: key.sequence,
-            },
-            &entry.id(),
-        )
     }
 }
 

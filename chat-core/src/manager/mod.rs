@@ -8,6 +8,7 @@ mod delete;
 mod deliver;
 mod expire;
 mod marks;
+mod open;
 mod pending;
 mod recall;
 mod send;

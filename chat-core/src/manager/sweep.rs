@@ -1,13 +1,17 @@
 //! Clearing up after deleted accounts: whatever only they could see.
 
+use std::ops::ControlFlow;
+
 use super::AccountManager;
 use crate::{
     message::Sequence,
     rows::{
         Span,
         account::AccountNumber,
-        conversation::{ConversationKey, Entry, EntryKey, Pair, RecentKey},
-        message::{Place, UndeliveredKey},
+        conversation::{ConversationKey, Entry, Pair, RecentKey},
+        inbox::{Inbox, InboxKey, WaitingKey},
+        message::Place,
+        series::{Between, Series},
         sweep::{Sweep, SweepKey},
     },
     store::{KeyValue, Order},
@@ -33,14 +37,25 @@ impl<S: KeyValue> AccountManager<S> {
     }
 
     fn sweep_inbox(&mut self, account: AccountNumber, most: usize) -> Result<usize, S::Error> {
-        let span = Span::prefix::<UndeliveredKey>(|key| account.write(key));
-        let rows = self
+        let key = InboxKey(account);
+        let Some(before) = self.rows.read(&key)? else {
+            return Ok(0);
+        };
+        let span = Inbox(account).span();
+        let older = self
             .rows
-            .list::<UndeliveredKey>(&span, Order::Ascending, most)?;
-        for (key, message) in &rows {
-            self.rows.remove(key, message)?;
+            .list::<WaitingKey>(&span, Order::Ascending, most)?;
+        let mut row = before.clone();
+        for (key, chunk) in &older {
+            self.rows.remove(key, chunk)?;
+            row.waiting -= chunk.len() as u64;
         }
-        Ok(rows.len())
+        if older.len() == most {
+            self.rows.replace(&key, &before, &row)?;
+            return Ok(most);
+        }
+        self.rows.remove(&key, &before)?;
+        Ok(older.len() + 1)
     }
 
     /// Works on the conversation at the front of the account's list, or ends the sweep when there is none. Visits at
@@ -58,24 +73,38 @@ impl<S: KeyValue> AccountManager<S> {
             return Ok(1);
         };
         let pair = Pair::of(account, peer);
-        let span = Span::prefix::<EntryKey>(|key| pair.write(key)).after(&EntryKey {
-            pair,
-            sequence: progress.visited,
-        });
-        let entries = self.rows.list::<EntryKey>(&span, Order::Ascending, most)?;
-        for (key, entry) in &entries {
+        let conversation = self.rows.require(&ConversationKey(pair))?;
+        let between = Between {
+            after: Some(progress.visited),
+            before: None,
+        };
+        let mut entries = Vec::new();
+        self.rows.walk(
+            &pair,
+            &conversation.newest,
+            between,
+            Order::Ascending,
+            |at, entry| {
+                entries.push((at, entry));
+                match entries.len() < most {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
+                }
+            },
+        )?;
+        for (sequence, entry) in &entries {
             let peer_sees = !pair.is_with_oneself()
                 && !entry.is_deleted_by(pair.side(peer))
                 && self.active_id(peer)?.is_some();
             if !peer_sees {
-                self.sweep_message(key, *entry)?;
+                self.sweep_message(&pair, *sequence, *entry)?;
             }
         }
 
         // Without a message that the account sees, its conversation has left its list by itself.
         let is_listed = self.rows.read(&recent)?.is_some();
         let next = match entries.last() {
-            Some((last, _)) if entries.len() == most && is_listed => last.sequence,
+            Some((last, _)) if entries.len() == most && is_listed => *last,
             _ => {
                 if is_listed {
                     self.unlist(pair, &recent, peer)?;
@@ -88,13 +117,18 @@ impl<S: KeyValue> AccountManager<S> {
         Ok(entries.len().max(1))
     }
 
-    fn sweep_message(&mut self, key: &EntryKey, entry: Entry) -> Result<(), S::Error> {
+    fn sweep_message(
+        &mut self,
+        pair: &Pair,
+        sequence: Sequence,
+        entry: Entry,
+    ) -> Result<(), S::Error> {
         let place = Place {
-            sequence: key.sequence,
-            sender: key.pair.account(entry.sender()),
-            recipient: key.pair.peer(entry.sender()),
+            sequence,
+            sender: pair.account(entry.sender()),
+            recipient: pair.peer(entry.sender()),
         };
-        self.hide_from(entry.id(), place, key.pair.sides())?;
+        self.hide_from(entry.id(), place, pair.sides())?;
         Ok(())
     }
 
@@ -107,7 +141,7 @@ impl<S: KeyValue> AccountManager<S> {
         self.recall.fronts.forget(&recent.account);
         self.rows.remove(recent, &peer)?;
         let before = self.rows.require(&ConversationKey(pair))?;
-        let mut row = before;
+        let mut row = before.clone();
         row.side_mut(pair.side(recent.account)).rank = None;
         self.rows.replace(&ConversationKey(pair), &before, &row)
     }

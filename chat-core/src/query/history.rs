@@ -7,9 +7,11 @@ use crate::{
     manager::AccountManager,
     message::{Content, Message, MessageState, Sequence},
     rows::{
-        Span,
-        conversation::{ConversationKey, ConversationRow, Entry, EntryKey, Pair},
-        message::{MessageEntry, MessageKey, Stored, UndeliveredKey},
+        chunk::Chunk,
+        conversation::{ConversationKey, ConversationRow, Entry, Pair},
+        inbox::{Inbox, InboxKey},
+        message::{MessageEntry, MessageKey, Stored},
+        series::{Between, Series},
     },
     store::{KeyValue, Order},
     values::id::{AccountId, MessageId},
@@ -44,14 +46,13 @@ impl<S: KeyValue> AccountManager<S> {
             return Ok(None);
         }
         let pair = Pair::of(place.sender, place.recipient);
-        let entry = self.rows.require(&EntryKey {
-            pair,
-            sequence: place.sequence,
-        })?;
+        let row = self.rows.require(&ConversationKey(pair))?;
+        let entry = self
+            .rows
+            .require_record(&pair, &row.newest, place.sequence)?;
         if entry.is_deleted_by(pair.side(number)) {
             return Ok(None);
         }
-        let row = self.rows.require(&ConversationKey(pair))?;
         let state = state_of(&pair, &row, entry, place.sequence);
         self.show(id, stored, state, &mut Profiles::default())
             .map(Some)
@@ -79,21 +80,17 @@ impl<S: KeyValue> AccountManager<S> {
             return Ok(Page::empty());
         };
         let side = pair.side(number);
-        let span = Span::prefix::<EntryKey>(|key| pair.write(key));
-        let (span, order) = match from {
-            HistoryFrom::Newest => (span, Order::Descending),
-            HistoryFrom::Before(sequence) => {
-                (span.before(&EntryKey { pair, sequence }), Order::Descending)
-            }
-            HistoryFrom::After(sequence) => {
-                (span.after(&EntryKey { pair, sequence }), Order::Ascending)
-            }
+        let between = |after, before| Between { after, before };
+        let (between, order) = match from {
+            HistoryFrom::Newest => (between(None, None), Order::Descending),
+            HistoryFrom::Before(sequence) => (between(None, Some(sequence)), Order::Descending),
+            HistoryFrom::After(sequence) => (between(Some(sequence), None), Order::Ascending),
         };
-        let found = self.gather::<EntryKey>(&span, order, limit, |key, entry| {
-            let state = state_of(&pair, &row, *entry, key.sequence);
-            let shown = (!entry.is_deleted_by(side)).then_some((entry.id(), state));
-            (key.sequence, shown)
-        })?;
+        let look = |sequence, entry: Entry| {
+            let state = state_of(&pair, &row, entry, sequence);
+            (!entry.is_deleted_by(side)).then_some((entry.id(), state))
+        };
+        let found = self.gather(&pair, &row.newest, between, order, limit, look)?;
         self.fill(found)
     }
 
@@ -112,16 +109,21 @@ impl<S: KeyValue> AccountManager<S> {
         let Some(recipient) = self.reader(account)? else {
             return Ok(Page::empty());
         };
-        let mut span = Span::prefix::<UndeliveredKey>(|key| recipient.write(key));
-        if let Some(sequence) = after {
-            span = span.after(&UndeliveredKey {
-                recipient,
-                sequence,
-            });
-        }
-        let found = self.gather::<UndeliveredKey>(&span, Order::Ascending, limit, |key, id| {
-            (key.sequence, Some((*id, MessageState::Queued)))
-        })?;
+        let Some(row) = self.rows.read(&InboxKey(recipient))? else {
+            return Ok(Page::empty());
+        };
+        let between = Between {
+            after,
+            before: None,
+        };
+        let found = self.gather(
+            &Inbox(recipient),
+            &row.newest,
+            between,
+            Order::Ascending,
+            limit,
+            |_, id| Some((id, MessageState::Queued)),
+        )?;
         self.fill(found)
     }
 
@@ -135,33 +137,40 @@ impl<S: KeyValue> AccountManager<S> {
     ) -> Result<Option<Message>, S::Error> {
         const MAX_LOOK_BACK: usize = 64;
         let side = pair.side(reader);
-        let span = Span::prefix::<EntryKey>(|key| pair.write(key));
-        let last = self
-            .rows
-            .list::<EntryKey>(&span, Order::Descending, MAX_LOOK_BACK)?;
-        match last
-            .into_iter()
-            .find(|(_, entry)| !entry.is_deleted_by(side))
-        {
-            Some((key, entry)) => self
-                .load(
-                    entry.id(),
-                    state_of(pair, row, entry, key.sequence),
-                    profiles,
-                )
-                .map(Some),
-            None => Ok(None),
-        }
+        let mut looked_at = 0;
+        let mut last = None;
+        self.rows.walk(
+            pair,
+            &row.newest,
+            Between::default(),
+            Order::Descending,
+            |sequence, entry| {
+                looked_at += 1;
+                if !entry.is_deleted_by(side) {
+                    last = Some((sequence, entry));
+                }
+                match last.is_some() || looked_at >= MAX_LOOK_BACK {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            },
+        )?;
+        let Some((sequence, entry)) = last else {
+            return Ok(None);
+        };
+        let state = state_of(pair, row, entry, sequence);
+        self.load(entry.id(), state, profiles).map(Some)
     }
 
-    /// Collects what to show from a span of rows, of each of which `look` says the sequence and, if it is to be shown,
-    /// the message and its state.
-    fn gather<K: crate::rows::RowKey>(
+    /// Collects what to show of a series: of each record, `look` says the message and its state if it is to be shown.
+    fn gather<Q: Series>(
         &self,
-        span: &Span,
+        series: &Q,
+        newest: &Chunk<Q::Record>,
+        between: Between,
         order: Order,
         limit: usize,
-        look: impl Fn(&K, &K::Value) -> (Sequence, Option<(MessageId, MessageState)>),
+        look: impl Fn(Sequence, Q::Record) -> Option<(MessageId, MessageState)>,
     ) -> Result<Found, S::Error> {
         let limit = page_size(limit);
         let mut found = Found {
@@ -170,17 +179,17 @@ impl<S: KeyValue> AccountManager<S> {
             is_cut: false,
         };
         let mut visited = 0;
-        self.rows.visit::<K>(span, order, |key, value| {
-            if found.messages.len() >= limit || visited >= MAX_VISITED {
-                found.is_cut = true;
-                return ControlFlow::Break(());
-            }
-            visited += 1;
-            let (sequence, shown) = look(&key, &value);
-            found.messages.extend(shown);
-            found.last = Some(sequence);
-            ControlFlow::Continue(())
-        })?;
+        self.rows
+            .walk(series, newest, between, order, |sequence, record| {
+                if found.messages.len() >= limit || visited >= MAX_VISITED {
+                    found.is_cut = true;
+                    return ControlFlow::Break(());
+                }
+                visited += 1;
+                found.messages.extend(look(sequence, record));
+                found.last = Some(sequence);
+                ControlFlow::Continue(())
+            })?;
         Ok(found)
     }
 
@@ -242,9 +251,9 @@ impl<S: KeyValue> AccountManager<S> {
 /// What a page shows, before the texts are loaded.
 struct Found {
     messages: Vec<(MessageId, MessageState)>,
-    /// The last row that was looked at.
+    /// The last record that was looked at.
     last: Option<Sequence>,
-    /// Whether there are more rows.
+    /// Whether there are more.
     is_cut: bool,
 }
 

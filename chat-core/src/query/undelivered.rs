@@ -1,34 +1,20 @@
 //! How much waits for an account.
 
-use std::ops::ControlFlow;
-
 use crate::{
-    manager::AccountManager,
-    rows::{Span, message::UndeliveredKey},
-    store::{KeyValue, Order},
-    values::id::AccountId,
+    manager::AccountManager, rows::inbox::InboxKey, store::KeyValue, values::id::AccountId,
 };
 
 impl<S: KeyValue> AccountManager<S> {
-    /// How many messages wait for an account, counted no further than `most`.
+    /// How many messages wait to be delivered to an account. Costs the same however many they are.
     ///
     /// # Errors
     ///
     /// The store failed.
-    pub fn undelivered(&self, account: AccountId, most: usize) -> Result<usize, S::Error> {
+    pub fn undelivered(&self, account: AccountId) -> Result<u64, S::Error> {
         let Some(number) = self.reader(account)? else {
             return Ok(0);
         };
-        let span = Span::prefix::<UndeliveredKey>(|key| number.write(key));
-        let mut count = 0;
-        self.rows
-            .visit::<UndeliveredKey>(&span, Order::Ascending, |_, _| {
-                if count >= most {
-                    return ControlFlow::Break(());
-                }
-                count += 1;
-                ControlFlow::Continue(())
-            })?;
-        Ok(count)
+        let inbox = self.rows.read(&InboxKey(number))?;
+        Ok(inbox.map_or(0, |inbox| inbox.waiting))
     }
 }

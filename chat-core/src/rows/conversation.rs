@@ -2,7 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KeyReader, KeyWriter, RowKey, account::AccountNumber};
+use super::{
+    KeyReader, KeyWriter, RowKey, Span,
+    account::AccountNumber,
+    chunk::{Chunk, Record},
+    series::Series,
+};
 use crate::{message::Sequence, values::id::MessageId};
 
 /// The two sides of a conversation, the lower number first, so that both find the same rows. For notes to oneself they
@@ -86,32 +91,46 @@ impl Pair {
     }
 }
 
-/// By pair and sequence: the history of a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct EntryKey {
-    pub(crate) pair: Pair,
-    pub(crate) sequence: Sequence,
+/// The history of a conversation.
+impl Series for Pair {
+    type Record = Entry;
+    type Key = EntriesKey;
+
+    fn key(&self, first: Sequence) -> EntriesKey {
+        EntriesKey { pair: *self, first }
+    }
+
+    fn span(&self) -> Span {
+        Span::prefix::<EntriesKey>(|key| self.write(key))
+    }
 }
 
-impl RowKey for EntryKey {
+/// By pair and sequence: a part of the history that is not the newest, see [`Series::key`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct EntriesKey {
+    pub(crate) pair: Pair,
+    pub(crate) first: Sequence,
+}
+
+impl RowKey for EntriesKey {
     const TABLE: u8 = 0x0c;
-    type Value = Entry;
+    type Value = Chunk<Entry>;
 
     fn write(&self, key: &mut KeyWriter) {
         self.pair.write(key);
-        key.long(self.sequence.number());
+        key.long(self.first.number());
     }
 
     fn read(key: &mut KeyReader<'_>) -> Option<Self> {
         Some(Self {
             pair: Pair::read(key)?,
-            sequence: key.long().map(Sequence::new)?,
+            first: key.long().map(Sequence::new)?,
         })
     }
 }
 
 /// Which message it is, and what changes about it, in one byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     marks: u8,
     id: MessageId,
@@ -189,6 +208,22 @@ impl Entry {
     }
 }
 
+impl Record for Entry {
+    const SIZE: usize = 1 + MessageId::SIZE;
+
+    fn write(self, bytes: &mut Vec<u8>) {
+        bytes.push(self.marks);
+        self.id.write(bytes);
+    }
+
+    fn read(bytes: &[u8]) -> Self {
+        Self {
+            marks: bytes[0],
+            id: MessageId::read(&bytes[1..]),
+        }
+    }
+}
+
 /// By pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ConversationKey(pub(crate) Pair);
@@ -206,11 +241,12 @@ impl RowKey for ConversationKey {
     }
 }
 
-/// The counters of a conversation, one set per side.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The counters of a conversation, one set per side, and its newest messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ConversationRow {
     low: ConversationSide,
     high: ConversationSide,
+    pub(crate) newest: Chunk<Entry>,
 }
 
 /// The counters of one side.
@@ -310,7 +346,10 @@ mod tests {
             let deleted = entry.deleted(Side::Low);
             assert!(deleted.is_deleted_by(Side::Low) && !deleted.is_deleted_by(Side::High));
             assert_eq!(deleted.sender(), sender);
-            testing::check_value::<EntryKey>(&deleted.read());
+            let mut chunk = Chunk::default();
+            chunk.push(Sequence::new(1), deleted.read());
+            assert_eq!(chunk.get(Sequence::new(1)), Some(deleted.read()));
+            testing::check_value::<EntriesKey>(&chunk);
         }
     }
 
@@ -321,10 +360,7 @@ mod tests {
             let pairs = [one, other].map(|(low, high, _)| ConversationKey(pair(low, high)));
             testing::check_key(&pairs[0]);
             testing::check_order(&pairs[0], &pairs[1]);
-            let entries = [one, other].map(|(low, high, sequence)| EntryKey {
-                pair: pair(low, high),
-                sequence: Sequence::new(sequence),
-            });
+            let entries = [one, other].map(|(low, high, first)| pair(low, high).key(Sequence::new(first)));
             testing::check_key(&entries[0]);
             testing::check_order(&entries[0], &entries[1]);
             let recent = [one, other].map(|(account, _, rank)| RecentKey { account: AccountNumber::new(account), rank });
@@ -337,6 +373,7 @@ mod tests {
             let mut row = ConversationRow::default();
             *row.side_mut(Side::High) =
                 ConversationSide { unread, visible, read_through: Sequence::new(read_through), rank };
+            row.newest.push(Sequence::new(read_through), Entry::from_side(Side::High, MessageId::from_uuid(Uuid::from_u128(9))));
             testing::check_value::<ConversationKey>(&row);
         }
 

@@ -120,6 +120,12 @@ impl Span {
         self
     }
 
+    /// Only what stands at this key or behind it.
+    pub(crate) fn at_or_after<K: RowKey>(mut self, key: &K) -> Self {
+        self.start = Bound::Included(key.encode());
+        self
+    }
+
     /// Only what stands before this key.
     pub(crate) fn before<K: RowKey>(mut self, key: &K) -> Self {
         self.end = Bound::Excluded(key.encode());

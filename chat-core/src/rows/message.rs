@@ -1,4 +1,4 @@
-//! Messages: by id, and those that wait to be delivered.
+//! Messages by id.
 
 use serde::{Deserialize, Serialize};
 
@@ -79,30 +79,6 @@ pub(crate) enum MarkKind {
     Deleted(DeleteScope),
 }
 
-/// By recipient, oldest first: there while the message is neither delivered nor deleted by its recipient.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct UndeliveredKey {
-    pub(crate) recipient: AccountNumber,
-    pub(crate) sequence: Sequence,
-}
-
-impl RowKey for UndeliveredKey {
-    const TABLE: u8 = 0x0b;
-    type Value = MessageId;
-
-    fn write(&self, key: &mut KeyWriter) {
-        self.recipient.write(key);
-        key.long(self.sequence.number());
-    }
-
-    fn read(key: &mut KeyReader<'_>) -> Option<Self> {
-        Some(Self {
-            recipient: AccountNumber::read(key)?,
-            sequence: key.long().map(Sequence::new)?,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -142,20 +118,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn keys_round_trip_in_order(one: (u32, u64, u128), other: (u32, u64, u128)) {
-            let ids = [one, other].map(|(_, _, id)| MessageKey(MessageId::from_uuid(Uuid::from_u128(id))));
+        fn keys_round_trip_in_order(one: u128, other: u128) {
+            let ids = [one, other].map(|id| MessageKey(MessageId::from_uuid(Uuid::from_u128(id))));
             testing::check_key(&ids[0]);
             testing::check_order(&ids[0], &ids[1]);
-            let undelivered = [one, other].map(|(recipient, sequence, _)| UndeliveredKey {
-                recipient: AccountNumber::new(recipient),
-                sequence: Sequence::new(sequence),
-            });
-            testing::check_key(&undelivered[0]);
-            testing::check_order(&undelivered[0], &undelivered[1]);
         }
 
         #[test]
-        fn messages_round_trip(id: u128, sequence: u64, sender: u32, recipient: u32, at: u64, text: String) {
+        fn messages_round_trip(sequence: u64, sender: u32, recipient: u32, at: u64, text: String) {
             testing::check_value::<MessageKey>(&MessageEntry::Stored(Stored {
                 place: Place {
                     sequence: Sequence::new(sequence),
@@ -165,7 +135,6 @@ mod tests {
                 at: Timestamp::from_millis(at),
                 content: Content::Text(text.into()),
             }));
-            testing::check_value::<UndeliveredKey>(&MessageId::from_uuid(Uuid::from_u128(id)));
         }
     }
 }

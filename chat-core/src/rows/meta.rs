@@ -45,7 +45,7 @@ pub(crate) struct Meta {
 
 impl Meta {
     /// The format that this program reads and writes.
-    pub(crate) const FORMAT: u32 = 2;
+    pub(crate) const FORMAT: u32 = 3;
 }
 
 impl Default for Meta {

@@ -64,6 +64,15 @@ impl<S: KeyValue> Rows<S> {
         }
     }
 
+    /// The same of a row that is hardly read again soon.
+    pub(crate) fn read_once<K: RowKey>(&self, key: &K) -> Result<Option<K::Value>, S::Error> {
+        let key = key.encode();
+        match self.store.read_once(&key)? {
+            Some(value) => self.decode(&key, &value).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Writes a row that was not there.
     pub(crate) fn insert<K: RowKey>(&mut self, key: &K, value: &K::Value) -> Result<(), S::Error> {
         let row = &mut self.written;
@@ -223,13 +232,11 @@ impl<S: KeyValue> Rows<S> {
     /// A message that another row points to.
     pub(crate) fn require_stored(&self, id: MessageId) -> Result<Stored, S::Error> {
         let key = MessageKey(id);
-        let bytes = key.encode();
-        match self.store.read_once(&bytes)? {
-            Some(value) => match self.decode(&bytes, &value)? {
-                MessageEntry::Stored(stored) => Ok(stored),
-                MessageEntry::Deleted { .. } | MessageEntry::Awaited(_) => Err(self.missing(&key)),
-            },
-            None => Err(self.missing(&key)),
+        match self.read_once(&key)? {
+            Some(MessageEntry::Stored(stored)) => Ok(stored),
+            Some(MessageEntry::Deleted { .. } | MessageEntry::Awaited(_)) | None => {
+                Err(self.missing(&key))
+            }
         }
     }
 

@@ -174,24 +174,45 @@ fn costs(stored: usize) -> Vec<(&'static str, Cost)> {
     costs
 }
 
+/// So many messages of a conversation share a row.
+const TOGETHER: usize = 8;
+
 #[test]
 fn no_operation_costs_more_when_more_is_stored() {
-    let (few, many) = (costs(400), costs(20_000));
+    // Conversations that have as far to go until their next row is full.
+    let (few, many) = (costs(26 * 2 * TOGETHER), costs(625 * 2 * TOGETHER));
     for (few, many) in few.iter().zip(&many) {
         assert_eq!(few, many);
     }
 }
 
 #[test]
-fn a_message_is_five_rows() {
+fn a_message_is_four_rows() {
     let (_, send) = &costs(400)[0];
-    assert_eq!(send.writes, 5);
+    assert_eq!(
+        send.writes, 4,
+        "itself, its conversation, its inbox, the counters"
+    );
     assert_eq!(
         send.scanned, 0,
         "what is at the front of a list is known from the message before"
     );
     if !cfg!(debug_assertions) {
-        assert_eq!(send.reads, 3, "its id, its request and its conversation");
+        assert_eq!(
+            send.reads, 4,
+            "its id, its request, its conversation and its inbox"
+        );
+    }
+}
+
+#[test]
+fn what_becomes_old_costs_two_rows_for_many_messages() {
+    let mut counted = Counted::new();
+    let [ada, bob] = ["ada", "bob"].map(|name| counted.register(name));
+    counted.run(write(ada, bob, "the first lists the conversation"));
+    for _ in 0..5 {
+        let writes = (0..TOGETHER).map(|_| counted.run(write(ada, bob, "hello")).1.writes);
+        assert_eq!(writes.sum::<u64>(), 4 * TOGETHER as u64 + 2);
     }
 }
 

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use chat_client::Reason;
 use chat_core::AccountId;
-use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::task::block_in_place;
 use tokio::time::Instant;
 
 use crate::error::Failure;
@@ -15,9 +13,7 @@ use crate::node::Node;
 
 /// Between two counts for a recipient who has no room.
 const AGAIN: Duration = Duration::from_secs(1);
-/// So many messages are counted in no time.
-const QUICKLY: usize = 1000;
-/// As many recipients are remembered; it costs a count each to forget them.
+/// As many recipients are remembered; it costs a look at the state each to forget them.
 const REMEMBERED: usize = 100_000;
 
 /// How many messages may still come for each recipient, known to the leader: those that wait are counted when there may be
@@ -57,22 +53,12 @@ enum Answer {
     Unknown,
 }
 
-/// How many messages wait for an account, `most` at most.
-fn waiting(node: &Node, recipient: AccountId, most: usize) -> Result<usize, Failure> {
-    let count = |most| {
-        let counted = node
-            .state
-            .query(|manager, _| manager.undelivered(recipient, most));
-        counted.map_err(Failure::from)
-    };
-    let some = count(most.min(QUICKLY))?;
-    let several_threads = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
-    match some < QUICKLY || some == most {
-        true => Ok(some),
-        // What this thread serves besides goes to another one.
-        false if several_threads => block_in_place(|| count(most)),
-        false => count(most),
-    }
+/// How many messages wait for an account.
+fn waiting(node: &Node, recipient: AccountId) -> Result<usize, Failure> {
+    let counted = node
+        .state
+        .query(|manager, _| manager.undelivered(recipient))?;
+    Ok(usize::try_from(counted).unwrap_or(usize::MAX))
 }
 
 impl Room {
@@ -83,7 +69,7 @@ impl Room {
         let asked = (most, epoch);
         if let Answer::Room(coming) = match self.answer(recipient, asked) {
             Answer::Unknown => {
-                self.learn(recipient, waiting(node, recipient, most)?, asked);
+                self.learn(recipient, waiting(node, recipient)?, asked);
                 self.answer(recipient, asked)
             }
             known => known,

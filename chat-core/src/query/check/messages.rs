@@ -1,14 +1,21 @@
 //! Messages, conversations with their counts, and who waits for what.
 
+use std::ops::ControlFlow;
+
 use super::Census;
 use crate::{
     manager::AccountManager,
-    message::AccountStatus,
+    message::{AccountStatus, Sequence},
     rows::{
-        Span,
-        conversation::{ConversationKey, ConversationRow, EntryKey, Pair, RecentKey, Side},
-        message::{MessageEntry, MessageKey, Place, Stored, UndeliveredKey},
+        account::AccountNumber,
+        chunk::{Chunk, Record},
+        conversation::{
+            ConversationKey, ConversationRow, EntriesKey, Entry, Pair, RecentKey, Side,
+        },
+        inbox::{Inbox, InboxKey, InboxRow, WaitingKey},
+        message::{MessageEntry, MessageKey, Place, Stored},
         request::ForgetKey,
+        series::{Between, Series},
     },
     store::{KeyValue, Order},
     values::id::MessageId,
@@ -52,7 +59,7 @@ impl<S: KeyValue> AccountManager<S> {
             format!("message {id} has a sequence that was never given out")
         });
         let pair = Pair::of(place.sender, place.recipient);
-        let entry = self.rows.read(&EntryKey { pair, sequence })?;
+        let entry = self.entry_of(pair, sequence)?;
         let fits = entry
             .is_some_and(|entry| entry.id() == id && entry.sender() == pair.side(place.sender));
         census.expect(fits, || {
@@ -66,25 +73,13 @@ impl<S: KeyValue> AccountManager<S> {
         self.each::<ConversationKey>(|ConversationKey(pair), row| {
             census.conversations += 1;
             let mut counted = [Counted::default(), Counted::default()];
-            let mut last = None;
-            loop {
-                let mut span = Span::prefix::<EntryKey>(|key| pair.write(key));
-                if let Some(last) = &last {
-                    span = span.after(last);
+            self.each_of(&pair, &row.newest, |sequence, entry| {
+                for (side, counted) in pair.sides().iter().zip(&mut counted) {
+                    counted.visible += u32::from(!entry.is_deleted_by(*side));
+                    counted.unread += u32::from(row.is_unread(&pair, entry, sequence, *side));
                 }
-                let entries = self.rows.list::<EntryKey>(&span, Order::Ascending, PIECE)?;
-                for (key, entry) in &entries {
-                    for (side, counted) in pair.sides().iter().zip(&mut counted) {
-                        counted.visible += u32::from(!entry.is_deleted_by(*side));
-                        counted.unread +=
-                            u32::from(row.is_unread(&pair, *entry, key.sequence, *side));
-                    }
-                }
-                match entries.last() {
-                    Some((key, _)) if entries.len() == PIECE => last = Some(*key),
-                    _ => break,
-                }
-            }
+                self.check_entry(census, pair, sequence, entry)
+            })?;
             for (side, counted) in pair.sides().iter().zip(counted) {
                 self.check_side(census, pair, &row, *side, counted)?;
             }
@@ -92,48 +87,88 @@ impl<S: KeyValue> AccountManager<S> {
             census.expect(is_seen, || format!("nobody sees the conversation {pair:?}"));
             Ok(())
         })?;
-        self.each::<EntryKey>(|key, entry| {
+        self.each::<EntriesKey>(|key, chunk| {
             let conversation = self.rows.read(&ConversationKey(key.pair))?;
-            census.expect(conversation.is_some(), || {
-                format!(
-                    "message {} is in a conversation that is not there",
-                    key.sequence.number()
-                )
+            let newest = conversation.map(|row| row.newest);
+            census.expect(is_in_its_place(key.first, &chunk, newest.as_ref()), || {
+                format!("{key:?} is a part of a history that is not where it should be")
             });
-            let message = self.rows.read(&MessageKey(entry.id()))?;
-            let fits = matches!(
-                message,
-                Some(MessageEntry::Stored(Stored { place, .. }))
-                    if place.sequence == key.sequence
-                        && Pair::of(place.sender, place.recipient) == key.pair
-            );
-            census.expect(fits, || {
-                format!(
-                    "message {} of a conversation has no text, or is of another one",
-                    key.sequence.number()
-                )
-            });
-            let recipient = match key.pair.is_with_oneself() {
-                true => Side::Low,
-                false => entry.sender().other(),
-            };
-            let account = key.pair.account(recipient);
-            let waits = !entry.is_delivered() && !entry.is_deleted_by(recipient);
-            let is_active = self.status_of(account)? == Some(AccountStatus::Active);
-            if waits && is_active {
-                let row = UndeliveredKey {
-                    recipient: account,
-                    sequence: key.sequence,
-                };
-                census.expect(self.rows.read(&row)? == Some(entry.id()), || {
-                    format!(
-                        "message {} is not delivered, and not in an inbox",
-                        key.sequence.number()
-                    )
-                });
-            }
             Ok(())
         })
+    }
+
+    /// An entry stands for a message that is there, and waits in an inbox if it has to.
+    fn check_entry(
+        &self,
+        census: &mut Census,
+        pair: Pair,
+        sequence: Sequence,
+        entry: Entry,
+    ) -> Result<(), S::Error> {
+        let message = self.rows.read(&MessageKey(entry.id()))?;
+        let fits = matches!(
+            message,
+            Some(MessageEntry::Stored(Stored { place, .. }))
+                if place.sequence == sequence && Pair::of(place.sender, place.recipient) == pair
+        );
+        census.expect(fits, || {
+            format!(
+                "message {} of a conversation has no text, or is of another one",
+                sequence.number()
+            )
+        });
+        let recipient = match pair.is_with_oneself() {
+            true => Side::Low,
+            false => entry.sender().other(),
+        };
+        let account = pair.account(recipient);
+        let waits = !entry.is_delivered() && !entry.is_deleted_by(recipient);
+        let is_active = self.status_of(account)? == Some(AccountStatus::Active);
+        if waits && is_active {
+            let waiting = match self.rows.read(&InboxKey(account))? {
+                Some(inbox) => self.rows.find(&Inbox(account), &inbox.newest, sequence)?,
+                None => None,
+            };
+            census.expect(waiting == Some(entry.id()), || {
+                format!(
+                    "message {} is not delivered, and not in an inbox",
+                    sequence.number()
+                )
+            });
+        }
+        Ok(())
+    }
+
+    /// What a conversation has of a message, if the conversation is there.
+    fn entry_of(&self, pair: Pair, sequence: Sequence) -> Result<Option<Entry>, S::Error> {
+        match self.rows.read(&ConversationKey(pair))? {
+            Some(row) => self.rows.find(&pair, &row.newest, sequence),
+            None => Ok(None),
+        }
+    }
+
+    /// Shows every record of a series, until one makes `look` fail.
+    fn each_of<Q: Series>(
+        &self,
+        series: &Q,
+        newest: &Chunk<Q::Record>,
+        mut look: impl FnMut(Sequence, Q::Record) -> Result<(), S::Error>,
+    ) -> Result<(), S::Error> {
+        let mut failed = None;
+        self.rows.walk(
+            series,
+            newest,
+            Between::default(),
+            Order::Ascending,
+            |sequence, record| match look(sequence, record) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            },
+        )?;
+        failed.map_or(Ok(()), Err)
     }
 
     fn check_side(
@@ -186,16 +221,35 @@ impl<S: KeyValue> AccountManager<S> {
             });
             Ok(())
         })?;
-        self.each::<UndeliveredKey>(|key, id| {
-            census.undelivered += 1;
+        self.each::<InboxKey>(|InboxKey(recipient), row| {
+            self.check_inbox(census, recipient, &row)
+        })?;
+        self.each::<WaitingKey>(|key, chunk| {
+            let inbox = self.rows.read(&InboxKey(key.recipient))?;
+            let newest = inbox.map(|row| row.newest);
+            census.expect(is_in_its_place(key.first, &chunk, newest.as_ref()), || {
+                format!("{key:?} is a part of an inbox that is not where it should be")
+            });
+            Ok(())
+        })
+    }
+
+    fn check_inbox(
+        &self,
+        census: &mut Census,
+        recipient: AccountNumber,
+        row: &InboxRow,
+    ) -> Result<(), S::Error> {
+        let mut counted = 0;
+        self.each_of(&Inbox(recipient), &row.newest, |sequence, id| {
+            counted += 1;
             let entry = match self.rows.read(&MessageKey(id))? {
                 Some(MessageEntry::Stored(Stored { place, .. }))
-                    if place.recipient == key.recipient && place.sequence == key.sequence =>
+                    if place.recipient == recipient && place.sequence == sequence =>
                 {
                     let pair = Pair::of(place.sender, place.recipient);
-                    let sequence = key.sequence;
-                    let entry = self.rows.read(&EntryKey { pair, sequence })?;
-                    entry.map(|entry| (entry, pair.side(place.recipient)))
+                    let entry = self.entry_of(pair, sequence)?;
+                    entry.map(|entry| (entry, pair.side(recipient)))
                 }
                 _ => None,
             };
@@ -204,13 +258,29 @@ impl<S: KeyValue> AccountManager<S> {
             census.expect(waits, || {
                 format!(
                     "message {} is in an inbox and does not belong there",
-                    key.sequence.number()
+                    sequence.number()
                 )
             });
             Ok(())
-        })
+        })?;
+        census.undelivered += counted;
+        census.expect(row.waiting == counted && counted > 0, || {
+            format!(
+                "{counted} messages wait for {recipient:?}, and the count says {}",
+                row.waiting
+            )
+        });
+        Ok(())
     }
 }
 
-/// So many rows of a conversation are looked at in one go.
-const PIECE: usize = 1_000;
+/// Whether an older part of a series holds something, begins where its key says or behind that, and ends before the
+/// newest part, which is in a row that is there.
+fn is_in_its_place<T: Record>(key: Sequence, chunk: &Chunk<T>, newest: Option<&Chunk<T>>) -> bool {
+    let last = chunk.iter().next_back().map(|(last, _)| last);
+    let is_before = |newest: &Chunk<T>| match newest.first() {
+        Some(first) => last < Some(first),
+        None => true,
+    };
+    chunk.first() >= Some(key) && newest.is_some_and(is_before)
+}

@@ -111,7 +111,12 @@ pub(super) fn steps(most: usize) -> impl Strategy<Value = Vec<(Step, Way)>> {
     ];
     let way =
         prop_oneof![8 => Just(Way::Client), 2 => Just(Way::Reproposed), 2 => Just(Way::Withheld)];
-    prop::collection::vec((step, way), 1..most)
+    let one = (step, way).prop_map(|one| vec![one]);
+    // So much of one conversation that some of it is kept apart from the rest.
+    let talk = (index(), index(), 10..50_usize)
+        .prop_map(|(from, to, times)| vec![(Step::Send { from, to, text: 0 }, Way::Client); times]);
+    prop::collection::vec(prop_oneof![30 => one, 1 => talk], 1..most)
+        .prop_map(|parts| parts.concat())
 }
 
 /// Makes commands out of steps, and remembers every id that any of them, applied or not, has made known.
