@@ -23,6 +23,8 @@ struct Rig {
     /// What the file will hold when the checkpoint under way is written, and what it holds.
     frozen: Option<Map>,
     durable: Map,
+    /// The rows as they were, which nothing changes any more.
+    copy: Option<(StateStore, Map)>,
     folder: TempDir,
 }
 
@@ -39,6 +41,7 @@ impl Rig {
             model: rows.clone(),
             frozen: None,
             durable: rows,
+            copy: None,
             folder,
         }
     }
@@ -69,10 +72,11 @@ impl Rig {
             store,
             flusher,
             durable,
+            copy,
             folder,
             ..
         } = self;
-        drop(store);
+        drop((store, copy));
         drop(flusher);
         Rig::over(folder, durable)
     }
@@ -109,6 +113,7 @@ enum Step {
     Freeze,
     Thaw,
     Reopen,
+    Copy,
     Read(Vec<u8>),
     Scan(Bound<Vec<u8>>, Bound<Vec<u8>>, usize),
 }
@@ -136,7 +141,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Freeze),
         2 => Just(Step::Thaw),
         1 => Just(Step::Reopen),
-        4 => key().prop_map(Step::Read),
+        1 => Just(Step::Copy),
+        8 => key().prop_map(Step::Read),
         8 => (bound(), bound(), 1..9usize).prop_map(|(start, end, most)| Step::Scan(start, end, most)),
     ]
 }
@@ -181,9 +187,13 @@ proptest! {
                 Step::Freeze => rig.freeze(),
                 Step::Thaw => rig.thaw(),
                 Step::Reopen => rig = rig.reopen(),
+                Step::Copy => rig.copy = Some((rig.store.copy(), rig.model.clone())),
                 Step::Read(key) => {
                     let found = rig.store.read(&key).unwrap();
                     prop_assert_eq!(found.as_ref(), rig.model.get(&key));
+                    if let Some((copy, model)) = &rig.copy {
+                        prop_assert_eq!(copy.read(&key).unwrap(), model.get(&key).cloned());
+                    }
                 }
                 Step::Scan(start, end, most) => {
                     let range = (start.as_ref().map(Vec::as_slice), end.as_ref().map(Vec::as_slice));
