@@ -119,7 +119,7 @@ def accounts(growth):
 
 def messages(growth):
     """From an empty store on; the last row is to be compared with the first."""
-    people = 10_000
+    people = growth.given.people
     for count in growth.given.messages:
         growth.check_room(count, 3)
         servers = growth.cluster()
