@@ -5,13 +5,11 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::Shared;
-use h2::client::SendRequest;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -22,8 +20,8 @@ use tonic::codegen::Service;
 use tonic::codegen::http::uri::{Parts, Uri};
 use tonic::codegen::http::{Request, Response};
 
-use super::connection;
-use super::exchange::{Reply, exchange};
+use super::connection::{self, Calls};
+use super::exchange::{BoxError, Reply};
 use super::secure;
 use crate::builder::Settings;
 use crate::endpoint::Endpoint;
@@ -33,12 +31,10 @@ use crate::tls::Tls;
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 const TCP_KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-type BoxError = Box<dyn StdError + Send + Sync>;
-
 /// A connection to one replica that is made at its first use and again after each loss, for gRPC. Cheap to clone.
 ///
 /// tonic's own channel hands each call to a task of its own, and to another one its body, which therefore leaves in a
-/// segment of its own; here a call goes to the connection at once and in one piece.
+/// segment of its own; here a call goes to the connection in one piece.
 #[derive(Clone)]
 pub(crate) struct Channel(Arc<Inner>);
 
@@ -60,10 +56,10 @@ enum Link {
     Absent,
     /// Everybody who calls meanwhile waits for the same one, and fails with it.
     Making(Making),
-    Made(SendRequest<Bytes>),
+    Made(Calls),
 }
 
-type Making = Shared<Pin<Box<dyn Future<Output = Result<SendRequest<Bytes>, Failed>> + Send>>>;
+type Making = Shared<Pin<Box<dyn Future<Output = Result<Calls, Failed>> + Send>>>;
 
 /// Why no connection could be made.
 #[derive(Clone, Debug)]
@@ -112,21 +108,18 @@ impl Service<Request<Body>> for Channel {
         let inner = Arc::clone(&self.0);
         Box::pin(async move {
             *request.uri_mut() = inner.target.absolute(std::mem::take(request.uri_mut()));
-            let sender = inner.sender().await?;
-            exchange(sender, request).await
+            inner.calls().await?.call(request).await
         })
     }
 }
 
 impl Inner {
-    async fn sender(&self) -> Result<SendRequest<Bytes>, BoxError> {
+    async fn calls(&self) -> Result<Calls, BoxError> {
         let making = {
             let mut link = self.link();
             match &*link {
-                Link::Made(sender) => match usable(sender) {
-                    Some(sender) => return Ok(sender),
-                    None => self.make(&mut link),
-                },
+                Link::Made(calls) if calls.is_closed() => self.make(&mut link),
+                Link::Made(calls) => return Ok(calls.clone()),
                 Link::Making(making) => making.clone(),
                 Link::Absent => self.make(&mut link),
             }
@@ -136,7 +129,7 @@ impl Inner {
         // Somebody else may have gone on from there already.
         if matches!(&*link, Link::Making(current) if current.ptr_eq(&making)) {
             *link = match &made {
-                Ok(sender) => Link::Made(sender.clone()),
+                Ok(calls) => Link::Made(calls.clone()),
                 Err(_) => Link::Absent,
             };
         }
@@ -165,7 +158,7 @@ impl Target {
         Uri::from_parts(parts).expect("all parts of a URI make one")
     }
 
-    async fn connect(&self) -> Result<SendRequest<Bytes>, BoxError> {
+    async fn connect(&self) -> Result<Calls, BoxError> {
         let connecting = async {
             let stream = self.reach().await?;
             Ok(match &self.tls {
@@ -188,16 +181,6 @@ impl Target {
         connector.set_connect_timeout(Some(self.connect_timeout));
         let stream = connector.call(self.uri.clone()).await?;
         Ok(TokioIo::into_inner(stream))
-    }
-}
-
-/// A handle to a connection that takes new calls; none where it is closed or about to be.
-fn usable(sender: &SendRequest<Bytes>) -> Option<SendRequest<Bytes>> {
-    let mut sender = sender.clone();
-    match sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Err(_)) => None,
-        // A clone never waits for a call of its own.
-        Poll::Ready(Ok(())) | Poll::Pending => Some(sender),
     }
 }
 

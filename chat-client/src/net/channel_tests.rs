@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use h2::server::SendResponse;
 use http_body::{Body as _, Frame};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, duplex};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tonic::body::Body;
@@ -54,6 +54,13 @@ fn request(body: Body) -> Request<Body> {
     Request::post("/chat.v1.MessageService/SendMessage")
         .body(body)
         .expect("it is complete")
+}
+
+/// The same to a replica by its address, as a connection wants it.
+fn absolute(body: Body) -> Request<Body> {
+    let mut request = request(body);
+    *request.uri_mut() = "http://replica/Method".parse().expect("a URI");
+    request
 }
 
 async fn listen() -> (TcpListener, Channel) {
@@ -221,10 +228,8 @@ async fn where_nobody_listens_all_who_wait_are_told_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_falls_silent_is_noticed() {
     let (client, server) = duplex(1 << 16);
-    let mut sender = connection::begin(client).await.expect("it begins");
-    let (answer, _stream) = sender
-        .send_request(Request::new(()), true)
-        .expect("it is open");
+    let calls = connection::begin(client).await.expect("it begins");
+    let answer = calls.call(absolute(whole(b"anybody there?")));
     // It takes what comes, and says nothing.
     let _server = server;
     let waited = tokio::time::timeout(Duration::from_secs(9), answer).await;
@@ -282,11 +287,9 @@ async fn a_call_is_written_in_one_piece() {
             tokio::spawn(echo(request, respond));
         }
     });
-    let sender = connection::begin(noted).await.expect("it begins");
+    let calls = connection::begin(noted).await.expect("it begins");
     for text in [&b"the first one"[..], b"the second one"] {
-        let mut request = request(whole(text));
-        *request.uri_mut() = "http://replica/Method".parse().expect("a URI");
-        let answer = exchange::exchange(sender.clone(), request).await;
+        let answer = calls.call(absolute(whole(text))).await;
         assert_eq!(read(answer.expect("an answer")).await.0, text);
         let writes = std::mem::take(&mut *writes.lock().expect("nobody panics"));
         let with_text = writes
@@ -298,6 +301,74 @@ async fn a_call_is_written_in_one_piece() {
             "the head went before the body: {writes:?}"
         );
     }
+}
+
+/// Reads requests, and answers them together each time that so many are there.
+async fn answer_together(server: DuplexStream, many: usize) {
+    let mut connection = h2::server::handshake(server).await.expect("HTTP/2");
+    let mut asked = Vec::new();
+    while let Some(Ok((_, respond))) = connection.accept().await {
+        asked.push(respond);
+        if asked.len() == many {
+            for mut respond in asked.drain(..) {
+                let sent = respond.send_response(Response::new(()), true);
+                sent.expect("it is open");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn those_who_are_answered_together_ask_together() {
+    const CALLERS: usize = 64;
+    const TIMES: usize = 50;
+    let (stream, server) = duplex(1 << 20);
+    let writes = Arc::default();
+    let noted = Noted {
+        stream,
+        writes: Arc::clone(&writes),
+    };
+    tokio::spawn(answer_together(server, CALLERS));
+    let calls = connection::begin(noted).await.expect("it begins");
+    let callers = (0..CALLERS).map(|_| {
+        let calls = calls.clone();
+        tokio::spawn(async move {
+            for _ in 0..TIMES {
+                let answer = calls.call(absolute(whole(b"x"))).await;
+                read(answer.expect("an answer")).await;
+            }
+        })
+    });
+    for caller in join_all(callers).await {
+        caller.expect("nobody panics");
+    }
+    let writes = writes.lock().expect("nobody panics").len();
+    assert!(writes < CALLERS * TIMES / 8, "{writes}");
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_told_to_all_who_wait_and_to_who_comes_later() {
+    let (stream, server) = duplex(1 << 16);
+    let calls = connection::begin(stream).await.expect("it begins");
+    tokio::spawn(async move {
+        let mut connection = h2::server::handshake(server).await.expect("HTTP/2");
+        let mut asked = Vec::new();
+        while asked.len() < 50 {
+            asked.push(connection.accept().await);
+        }
+    });
+    let waiting = (0..50).map(|_| calls.call(absolute(whole(b"x"))));
+    for answer in join_all(waiting).await {
+        let status = tonic::Status::from_error(answer.err().expect("nobody answers"));
+        let Verdict::Next(setback) = judge(&status) else {
+            panic!("another replica may answer: {status}");
+        };
+        assert_eq!(setback.kind, verdict::SetbackKind::Lost, "{status:?}");
+    }
+    let late = calls.call(absolute(whole(b"x"))).await;
+    let status = tonic::Status::from_error(late.err().expect("nobody listens"));
+    assert!(matches!(judge(&status), Verdict::Next(_)), "{status:?}");
+    assert!(calls.is_closed());
 }
 
 /// Whether a frame of HEADERS (RFC 9113, section 6.2) is among these, behind the preface of a connection.

@@ -5,43 +5,60 @@ use std::error::Error as StdError;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::vec;
 
 use bytes::Bytes;
-use h2::client::SendRequest;
+use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http_body::{Body as _, Frame};
 use tokio::sync::oneshot;
 use tonic::Status;
 use tonic::body::Body;
+use tonic::codegen::http::request::Parts;
 use tonic::codegen::http::{Request, Response};
 
-/// Sends a request and waits for the head of its answer. Dropped, it takes the request back.
+pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// A request on its way to a connection.
 ///
-/// As much of the body as is there goes with the head to the connection, which writes both at once: the body of a call
-/// that asks one thing is there, and one segment less is a pass through TCP less for both sides.
-pub(super) async fn exchange(
-    mut sender: SendRequest<Bytes>,
-    request: Request<Body>,
-) -> Result<Response<Reply>, Box<dyn StdError + Send + Sync>> {
-    let (head, mut body) = request.into_parts();
-    let start = poll_fn(|context| Poll::Ready(Start::of(&mut body, context))).await?;
-    let is_whole = start.is_whole && start.data.is_empty();
-    let (answer, mut stream) = sender.send_request(Request::from_parts(head, ()), is_whole)?;
-    if !start.data.is_empty() {
-        stream.send_data(start.data, start.is_whole)?;
-    }
-    let asking = (!start.is_whole).then(|| {
-        let (asking, given_up) = oneshot::channel();
-        tokio::spawn(send_rest(body, stream, given_up));
-        asking
-    });
-    let answer = answer.await?;
-    Ok(answer.map(|incoming| Reply {
-        incoming,
-        has_data: true,
-        _asking: asking,
-    }))
+/// As much of the body as is there goes with the head, and the connection writes both at once: the body of a call that asks
+/// one thing is there, and one segment less is a pass through TCP less for both sides.
+pub(super) struct Outgoing {
+    head: Parts,
+    start: Start,
+    rest: Body,
 }
+
+impl Outgoing {
+    pub(super) async fn new(request: Request<Body>) -> Result<Outgoing, Status> {
+        let (head, mut rest) = request.into_parts();
+        let start = poll_fn(|context| Poll::Ready(Start::of(&mut rest, context))).await?;
+        Ok(Outgoing { head, start, rest })
+    }
+
+    /// Sends what there is, and sees to it that the rest follows.
+    fn send(
+        self,
+        mut sender: SendRequest<Bytes>,
+    ) -> Result<(ResponseFuture, Option<Asking>), h2::Error> {
+        let Start { data, is_whole } = self.start;
+        let ends = is_whole && data.is_empty();
+        let request = Request::from_parts(self.head, ());
+        let (answer, mut stream) = sender.send_request(request, ends)?;
+        if !data.is_empty() {
+            stream.send_data(data, is_whole)?;
+        }
+        let asking = (!is_whole).then(|| {
+            let (asking, given_up) = oneshot::channel();
+            tokio::spawn(send_rest(self.rest, stream, given_up));
+            asking
+        });
+        Ok((answer, asking))
+    }
+}
+
+/// While it is kept, the rest of a request is sent.
+type Asking = oneshot::Sender<Infallible>;
 
 /// A stream that always has more is not gathered beyond this, about a frame.
 const LARGEST_START: usize = 16 << 10;
@@ -75,6 +92,51 @@ impl Start {
         }
         Ok(start)
     }
+}
+
+/// A request, and who waits for its answer.
+pub(super) struct Exchange {
+    pub(super) outgoing: Outgoing,
+    pub(super) answer: oneshot::Sender<Result<Response<Reply>, BoxError>>,
+}
+
+/// Sends a request, and tells whoever waits for it what is there of the answer once its head is. Where nobody waits any more,
+/// the request is taken back.
+pub(super) async fn exchange(sender: SendRequest<Bytes>, call: Exchange) {
+    let Exchange {
+        outgoing,
+        mut answer,
+    } = call;
+    if answer.is_closed() {
+        return;
+    }
+    let (answered, asking) = match outgoing.send(sender) {
+        Ok(sent) => sent,
+        Err(error) => {
+            let _ = answer.send(Err(error.into()));
+            return;
+        }
+    };
+    let response = tokio::select! {
+        biased;
+        response = answered => response,
+        () = answer.closed() => return,
+    };
+    let told = match response {
+        Ok(response) => {
+            let (head, mut incoming) = response.into_parts();
+            let (there, is_whole) =
+                poll_fn(|context| Poll::Ready(there(&mut incoming, context))).await;
+            let reply = Reply {
+                there: there.into_iter(),
+                coming: (!is_whole).then_some(incoming),
+                _asking: asking,
+            };
+            Ok(Response::from_parts(head, reply))
+        }
+        Err(error) => Err(error.into()),
+    };
+    let _ = answer.send(told);
 }
 
 /// Sends what comes of a body, as fast as the other side takes it, until nobody waits for the answer any more.
@@ -126,34 +188,57 @@ fn next(
 
 /// The body of an answer, as it comes in.
 pub(crate) struct Reply {
-    incoming: RecvStream,
-    /// Behind the data come the trailers.
-    has_data: bool,
+    /// What was there together with the head: all of an answer that is not a stream.
+    there: vec::IntoIter<Piece>,
+    coming: Option<RecvStream>,
     /// While somebody may listen, the request's body is sent.
-    _asking: Option<oneshot::Sender<Infallible>>,
+    _asking: Option<Asking>,
+}
+
+type Piece = Result<Frame<Bytes>, h2::Error>;
+
+/// What of an answer is there, and whether no more is to come.
+fn there(incoming: &mut RecvStream, context: &mut Context<'_>) -> (Vec<Piece>, bool) {
+    let mut there = Vec::new();
+    loop {
+        match next_of(incoming, context) {
+            Poll::Ready(Some(Ok(frame))) => there.push(Ok(frame)),
+            // What is broken stays broken, however often it is asked.
+            Poll::Ready(broken) => {
+                there.extend(broken);
+                return (there, true);
+            }
+            Poll::Pending => return (there, false),
+        }
+    }
+}
+
+/// The next of the data, and behind them the trailers.
+fn next_of(incoming: &mut RecvStream, context: &mut Context<'_>) -> Poll<Option<Piece>> {
+    if let Some(data) = ready!(incoming.poll_data(context)) {
+        return Poll::Ready(Some(data.map(|data| {
+            // It fails only where the stream is closed, and more room of no use.
+            let _ = incoming.flow_control().release_capacity(data.len());
+            Frame::data(data)
+        })));
+    }
+    let trailers = ready!(incoming.poll_trailers(context)).transpose();
+    Poll::Ready(trailers.map(|trailers| trailers.map(Frame::trailers)))
 }
 
 impl http_body::Body for Reply {
     type Data = Bytes;
     type Error = h2::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        if self.has_data {
-            if let Some(data) = ready!(self.incoming.poll_data(context)).transpose()? {
-                // It fails only where the stream is closed, and more room of no use.
-                let _ = self.incoming.flow_control().release_capacity(data.len());
-                return Poll::Ready(Some(Ok(Frame::data(data))));
-            }
-            self.has_data = false;
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Piece>> {
+        match (self.there.next(), &mut self.coming) {
+            (None, Some(incoming)) => next_of(incoming, context),
+            (there, _) => Poll::Ready(there),
         }
-        let trailers = ready!(self.incoming.poll_trailers(context))?;
-        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.there.as_slice().is_empty()
+            && self.coming.as_ref().is_none_or(RecvStream::is_end_stream)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! [`Pool`] decides and knows neither network nor clock; [`Net`] does.
 
+mod again;
 mod backoff;
 mod call;
 mod channel;
