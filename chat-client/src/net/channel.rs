@@ -20,8 +20,8 @@ use tonic::codegen::Service;
 use tonic::codegen::http::uri::{Parts, Uri};
 use tonic::codegen::http::{Request, Response};
 
-use super::connection::{self, Calls};
-use super::exchange::{BoxError, Reply};
+use super::connection::{self, Calls, Unanswered};
+use super::exchange::{BoxError, Outgoing, Reply};
 use super::secure;
 use crate::builder::Settings;
 use crate::endpoint::Endpoint;
@@ -108,7 +108,17 @@ impl Service<Request<Body>> for Channel {
         let inner = Arc::clone(&self.0);
         Box::pin(async move {
             *request.uri_mut() = inner.target.absolute(std::mem::take(request.uri_mut()));
-            inner.calls().await?.call(request).await
+            let outgoing = Outgoing::new(request).await?;
+            let first = inner.calls().await?.call(outgoing).await;
+            let answer = match first {
+                // It was closed a moment ago; there is another one.
+                Err(Unanswered {
+                    unsent: Some(outgoing),
+                    ..
+                }) => inner.calls().await?.call(*outgoing).await,
+                answer => answer,
+            };
+            answer.map_err(|unanswered| unanswered.why)
         })
     }
 }

@@ -17,6 +17,8 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::codegen::http::{HeaderMap, Request, Response};
 
+use super::connection::{Calls, Unanswered};
+use super::exchange::{Outgoing, Reply};
 use super::*;
 use crate::endpoint::Endpoint;
 
@@ -124,7 +126,7 @@ async fn serve(listener: TcpListener, requests: usize, connections: Arc<Mutex<us
 }
 
 /// The data of an answer and its trailers.
-async fn read(answer: Response<exchange::Reply>) -> (Vec<u8>, HeaderMap) {
+async fn read(answer: Response<Reply>) -> (Vec<u8>, HeaderMap) {
     let mut body = Box::pin(answer.into_body());
     let (mut data, mut trailers) = (Vec::new(), HeaderMap::new());
     while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await
@@ -229,7 +231,7 @@ async fn where_nobody_listens_all_who_wait_are_told_at_once() {
 async fn a_replica_that_falls_silent_is_noticed() {
     let (client, server) = duplex(1 << 16);
     let calls = connection::begin(client).await.expect("it begins");
-    let answer = calls.call(absolute(whole(b"anybody there?")));
+    let answer = call(&calls, b"anybody there?");
     // It takes what comes, and says nothing.
     let _server = server;
     let waited = tokio::time::timeout(Duration::from_secs(9), answer).await;
@@ -289,7 +291,7 @@ async fn a_call_is_written_in_one_piece() {
     });
     let calls = connection::begin(noted).await.expect("it begins");
     for text in [&b"the first one"[..], b"the second one"] {
-        let answer = calls.call(absolute(whole(text))).await;
+        let answer = call(&calls, text).await.ok();
         assert_eq!(read(answer.expect("an answer")).await.0, text);
         let writes = std::mem::take(&mut *writes.lock().expect("nobody panics"));
         let with_text = writes
@@ -301,6 +303,12 @@ async fn a_call_is_written_in_one_piece() {
             "the head went before the body: {writes:?}"
         );
     }
+}
+
+/// Calls over one connection.
+async fn call(calls: &Calls, body: &'static [u8]) -> Result<Response<Reply>, Unanswered> {
+    let outgoing = Outgoing::new(absolute(whole(body))).await;
+    calls.call(outgoing.expect("it is whole")).await
 }
 
 /// Reads requests, and answers them together each time that so many are there.
@@ -334,8 +342,8 @@ async fn those_who_are_answered_together_ask_together() {
         let calls = calls.clone();
         tokio::spawn(async move {
             for _ in 0..TIMES {
-                let answer = calls.call(absolute(whole(b"x"))).await;
-                read(answer.expect("an answer")).await;
+                let answer = call(&calls, b"x").await;
+                read(answer.ok().expect("an answer")).await;
             }
         })
     });
@@ -357,18 +365,46 @@ async fn a_connection_that_breaks_is_told_to_all_who_wait_and_to_who_comes_later
             asked.push(connection.accept().await);
         }
     });
-    let waiting = (0..50).map(|_| calls.call(absolute(whole(b"x"))));
-    for answer in join_all(waiting).await {
-        let status = tonic::Status::from_error(answer.err().expect("nobody answers"));
+    let waiting = (0..50).map(|_| async {
+        let unanswered = call(&calls, b"x").await.err().expect("nobody answers");
+        // Who is told may call again at once.
+        assert!(calls.is_closed());
+        unanswered
+    });
+    for unanswered in join_all(waiting).await {
+        assert!(unanswered.unsent.is_none());
+        let status = tonic::Status::from_error(unanswered.why);
         let Verdict::Next(setback) = judge(&status) else {
             panic!("another replica may answer: {status}");
         };
         assert_eq!(setback.kind, verdict::SetbackKind::Lost, "{status:?}");
     }
-    let late = calls.call(absolute(whole(b"x"))).await;
-    let status = tonic::Status::from_error(late.err().expect("nobody listens"));
-    assert!(matches!(judge(&status), Verdict::Next(_)), "{status:?}");
-    assert!(calls.is_closed());
+    let late = call(&calls, b"x").await.err().expect("nobody listens");
+    assert!(late.unsent.is_some());
+}
+
+/// Closes a connection before it takes a call.
+async fn go_away(server: DuplexStream, reason: h2::Reason) {
+    let mut connection = h2::server::handshake(server).await.expect("HTTP/2");
+    connection.abrupt_shutdown(reason);
+    while connection.accept().await.is_some() {}
+}
+
+#[tokio::test]
+async fn who_comes_too_late_has_the_request_back_and_is_told_why() {
+    let (stream, server) = duplex(1 << 16);
+    let calls = connection::begin(stream).await.expect("it begins");
+    go_away(server, h2::Reason::INADEQUATE_SECURITY).await;
+    while !calls.is_closed() {
+        tokio::task::yield_now().await;
+    }
+    let late = call(&calls, b"x").await.err().expect("nobody listens");
+    assert!(late.unsent.is_some());
+    let status = tonic::Status::from_error(late.why);
+    let Verdict::Next(setback) = judge(&status) else {
+        panic!("another replica may answer: {status}");
+    };
+    assert_eq!(setback.kind, verdict::SetbackKind::Untrusted, "{status:?}");
 }
 
 /// Whether a frame of HEADERS (RFC 9113, section 6.2) is among these, behind the preface of a connection.

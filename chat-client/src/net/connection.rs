@@ -5,7 +5,8 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -19,8 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::coop::unconstrained;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
-use tonic::body::Body;
-use tonic::codegen::http::{Request, Response};
+use tonic::codegen::http::Response;
 
 use super::again::Again;
 use super::exchange::{BoxError, Exchange, Outgoing, Reply, exchange};
@@ -43,22 +43,50 @@ const BUSY: usize = 16;
 
 /// A handle to a connection. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Calls(mpsc::UnboundedSender<Exchange>);
+pub(super) struct Calls(Arc<Handle>);
+
+struct Handle {
+    asked: mpsc::UnboundedSender<Exchange>,
+    /// Knows why the connection takes no calls any more.
+    sender: SendRequest<Bytes>,
+}
 
 impl Calls {
     /// Whether the connection is closed, or about to be.
     pub(super) fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.0.asked.is_closed()
     }
 
-    /// Sends a request and waits for the head of its answer. Dropped, it takes the request back.
-    pub(super) async fn call(&self, request: Request<Body>) -> Result<Response<Reply>, BoxError> {
+    /// Waits for the head of an answer. Dropped, it takes the request back.
+    pub(super) async fn call(&self, outgoing: Outgoing) -> Result<Response<Reply>, Unanswered> {
+        let Handle { asked, sender } = &*self.0;
         let (answer, answered) = oneshot::channel();
-        let outgoing = Outgoing::new(request).await?;
-        self.0
-            .send(Exchange { outgoing, answer })
-            .map_err(|_| closed())?;
-        answered.await.map_err(|_| closed())?
+        if let Err(refused) = asked.send(Exchange { outgoing, answer }) {
+            return Err(not_sent(sender, refused.0.outgoing));
+        }
+        answered.await.unwrap_or_else(|_| {
+            Err(Unanswered {
+                why: closed().into(),
+                unsent: None,
+            })
+        })
+    }
+}
+
+/// Why a call has no answer.
+pub(super) struct Unanswered {
+    pub(super) why: BoxError,
+    /// The request, where nothing of it was sent: another connection may take it.
+    pub(super) unsent: Option<Box<Outgoing>>,
+}
+
+fn not_sent(sender: &SendRequest<Bytes>, outgoing: Outgoing) -> Unanswered {
+    Unanswered {
+        why: match refusal(sender) {
+            Some(error) => error.into(),
+            None => closed().into(),
+        },
+        unsent: Some(Box::new(outgoing)),
     }
 }
 
@@ -67,6 +95,18 @@ fn closed() -> io::Error {
         io::ErrorKind::ConnectionAborted,
         "the connection was closed a moment ago",
     )
+}
+
+/// Why a connection takes no calls any more, if it does not.
+fn refusal(sender: &SendRequest<Bytes>) -> Option<h2::Error> {
+    // A clone never waits for a call of its own.
+    let ready = sender
+        .clone()
+        .poll_ready(&mut Context::from_waker(Waker::noop()));
+    match ready {
+        Poll::Ready(Err(why)) => Some(why),
+        Poll::Ready(Ok(())) | Poll::Pending => None,
+    }
 }
 
 /// Begins a connection, which lasts until all handles to it and their calls are gone, the other side closes it, or is
@@ -86,8 +126,11 @@ where
         .ping_pong()
         .expect("nobody else has asked for them");
     let (calls, asked) = mpsc::unbounded_channel();
-    tokio::spawn(carry(connection, sender, asked, pings));
-    Ok(Calls(calls))
+    tokio::spawn(carry(connection, sender.clone(), asked, pings));
+    Ok(Calls(Arc::new(Handle {
+        asked: calls,
+        sender,
+    })))
 }
 
 /// Carries a connection and its calls until it ends.
@@ -109,7 +152,9 @@ async fn carry<S>(
         };
         if !others_first {
             giving_way = None;
-            while let (Some(open), Poll::Ready(next)) = (&sender, asked.poll_recv(context)) {
+            while let (Some(open), Poll::Ready(next)) =
+                (&sender, freely(context, |context| asked.poll_recv(context)))
+            {
                 match next {
                     Some(call) => calls.push(exchange(open.clone(), call)),
                     // Nobody can call any more, and the connection ends behind the last call.
@@ -118,35 +163,49 @@ async fn carry<S>(
             }
         }
         // First what they ask is taken along, and then they are told what has come.
-        while let Poll::Ready(Some(())) = calls.poll_next_unpin(context) {}
+        while let Poll::Ready(Some(())) = freely(context, |context| calls.poll_next_unpin(context))
+        {
+        }
         let ended = Pin::new(&mut connection).poll(context).map(|_| ());
-        while let Poll::Ready(Some(())) = calls.poll_next_unpin(context) {}
-        if sender.as_ref().is_some_and(is_closed) {
+        if ended.is_ready() || sender.as_ref().is_some_and(|open| refusal(open).is_some()) {
+            // Who is told may ask again at once, and is to find it closed.
             asked.close();
+            while let (Some(open), Ok(call)) = (&sender, asked.try_recv()) {
+                call.give_back(open);
+            }
+        }
+        while let Poll::Ready(Some(())) = freely(context, |context| calls.poll_next_unpin(context))
+        {
         }
         ended
     });
     tokio::select! {
         biased;
-        // Many calls are one task: what tokio allows a task would be used up in the middle of a batch of answers.
-        () = unconstrained(Again::new(carried)) => {}
+        () = Again::new(carried) => {}
         () = silence(pings) => {}
     }
     // All calls are told how it ended.
-    drop(connection);
     asked.close();
+    drop(connection);
     while let (Some(sender), Some(call)) = (&sender, asked.recv().await) {
-        calls.push(exchange(sender.clone(), call));
+        call.give_back(sender);
     }
     while calls.next().await.is_some() {}
 }
 
-fn is_closed(sender: &SendRequest<Bytes>) -> bool {
-    // A clone never waits for a call of its own.
-    let ready = sender
-        .clone()
-        .poll_ready(&mut Context::from_waker(Waker::noop()));
-    matches!(ready, Poll::Ready(Err(_)))
+/// Polls beyond what tokio allows a task, which would be used up in the middle of a batch of answers.
+fn freely<T>(
+    context: &mut Context<'_>,
+    polled: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Poll<T> {
+    pin!(unconstrained(poll_fn(polled))).poll(context)
+}
+
+impl Exchange {
+    /// Tells that nothing was sent.
+    fn give_back(self, sender: &SendRequest<Bytes>) {
+        let _ = self.answer.send(Err(not_sent(sender, self.outgoing)));
+    }
 }
 
 /// Returns once the other side gives no sign of life.

@@ -17,6 +17,8 @@ use tonic::body::Body;
 use tonic::codegen::http::request::Parts;
 use tonic::codegen::http::{Request, Response};
 
+use super::connection::Unanswered;
+
 pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// A request on its way to a connection.
@@ -97,7 +99,16 @@ impl Start {
 /// A request, and who waits for its answer.
 pub(super) struct Exchange {
     pub(super) outgoing: Outgoing,
-    pub(super) answer: oneshot::Sender<Result<Response<Reply>, BoxError>>,
+    pub(super) answer: oneshot::Sender<Result<Response<Reply>, Unanswered>>,
+}
+
+impl From<h2::Error> for Unanswered {
+    fn from(error: h2::Error) -> Unanswered {
+        Unanswered {
+            why: error.into(),
+            unsent: None,
+        }
+    }
 }
 
 /// Sends a request, and tells whoever waits for it what is there of the answer once its head is. Where nobody waits any more,
