@@ -63,6 +63,33 @@ impl Census {
     }
 }
 
+/// How a visit to rows goes that ends with the first failure to look at one.
+struct Looking<E> {
+    failed: Option<E>,
+}
+
+impl<E> Default for Looking<E> {
+    fn default() -> Self {
+        Self { failed: None }
+    }
+}
+
+impl<E> Looking<E> {
+    fn goes_on(&mut self, looked: Result<(), E>) -> ControlFlow<()> {
+        match looked {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.failed = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn ended(self) -> Result<(), E> {
+        self.failed.map_or(Ok(()), Err)
+    }
+}
+
 impl<S: KeyValue> AccountManager<S> {
     /// Reads every row, counts, and looks for rows that contradict each other.
     ///
@@ -117,19 +144,12 @@ impl<S: KeyValue> AccountManager<S> {
         &self,
         mut look: impl FnMut(K, K::Value) -> Result<(), S::Error>,
     ) -> Result<(), S::Error> {
-        let mut failed = None;
-        self.rows.visit::<K>(
-            &Span::table::<K>(),
-            Order::Ascending,
-            |key, value| match look(key, value) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => {
-                    failed = Some(error);
-                    ControlFlow::Break(())
-                }
-            },
-        )?;
-        failed.map_or(Ok(()), Err)
+        let mut looking = Looking::default();
+        self.rows
+            .visit::<K>(&Span::table::<K>(), Order::Ascending, |key, value| {
+                looking.goes_on(look(key, value))
+            })?;
+        looking.ended()
     }
 
     /// The status of an account; the service has one, and no row.

@@ -1,8 +1,6 @@
 //! Messages, conversations with their counts, and who waits for what.
 
-use std::ops::ControlFlow;
-
-use super::Census;
+use super::{Census, Looking};
 use crate::{
     manager::AccountManager,
     message::{AccountStatus, Sequence},
@@ -154,21 +152,15 @@ impl<S: KeyValue> AccountManager<S> {
         newest: &Chunk<Q::Record>,
         mut look: impl FnMut(Sequence, Q::Record) -> Result<(), S::Error>,
     ) -> Result<(), S::Error> {
-        let mut failed = None;
+        let mut looking = Looking::default();
         self.rows.walk(
             series,
             newest,
             Between::default(),
             Order::Ascending,
-            |sequence, record| match look(sequence, record) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => {
-                    failed = Some(error);
-                    ControlFlow::Break(())
-                }
-            },
+            |sequence, record| looking.goes_on(look(sequence, record)),
         )?;
-        failed.map_or(Ok(()), Err)
+        looking.ended()
     }
 
     fn check_side(
