@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, btree_map},
-    ops::ControlFlow,
     sync::Arc,
 };
 
@@ -18,12 +17,12 @@ use crate::{
     rejection::Rejection,
     rows::{
         account::AccountNumber,
-        conversation::{ConversationKey, Pair, Side},
+        conversation::{Pair, Side},
         identity::{Identity, IdentityKey},
         message::{MarkKind, MessageEntry, MessageKey, Place, Stored},
         series::Between,
     },
-    store::{KeyValue, Order},
+    store::KeyValue,
     values::id::{AccountId, MessageId},
 };
 
@@ -139,10 +138,9 @@ impl<S: KeyValue> AccountManager<S> {
         };
 
         let side = pair.side(party.number);
-        if self.rows.read(&ConversationKey(pair))?.is_none() {
+        let Some(mut open) = self.find_conversation(pair)? else {
             return Ok(nothing);
-        }
-        let mut open = self.open_conversation(pair)?;
+        };
         if pair.is_with_oneself() || target <= open.row.side(side).read_through {
             return Ok(nothing);
         }
@@ -185,25 +183,15 @@ impl<S: KeyValue> AccountManager<S> {
         reader: Side,
         target: Sequence,
     ) -> Result<(u32, Sequence), S::Error> {
-        let (pair, row) = (open.pair, open.row.clone());
-        let mut stretch = Vec::new();
+        let pair = open.pair;
         let between = Between {
-            after: Some(row.side(reader).read_through),
+            after: Some(open.row.side(reader).read_through),
             before: Some(Sequence::new(target.number().saturating_add(1))),
         };
-        self.rows.walk(
-            &pair,
-            &row.newest,
-            between,
-            Order::Ascending,
-            |at, entry| {
-                stretch.push((at, entry));
-                match stretch.len() < READ_THROUGH_LIMIT {
-                    true => ControlFlow::Continue(()),
-                    false => ControlFlow::Break(()),
-                }
-            },
-        )?;
+        let newest = &open.row.newest;
+        let stretch = self
+            .rows
+            .stretch(&pair, newest, between, READ_THROUGH_LIMIT)?;
         let reached = match stretch.last() {
             Some((last, _)) if stretch.len() == READ_THROUGH_LIMIT => *last,
             _ => target,
@@ -211,7 +199,7 @@ impl<S: KeyValue> AccountManager<S> {
         let mut inbox = self.open_inbox(pair.account(reader))?;
         let mut count = 0;
         for (sequence, entry) in stretch {
-            count += u32::from(row.is_unread(&pair, entry, sequence, reader));
+            count += u32::from(open.row.is_unread(&pair, entry, sequence, reader));
             if entry.sender() != reader && !entry.is_delivered() {
                 self.take_from_inbox(&mut inbox, sequence)?;
                 self.set_entry(open, sequence, Some(entry.read()))?;

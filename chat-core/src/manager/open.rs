@@ -29,15 +29,24 @@ pub(super) struct OpenInbox {
 }
 
 impl<S: KeyValue> AccountManager<S> {
-    /// A conversation that is there.
-    pub(super) fn open_conversation(&self, pair: Pair) -> Result<OpenConversation, S::Error> {
-        let before = self.rows.require(&ConversationKey(pair))?;
-        Ok(OpenConversation {
+    /// A conversation, if it is there.
+    pub(super) fn find_conversation(
+        &self,
+        pair: Pair,
+    ) -> Result<Option<OpenConversation>, S::Error> {
+        let before = self.rows.read(&ConversationKey(pair))?;
+        Ok(before.map(|before| OpenConversation {
             pair,
             row: before.clone(),
             before,
             history: Edit::of(pair),
-        })
+        }))
+    }
+
+    /// A conversation that is there.
+    pub(super) fn open_conversation(&self, pair: Pair) -> Result<OpenConversation, S::Error> {
+        let open = self.find_conversation(pair)?;
+        open.ok_or_else(|| self.rows.missing(&ConversationKey(pair)))
     }
 
     /// What an open conversation has of a message that says that it is there.

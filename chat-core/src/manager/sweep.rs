@@ -1,7 +1,5 @@
 //! Clearing up after deleted accounts: whatever only they could see.
 
-use std::ops::ControlFlow;
-
 use super::AccountManager;
 use crate::{
     message::Sequence,
@@ -78,20 +76,9 @@ impl<S: KeyValue> AccountManager<S> {
             after: Some(progress.visited),
             before: None,
         };
-        let mut entries = Vec::new();
-        self.rows.walk(
-            &pair,
-            &conversation.newest,
-            between,
-            Order::Ascending,
-            |at, entry| {
-                entries.push((at, entry));
-                match entries.len() < most {
-                    true => ControlFlow::Continue(()),
-                    false => ControlFlow::Break(()),
-                }
-            },
-        )?;
+        let entries = self
+            .rows
+            .stretch(&pair, &conversation.newest, between, most)?;
         for (sequence, entry) in &entries {
             let peer_sees = !pair.is_with_oneself()
                 && !entry.is_deleted_by(pair.side(peer))

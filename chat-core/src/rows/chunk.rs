@@ -62,6 +62,11 @@ impl<T: Record> Chunk<T> {
         self.bytes.first_chunk().map(sequence_of)
     }
 
+    /// Whether the sequence is not before the first record.
+    pub(crate) fn reaches(&self, sequence: Sequence) -> bool {
+        self.first().is_some_and(|first| first <= sequence)
+    }
+
     /// Whether the sequence is not before the first record and not behind the last.
     pub(crate) fn spans(&self, sequence: Sequence) -> bool {
         let last = self.iter().next_back().map(|(last, _)| last);

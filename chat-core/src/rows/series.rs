@@ -68,7 +68,7 @@ impl<S: KeyValue> Rows<S> {
         newest: &Chunk<Q::Record>,
         sequence: Sequence,
     ) -> Result<Option<Q::Record>, S::Error> {
-        if newest.first().is_some_and(|first| first <= sequence) {
+        if newest.reaches(sequence) {
             return Ok(newest.get(sequence));
         }
         let older = self.chunk_around(series, sequence)?;
@@ -107,10 +107,7 @@ impl<S: KeyValue> Rows<S> {
             return Ok(());
         }
         // All older ones end where the newest chunk begins.
-        let newest_holds_all = match (newest.first(), between.after) {
-            (Some(first), Some(after)) => first <= after,
-            _ => false,
-        };
+        let newest_holds_all = between.after.is_some_and(|after| newest.reaches(after));
         let mut flow = ControlFlow::Continue(());
         if !newest_holds_all {
             let mut span = series.span();
@@ -131,6 +128,25 @@ impl<S: KeyValue> Rows<S> {
             let _ = show(newest);
         }
         Ok(())
+    }
+
+    /// The first records of a part of a series, `most` at most.
+    pub(crate) fn stretch<Q: Series>(
+        &self,
+        series: &Q,
+        newest: &Chunk<Q::Record>,
+        between: Between,
+        most: usize,
+    ) -> Result<Vec<(Sequence, Q::Record)>, S::Error> {
+        let mut records = Vec::new();
+        self.walk(series, newest, between, Order::Ascending, |at, record| {
+            records.push((at, record));
+            match records.len() < most {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        })?;
+        Ok(records)
     }
 
     /// The older chunk that holds the record at a sequence, if any does.
@@ -172,7 +188,7 @@ impl<Q: Series> Edit<Q> {
         newest: &Chunk<Q::Record>,
         sequence: Sequence,
     ) -> Result<Option<Q::Record>, S::Error> {
-        if newest.first().is_some_and(|first| first <= sequence) {
+        if newest.reaches(sequence) {
             return Ok(newest.get(sequence));
         }
         let chunk = self.open(rows, sequence)?;
@@ -187,7 +203,7 @@ impl<Q: Series> Edit<Q> {
         sequence: Sequence,
         record: Option<Q::Record>,
     ) -> Result<bool, S::Error> {
-        if newest.first().is_some_and(|first| first <= sequence) {
+        if newest.reaches(sequence) {
             return Ok(newest.set(sequence, record));
         }
         let chunk = self.open(rows, sequence)?;
