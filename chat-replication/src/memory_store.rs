@@ -1,7 +1,8 @@
 //! A log in memory, for tests and simulation.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Bound, RangeInclusive};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 
@@ -23,6 +24,8 @@ pub struct MemoryStore {
     /// View starts whose entries are gone.
     view_starts: BTreeMap<Index, ViewStart>,
     orphans: BTreeMap<Position, Bytes>,
+    /// Entries that cannot be read.
+    damaged: BTreeSet<Index>,
 }
 
 impl MemoryStore {
@@ -36,6 +39,31 @@ impl MemoryStore {
             compacted: 0,
             view_starts: BTreeMap::new(),
             orphans: BTreeMap::new(),
+            damaged: BTreeSet::new(),
+        }
+    }
+
+    /// Damages the entries of a range that the log holds: rot.
+    pub fn damage(&mut self, entries: RangeInclusive<Index>) {
+        let held = self.log.range(entries).map(|(index, _)| *index);
+        self.damaged.extend(held);
+    }
+
+    /// The stretch of damaged entries that begins at or behind an index.
+    fn damaged_from(&self, from: Index) -> Option<RangeInclusive<Index>> {
+        let first = *self.damaged.range(from..).next()?;
+        let mut last = first;
+        while self.damaged.contains(&(last + 1)) {
+            last += 1;
+        }
+        Some(first..=last)
+    }
+
+    fn damaged(entries: RangeInclusive<Index>) -> StoreError {
+        StoreError::DamagedEntries {
+            path: PathBuf::from("memory"),
+            entries,
+            reason: "their checksums do not fit".to_owned(),
         }
     }
 
@@ -106,10 +134,34 @@ impl Store for MemoryStore {
                 .filter_map(view_start)
                 .collect(),
             orphans: self.orphans.len() as u64,
+            damaged: std::iter::successors(self.damaged_from(0), |before| {
+                self.damaged_from(before.end() + 1)
+            })
+            .collect(),
         })
     }
 
     fn persist(&mut self, batch: &Persist) -> Result<Persisted, StoreError> {
+        let mended = batch.mend.iter().map(|entry| entry.position.index);
+        let mut damaged = self.damaged.clone();
+        for index in mended {
+            damaged.remove(&index);
+        }
+        if let Some(keep) = batch.truncate
+            && let Some(first) = damaged.range(keep.saturating_add(1)..).next()
+        {
+            return Err(MemoryStore::damaged(*first..=*first));
+        }
+        self.damaged = damaged;
+        for entry in &batch.mend {
+            assert!(
+                self.branches.holds(entry.position),
+                "only entries of the log are mended"
+            );
+            if let Some(payload) = self.log.get_mut(&entry.position.index) {
+                *payload = entry.payload.clone();
+            }
+        }
         let promised = batch.promised.unwrap_or(self.promised);
         assert!(promised >= self.promised, "promises only grow");
         self.promised = promised;
@@ -135,6 +187,7 @@ impl Store for MemoryStore {
             self.orphans.remove(origin);
         }
         self.compacted = compacted;
+        self.damaged = self.damaged.split_off(&(compacted + 1));
         let kept = self.log.split_off(&(compacted + 1));
         for (index, payload) in std::mem::replace(&mut self.log, kept) {
             if let Payload::ViewStart(start) = payload {
@@ -153,6 +206,14 @@ impl Store for MemoryStore {
         max_bytes: usize,
     ) -> Result<Vec<Entry>, StoreError> {
         check_range(from, through, self.compacted, &self.branches)?;
+        let damaged = self
+            .damaged_from(from)
+            .filter(|range| *range.start() <= through);
+        let through = match damaged {
+            Some(range) if *range.start() == from => return Err(MemoryStore::damaged(range)),
+            Some(range) => range.start() - 1,
+            None => through,
+        };
         let mut entries = Vec::new();
         let mut piece = Piece::new(max_bytes);
         for index in from..=through {

@@ -1,5 +1,6 @@
 //! The durable side of a replica: its log and what it has promised.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,10 @@ pub struct Durable {
     pub view_starts: Vec<(Index, ViewStart)>,
     /// How many orphans wait to be committed again.
     pub orphans: u64,
+    /// Entries that the log is known to have held and whose bytes have rotted, in order: where they stand and of which epochs
+    /// they are is known, what they say is not. Only the end of the log is read at a start, so others may show when they are
+    /// read ([`StoreError::DamagedEntries`]).
+    pub damaged: Vec<RangeInclusive<Index>>,
 }
 
 /// What a log is once a snapshot of the state has taken the place of its entries.
@@ -53,11 +58,15 @@ pub struct Reset {
 /// fields.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Persist {
+    /// Entries that take the place of damaged ones: the same entries, as another replica holds them. In order; they may
+    /// repeat entries beside them that are whole.
+    pub mend: Vec<Entry>,
     /// Raises `promised`.
     pub promised: Option<Epoch>,
     /// Cuts the log behind this index, before anything is appended. Commands behind it move to the orphans: those of a
     /// `Payload::Command` under their position, those of a `Payload::Reproposed` under their origin. View starts are
-    /// dropped. Below what is compacted, only together with `reset`.
+    /// dropped. Below what is compacted, only together with `reset`. Where one of the commands is damaged the batch fails
+    /// with [`StoreError::DamagedEntries`] and changes nothing: it may have been acknowledged, so it is mended first.
     pub truncate: Option<Index>,
     /// Drops all entries that are left and begins anew behind a snapshot. The promise and the orphans stay.
     pub reset: Option<Reset>,
@@ -72,7 +81,8 @@ pub struct Persist {
 impl Persist {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.promised.is_none()
+        self.mend.is_empty()
+            && self.promised.is_none()
             && self.truncate.is_none()
             && self.reset.is_none()
             && self.append.is_empty()
@@ -90,8 +100,9 @@ pub struct Persisted {
 
 /// The log of one replica. `persist` is the only write; when it returns, everything in it survives a loss of power.
 ///
-/// All methods block: the driver owns a thread. None of them is retried after an error: a failed fsync leaves nobody
-/// knowing what is on the disk.
+/// All methods block: the driver owns a thread. None of them is retried after an error, as a failed fsync leaves nobody
+/// knowing what is on the disk, but for [`StoreError::DamagedEntries`]: then the rest of the log can be read and written, and
+/// what is damaged be mended.
 pub trait Store: Send {
     /// Reads what a starting replica must know.
     fn load(&mut self) -> Result<Durable, StoreError>;
@@ -100,7 +111,8 @@ pub trait Store: Send {
     fn persist(&mut self, batch: &Persist) -> Result<Persisted, StoreError>;
 
     /// Entries from `from` up to and including `through`, cut off once `max_bytes` of payload are reached but never
-    /// before the first entry. Fails where the log does not hold the range.
+    /// before the first entry. Fails where the log does not hold the range, and with [`StoreError::DamagedEntries`] where the
+    /// first of them is damaged; what stands before damaged ones is returned.
     fn entries(
         &self,
         from: Index,
@@ -226,6 +238,21 @@ pub enum StoreError {
     Damaged {
         /// The file.
         path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+    /// Entries are damaged, and nothing else: they can be mended with what other replicas hold.
+    #[error(
+        "the entries {} to {} of the log in {} are damaged: {reason}; they can be fetched from other replicas",
+        entries.start(),
+        entries.end(),
+        path.display()
+    )]
+    DamagedEntries {
+        /// The file.
+        path: PathBuf,
+        /// The entries that cannot be read.
+        entries: RangeInclusive<Index>,
         /// What does not fit.
         reason: String,
     },

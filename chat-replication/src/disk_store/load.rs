@@ -145,5 +145,6 @@ pub(super) fn read_durable(
         compacted,
         view_starts,
         orphans,
+        damaged: Vec::new(),
     })
 }

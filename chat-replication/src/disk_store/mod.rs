@@ -279,6 +279,7 @@ impl Store for DiskStore {
                 orphans: self.orphans,
             });
         }
+        assert!(batch.mend.is_empty(), "nothing is known to be damaged");
         let promised = batch.promised.unwrap_or(self.promised);
         assert!(promised >= self.promised, "promises only grow");
         let branches = branches_after(&self.branches, batch);
@@ -351,6 +352,7 @@ impl Store for DiskStore {
 /// Whether a batch does nothing but append within the newest epoch, and perhaps promise.
 fn only_appends(batch: &Persist) -> bool {
     let Persist {
+        mend: _,
         promised: _,
         truncate: None,
         reset: None,

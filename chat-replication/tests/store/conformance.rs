@@ -314,3 +314,39 @@ fn a_cut_below_what_is_compacted_is_a_broken_invariant() {
         assert_eq!(store.load().unwrap().branches.last_index(), 6);
     });
 }
+
+/// What has rotted is told by its place, does not hide what is whole, and is mended with what others hold.
+#[test]
+fn damaged_entries_are_told_and_mended() {
+    let mut store = memory_store();
+    let entries = log_of_two_epochs();
+    store.persist(&append(entries.clone())).unwrap();
+    store.damage(3..=4);
+    store.damage(6..=6);
+    assert_eq!(store.load().unwrap().damaged, [3..=4, 6..=6]);
+    assert_eq!(store.entries(1, 6, usize::MAX).unwrap(), entries[..2]);
+    assert_eq!(store.entries(5, 6, usize::MAX).unwrap(), entries[4..5]);
+    let error = store.entries(3, 6, usize::MAX).unwrap_err();
+    assert!(
+        matches!(&error, StoreError::DamagedEntries { entries, .. } if *entries == (3..=4)),
+        "{error}"
+    );
+    // What is cut becomes orphans, and nobody knows what these say.
+    let cut = Persist {
+        truncate: Some(2),
+        ..Persist::default()
+    };
+    assert!(store.persist(&cut).is_err());
+    let mend = Persist {
+        mend: entries[2..4].to_vec(),
+        ..Persist::default()
+    };
+    store.persist(&mend).unwrap();
+    assert_eq!(store.entries(1, 6, usize::MAX).unwrap(), entries[..5]);
+    let compact = Persist {
+        compact: Some(6),
+        ..Persist::default()
+    };
+    store.persist(&compact).unwrap();
+    assert_eq!(store.load().unwrap().damaged, []);
+}

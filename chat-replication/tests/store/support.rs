@@ -245,6 +245,7 @@ impl Step {
             thousandths.map(|share| compacted + (last - compacted) * share / 1000)
         };
         Persist {
+            mend: Vec::new(),
             promised: (promised != content.durable.promised).then_some(promised),
             truncate,
             reset,
