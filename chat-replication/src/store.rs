@@ -45,6 +45,15 @@ pub struct Durable {
     pub damaged: Vec<RangeInclusive<Index>>,
 }
 
+impl Durable {
+    /// Whether the log certainly lost entries that a durable checkpoint of the state shows. One that merely was cut back goes
+    /// on in an epoch above the checkpoint's, or has promised such a one and is still taking in what comes before it.
+    pub fn has_lost(&self, checkpoint: Position) -> bool {
+        let last = self.branches.last();
+        last < checkpoint && (last.epoch == checkpoint.epoch || self.promised <= checkpoint.epoch)
+    }
+}
+
 /// What a log is once a snapshot of the state has taken the place of its entries.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Reset {
@@ -256,7 +265,20 @@ pub enum StoreError {
         /// What does not fit.
         reason: String,
     },
-    /// The folder belongs to another replica or cluster, or to a newer version.
+    /// The folder belongs to another cluster.
+    #[error(
+        "{} belongs to cluster {found}, not to {wanted}; point the replica at its own data folder",
+        path.display()
+    )]
+    OtherCluster {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        found: ClusterId,
+        /// Whose it was to be.
+        wanted: ClusterId,
+    },
+    /// The folder belongs to another replica, or to another version.
     #[error("{} {reason}", path.display())]
     Foreign {
         /// The file.

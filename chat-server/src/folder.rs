@@ -6,9 +6,12 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use chat_replication::disk_store::SEGMENT_FOLDER;
+use chat_replication::disk_store::{LOG_FILE, SEGMENT_FOLDER};
+use chat_replication::types::ClusterId;
 use thiserror::Error;
 use tracing::info;
+
+use crate::state::STATE_FILE;
 
 /// The format that this version writes, and the newest that it reads.
 pub(crate) const CURRENT: u32 = 1;
@@ -36,7 +39,8 @@ pub enum FolderError {
     /// It was written by a newer version.
     #[error(
         "{} was written by a newer version (format {found}, this version reads up to {CURRENT}); install that version again, \
-         or restore a backup from before into an empty folder",
+         or restore a backup from before into an empty folder; if no newer version ever ran here, its file {FILE} is damaged: \
+         write the number {CURRENT} into it",
         path.display()
     )]
     Newer {
@@ -47,7 +51,8 @@ pub enum FolderError {
     },
     /// It is of a format that was given up.
     #[error(
-        "{} has format {found}, which this version does not know how to bring up to date; use a version in between first",
+        "{} has format {found}, which this version does not know how to bring up to date; use a version in between first; if no \
+         other version ever ran here, its file {FILE} is damaged: write the number {CURRENT} into it",
         path.display()
     )]
     TooOld {
@@ -61,6 +66,49 @@ pub enum FolderError {
     Unfinished {
         /// The folder.
         path: PathBuf,
+    },
+    /// It was there before the cluster was restored from a backup.
+    #[error(
+        "{} is of cluster {found}, and the cluster file is of incarnation {wanted}, which began when a backup was restored: \
+         nothing from before is taken in. Move the folder away and start the replica with an empty one; or, if this is the \
+         restored folder, write incarnation = \"{found}\" into the [cluster] table of the cluster file",
+        path.display()
+    )]
+    FromBefore {
+        /// The folder.
+        path: PathBuf,
+        /// Whose it is.
+        found: ClusterId,
+        /// Whose it was to be.
+        wanted: ClusterId,
+    },
+    /// It belongs to another cluster, which may be this one after a restore.
+    #[error(
+        "{} is of cluster {found}, and the cluster file is of {wanted}. If the cluster was restored from a backup, write \
+         incarnation = \"{found}\" into the [cluster] table of the cluster file, on every machine; else point the replica at its \
+         own data folder",
+        path.display()
+    )]
+    OtherCluster {
+        /// The folder.
+        path: PathBuf,
+        /// Whose it is.
+        found: ClusterId,
+        /// Whose it was to be.
+        wanted: ClusterId,
+    },
+    /// The log is missing, and what stands beside it is not.
+    #[error(
+        "{} holds {found}, and its log is missing: what was acknowledged may stand there alone, so that no new log is begun. \
+         Put it back; or move the folder away and start the replica with an empty one, which takes everything from the \
+         other replicas; if those are lost as well, restore a backup",
+        path.display()
+    )]
+    NoLog {
+        /// The folder.
+        path: PathBuf,
+        /// What is there.
+        found: String,
     },
     /// The number cannot be read.
     #[error("{} is damaged: it holds no number; write the number {CURRENT} into it if this version wrote the folder", path.display())]
@@ -114,6 +162,7 @@ pub(crate) fn check(folder: &Path) -> Result<Option<u32>, FolderError> {
             path: folder.to_owned(),
         });
     }
+    no_log_missing(folder)?;
     let path = folder.join(FILE);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
@@ -128,6 +177,28 @@ pub(crate) fn check(folder: &Path) -> Result<Option<u32>, FolderError> {
         Ok(found) => Ok(Some(found)),
         Err(_) => Err(FolderError::Damaged { path }),
     }
+}
+
+/// Whoever has lost its log alone must not begin another one: with two empty disks beside it that would be a new cluster.
+fn no_log_missing(folder: &Path) -> Result<(), FolderError> {
+    if folder.join(LOG_FILE).exists() {
+        return Ok(());
+    }
+    let segments = match fs::read_dir(folder.join(SEGMENT_FOLDER)) {
+        Ok(entries) => entries.count(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(FolderError::io(&folder.join(SEGMENT_FOLDER), &error)),
+    };
+    let found = match (folder.join(STATE_FILE).exists(), segments) {
+        (false, 0) => return Ok(()),
+        (true, 0) => format!("a state ({STATE_FILE})"),
+        (false, _) => format!("parts of a log ({SEGMENT_FOLDER})"),
+        (true, _) => format!("a state ({STATE_FILE}) and parts of a log ({SEGMENT_FOLDER})"),
+    };
+    Err(FolderError::NoLog {
+        path: folder.to_owned(),
+        found,
+    })
 }
 
 /// Writes the number of this version's format, durably.
@@ -246,6 +317,26 @@ mod tests {
         fs::create_dir(folder.path().join(RESTORING)).unwrap();
         let words = prepare(folder.path()).unwrap_err().to_string();
         assert!(words.contains("empty the folder"), "{words}");
+    }
+
+    #[test]
+    fn a_folder_that_has_lost_its_log_is_refused_and_left_alone() {
+        let folder = folder();
+        write(&folder, STATE_FILE, "");
+        let words = prepare(folder.path()).unwrap_err().to_string();
+        assert!(
+            words.contains("holds a state (state.redb), and its log is missing"),
+            "{words}"
+        );
+        fs::remove_file(folder.path().join(STATE_FILE)).unwrap();
+        // Nothing was ever written there.
+        fs::create_dir(folder.path().join(SEGMENT_FOLDER)).unwrap();
+        prepare(folder.path()).unwrap();
+        write(&folder, "log/1", "");
+        let words = prepare(folder.path()).unwrap_err().to_string();
+        assert!(words.contains("parts of a log (log)"), "{words}");
+        write(&folder, LOG_FILE, "");
+        prepare(folder.path()).unwrap();
     }
 
     #[test]

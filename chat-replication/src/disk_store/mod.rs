@@ -129,11 +129,25 @@ impl DiskStore {
     ) -> Result<DiskStore, StoreError> {
         let explain = |fault| explain(fault, file.path());
         let (format, identity) = contain(|| read_identity(file.database())).map_err(explain)?;
-        if let Some(reason) = foreign(format, identity, cluster, replica) {
-            return Err(StoreError::Foreign {
-                path: file.path().to_owned(),
-                reason,
+        let path = || file.path().to_owned();
+        if let Some(reason) = other_format(format) {
+            let path = path();
+            return Err(StoreError::Foreign { path, reason });
+        }
+        if identity.cluster != cluster {
+            return Err(StoreError::OtherCluster {
+                path: path(),
+                found: identity.cluster,
+                wanted: cluster,
             });
+        }
+        if identity.replica != replica {
+            let reason = format!(
+                "belongs to replica {}, not to replica {replica}; point each replica at its own data folder",
+                identity.replica
+            );
+            let path = path();
+            return Err(StoreError::Foreign { path, reason });
         }
         let (compacted, segments, durable) = contain(|| {
             let (compacted, list) = read_segments(file.database())?;
@@ -367,13 +381,8 @@ fn only_appends(batch: &Persist) -> bool {
     !append.is_empty() && forget.is_empty() && !append.iter().any(begins)
 }
 
-/// Why a log is not for this replica and version.
-fn foreign(format: u32, owner: Identity, cluster: ClusterId, replica: ReplicaId) -> Option<String> {
-    let Identity {
-        cluster: its_cluster,
-        replica: its_replica,
-        ..
-    } = owner;
+/// Why a log is not for this version.
+fn other_format(format: u32) -> Option<String> {
     if format > FORMAT_VERSION {
         Some(format!(
             "was written by a newer version (format {format}, this version reads format {FORMAT_VERSION}); install that \
@@ -384,14 +393,6 @@ fn foreign(format: u32, owner: Identity, cluster: ClusterId, replica: ReplicaId)
             "was written by a version from before the first release (format {format}, this version reads format \
              {FORMAT_VERSION}); make a backup with that version and restore it with this one, or let the replica rejoin \
              with an empty data folder"
-        ))
-    } else if its_cluster != cluster {
-        Some(format!(
-            "belongs to cluster {its_cluster}, not to {cluster}; point the replica at its own data folder"
-        ))
-    } else if its_replica != replica {
-        Some(format!(
-            "belongs to replica {its_replica}, not to replica {replica}; point each replica at its own data folder"
         ))
     } else {
         None

@@ -138,7 +138,8 @@ impl<I: Inbox + ?Sized> PeerServer<I> {
         let version = agreed_version(&hello, OLDEST_VERSION..=NEWEST_VERSION)?;
         if hello.cluster_id != self.me.cluster.0.as_bytes()[..] {
             return Err(Status::permission_denied(format!(
-                "this is a replica of cluster {}, and the caller is of another; check the peers' addresses",
+                "this is a replica of cluster {}, and the caller is of another; check the peers' addresses, and that both \
+                 replicas read the same cluster file",
                 self.me.cluster
             )));
         }

@@ -1,8 +1,9 @@
 //! A cluster made from a backup: the first replica of it, on a disk of its own.
 //!
-//! The cluster keeps its name, its accounts and its history, and begins anew behind the backup with one replica. Disks
-//! that the old cluster had count as removed, so that one which was forgotten in a drawer can neither vote nor bring back
-//! what came after the backup.
+//! The cluster keeps its name, its accounts and its history, and begins anew behind the backup with one replica. It is
+//! another cluster nevertheless, under an incarnation of its own that its data folders and the greetings of its replicas
+//! bear: a disk from before can neither vote nor bring back what came after the backup, whichever disk it is and whenever
+//! it was made.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,7 +14,7 @@ use chat_replication::disk_store::{DiskStore, LOG_FILE};
 use chat_replication::state_machine::{InstallError, StateMachine};
 use chat_replication::store::{Persist, Reset, Store};
 use chat_replication::types::{
-    Configuration, Epoch, Member, Mode, Position, ReplicaId, StoreUuid, ViewStart,
+    ClusterId, Configuration, Epoch, Member, Mode, Position, ReplicaId, StoreUuid, ViewStart,
 };
 use uuid::Uuid;
 
@@ -22,8 +23,8 @@ use crate::config::ClusterConfig;
 use crate::folder;
 use crate::state::{ChatStateMachine, STATE_FILE, StateSettings};
 
-/// How many epochs are left free for views that the old cluster had after the backup: the new history is the newer one,
-/// whatever comes back.
+/// How many epochs are left free for views that the old cluster had after the backup, so that clients which have seen one of
+/// those are told of another history and not of an earlier place in theirs.
 const EPOCHS: u64 = 1 << 20;
 
 /// Where a backup goes.
@@ -33,7 +34,7 @@ pub struct Target {
     pub folder: PathBuf,
     /// The replica that it is the folder of; by default the one that the backup was taken from.
     pub replica: Option<ReplicaId>,
-    /// Where replicas are reached, if that is not where it was when the backup was taken.
+    /// The cluster, and where its replicas are reached; as it was when the backup was taken, if this is absent.
     pub cluster: Option<ClusterConfig>,
 }
 
@@ -45,6 +46,8 @@ pub struct Restored {
     pub head: Head,
     /// The replica.
     pub replica: ReplicaId,
+    /// What tells the cluster from the one before. Belongs into the cluster file, on every machine, before a replica starts.
+    pub incarnation: ClusterId,
     /// The other replicas of the cluster file, or else of the backup, in id order.
     pub others: Vec<Member>,
     /// What is stored.
@@ -73,6 +76,7 @@ pub fn restore(
         Ok(census) => Ok(Restored {
             head: reader.head().clone(),
             replica: plan.replica,
+            incarnation: plan.incarnation,
             others: plan.others,
             census,
         }),
@@ -100,7 +104,7 @@ pub(crate) fn whole(file: &Path, mut progress: impl FnMut(u64)) -> Result<u64, B
     Ok(reader.bytes_read())
 }
 
-/// The state of a backup, in files of a folder, and what is stored in it.
+/// The state of a backup, in files of a folder that bear this name of the cluster, and what is stored in it.
 ///
 /// # Errors
 ///
@@ -108,14 +112,13 @@ pub(crate) fn whole(file: &Path, mut progress: impl FnMut(u64)) -> Result<u64, B
 pub(crate) fn build(
     reader: &mut Reader,
     folder: &Path,
-    replica: ReplicaId,
+    (cluster, replica): (ClusterId, ReplicaId),
     reset: &Reset,
     mut progress: impl FnMut(u64),
 ) -> Result<(ChatStateMachine, Census), BackupError> {
     let (file, head) = (reader.path().to_owned(), reader.head().clone());
     let settings = StateSettings::default();
-    let mut machine =
-        ChatStateMachine::open(folder, head.cluster, replica, settings, Box::new(|_| {}))?;
+    let mut machine = ChatStateMachine::open(folder, cluster, replica, settings, Box::new(|_| {}))?;
     let unreadable = |error| match error {
         InstallError::Unreadable(reason) => BackupError::damaged(&file, reason),
         InstallError::Failed(error) => BackupError::State(error),
@@ -156,6 +159,7 @@ pub(crate) fn build(
 /// How the cluster begins anew.
 struct Plan {
     replica: ReplicaId,
+    incarnation: ClusterId,
     others: Vec<Member>,
     configuration: Configuration,
     head: Head,
@@ -199,11 +203,12 @@ impl Plan {
                 ),
             ));
         };
-        let mut configuration = head.configuration.clone();
-        for member in &head.configuration.members {
-            configuration = configuration.without(member.id);
-        }
-        configuration = configuration.with(me);
+        // Disks of before are of another cluster, which need not be told that they were removed.
+        let mut configuration = Configuration {
+            members: vec![me],
+            mode: head.configuration.mode,
+            removed: Vec::new(),
+        };
         if configuration.mode == Mode::Available {
             // One replica is enough. Whichever disks come for the others take the places that are kept for them.
             for other in &others {
@@ -215,6 +220,7 @@ impl Plan {
         }
         Ok(Plan {
             replica,
+            incarnation: ClusterId(Uuid::new_v4()),
             others,
             configuration,
             head: head.clone(),
@@ -263,9 +269,10 @@ fn fill(
     progress: impl FnMut(u64),
 ) -> Result<Census, BackupError> {
     fs::create_dir(inside).map_err(|error| BackupError::io(inside, &error))?;
-    let mut store = DiskStore::open(inside, plan.head.cluster, plan.replica)?;
+    let owner = (plan.incarnation, plan.replica);
+    let mut store = DiskStore::open(inside, plan.incarnation, plan.replica)?;
     let reset = plan.log(store.identity().store);
-    let (mut machine, census) = build(reader, inside, plan.replica, &reset, progress)?;
+    let (mut machine, census) = build(reader, inside, owner, &reset, progress)?;
     store.persist(&Persist {
         promised: Some(reset.branches.last().epoch),
         reset: Some(reset),

@@ -1,7 +1,7 @@
 //! `chat-server backup` and `chat-server restore`.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use chat_replication::types::{Mode, ReplicaId};
@@ -15,6 +15,7 @@ use super::{Problem, progress};
 use crate::admin::proto::BackupRequest;
 use crate::backup::{self, Reader, Restored, Target};
 use crate::condition::named;
+use crate::config::{line, write_incarnation};
 use crate::inspect::{counts, date};
 
 pub(super) async fn take(file: &Path, anyway: bool, through: &Through) -> Result<(), Problem> {
@@ -144,12 +145,17 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<(), Problem> {
     let bar = progress::of_bytes(2 * progress::len(&args.file));
     let restored = backup::restore(&args.file, &target, |read| bar.set_position(read));
     bar.finish_and_clear();
-    say(next(&restored.map_err(|error| error.to_string())?, &target));
+    let restored = restored.map_err(|error| error.to_string())?;
+    let named = args
+        .config
+        .as_deref()
+        .map(|file| (file, write_incarnation(file, restored.incarnation)));
+    say(next(&restored, &target, named));
     Ok(())
 }
 
-/// What was done, and what is to be done.
-fn next(restored: &Restored, target: &Target) -> String {
+/// What was done, and what is to be done. `named` is what became of the cluster file, if there is one.
+fn next(restored: &Restored, target: &Target, named_in: Option<(&Path, io::Result<()>)>) -> String {
     let head = &restored.head;
     let id = restored.replica;
     let mut lines = vec![
@@ -160,20 +166,39 @@ fn next(restored: &Restored, target: &Target) -> String {
             date(head.taken_at)
         ),
         counts(&restored.census),
-        format!("1. Start replica {id}. Nothing of the cluster as it was before may run any more."),
     ];
+    let line = line(restored.incarnation);
+    lines.push(match named_in {
+        Some((file, Ok(()))) => format!(
+            "1. {} has a new line, {line}. Copy the file, or the line, to the other machines: no data folder from before is \
+             taken in.",
+            file.display()
+        ),
+        Some((file, Err(error))) => format!(
+            "1. Write {line} below the id in the table [cluster] of {}, which cannot be changed from here ({error}), and of the \
+             cluster files on the other machines: no data folder from before is taken in.",
+            file.display()
+        ),
+        None => format!(
+            "1. Write {line} below the id in the table [cluster] of the cluster file, on every machine: no data folder from \
+             before is taken in."
+        ),
+    });
+    lines.push(format!(
+        "2. Start replica {id}. Nothing of the cluster as it was before may run any more."
+    ));
     match (restored.others.as_slice(), head.configuration.mode) {
         ([], _) => {}
         (others, Mode::Available) => {
             let ids: Vec<_> = others.iter().map(|other| other.id).collect();
             lines.push(format!(
-                "2. Start {} with an empty data folder each. The state comes to them by itself.",
+                "3. Start {} with an empty data folder each. The state comes to them by itself.",
                 named(&ids)
             ));
         }
         (others, Mode::Consistent) => {
             lines.push(
-                "2. Start the others with empty data folders, and add one after the other:"
+                "3. Start the others with empty data folders, and add one after the other:"
                     .to_owned(),
             );
             lines.extend(others.iter().map(|other| {

@@ -30,6 +30,7 @@ pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigErro
         lines.mistake(error.span(), problem)
     })?;
     let id = cluster_id(&lines, &file.cluster.id)?;
+    let incarnation = incarnation(&lines, &file.cluster.incarnation)?;
     let mode = mode(&lines, &file.cluster.mode)?;
     let timing = timing(&lines, &file.cluster)?;
     let limits = limits::check(&lines, &file.limits)?;
@@ -51,6 +52,7 @@ pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigErro
     replicas.sort_by_key(|replica| replica.id);
     Ok(ClusterConfig {
         id,
+        incarnation,
         mode,
         timing,
         limits,
@@ -70,6 +72,26 @@ fn cluster_id(lines: &Lines<'_>, id: &Spanned<String>) -> Result<ClusterId, Conf
             format!(
                 "id `{}` is not a UUID; `chat-server config new` writes a file with a new one",
                 id.get_ref()
+            ),
+        )),
+    }
+}
+
+fn incarnation(
+    lines: &Lines<'_>,
+    incarnation: &Option<Spanned<String>>,
+) -> Result<Option<ClusterId>, ConfigError> {
+    let Some(text) = incarnation else {
+        return Ok(None);
+    };
+    match Uuid::try_parse(text.get_ref()) {
+        Ok(uuid) if !uuid.is_nil() => Ok(Some(ClusterId(uuid))),
+        _ => Err(lines.mistake(
+            Some(text.span()),
+            format!(
+                "incarnation `{}` is not a UUID; copy the line that `chat-server restore` printed, or leave it out if the \
+                 cluster was never restored",
+                text.get_ref()
             ),
         )),
     }

@@ -17,6 +17,7 @@
 mod check;
 mod duration;
 mod error;
+mod incarnation;
 mod layers;
 mod limits;
 mod print;
@@ -32,6 +33,7 @@ use chat_client::Endpoint;
 use chat_replication::types::{ClusterId, Mode, ReplicaId};
 
 pub use self::error::ConfigError;
+pub(crate) use self::incarnation::{line, write_incarnation};
 pub use self::layers::{Overrides, Source};
 pub use self::limits::Limits;
 pub use self::template::{Layout, Place, secured, template};
@@ -42,6 +44,9 @@ pub use self::tls::{TlsConfig, TlsFiles};
 pub struct ClusterConfig {
     /// Names the cluster.
     pub id: ClusterId,
+    /// Which cluster of that name it is: `chat-server restore` draws a new one, so that no disk of before is taken in.
+    /// Absent for a cluster that was never restored.
+    pub incarnation: Option<ClusterId>,
     /// What a view of a new cluster needs; [`Mode::Available`] by default. A cluster that has begun keeps its own.
     pub mode: Mode,
     /// When peers are suspected, and how long is waited for them.
@@ -184,6 +189,12 @@ impl ClusterConfig {
     /// The first mistake in the text.
     pub fn parse(text: &str, path: &Path) -> Result<ClusterConfig, ConfigError> {
         check::check(text, path)
+    }
+
+    /// The name in data folders and in greetings between replicas: another one after each restore, while `id` stays what
+    /// certificates and clients know.
+    pub fn log_id(&self) -> ClusterId {
+        self.incarnation.unwrap_or(self.id)
     }
 
     /// The replica with this id.

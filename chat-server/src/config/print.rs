@@ -65,15 +65,19 @@ fn whence(source: &Source) -> String {
 pub(super) type Settings = Vec<(&'static str, String)>;
 
 fn cluster(config: &ClusterConfig) -> Settings {
-    vec![
-        ("id", quoted(config.id)),
+    let mut settings = vec![("id", quoted(config.id))];
+    if let Some(incarnation) = config.incarnation {
+        settings.push(("incarnation", quoted(incarnation)));
+    }
+    settings.extend([
         ("mode", quoted(config.mode)),
         ("heartbeat_interval", span(config.timing.heartbeat_interval)),
         ("suspect_after", span(config.timing.suspect_after)),
         ("recovery_grace", span(config.timing.recovery_grace)),
         ("log_keep", config.log.keep.to_string()),
         ("log_cap", config.log.cap.to_string()),
-    ]
+    ]);
+    settings
 }
 
 /// Nothing where connections are not encrypted.
@@ -162,6 +166,7 @@ mod tests {
         let text = "\
 [cluster]
 id = \"0198c5a2-7c1e-4b3a-9d2f-0123456789ab\"
+incarnation = \"0198c5a2-7c1e-4b3a-9d2f-0123456789ac\"
 mode = \"consistent\"
 heartbeat_interval = \"70ms\"
 suspect_after = \"2s\"

@@ -23,6 +23,7 @@ pub(super) struct File {
 #[serde(deny_unknown_fields)]
 pub(super) struct Cluster {
     pub(super) id: Spanned<String>,
+    pub(super) incarnation: Option<Spanned<String>>,
     pub(super) mode: Option<Spanned<String>>,
     pub(super) heartbeat_interval: Option<Spanned<String>>,
     pub(super) suspect_after: Option<Spanned<String>>,

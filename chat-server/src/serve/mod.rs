@@ -12,13 +12,15 @@ mod unencrypted;
 
 use std::future::Future;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chat_replication::disk_store::DiskStore;
 use chat_replication::handle::Handle;
-use chat_replication::types::ReplicaId;
+use chat_replication::store::StoreError;
+use chat_replication::types::{ClusterId, ReplicaId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
@@ -33,6 +35,7 @@ pub(crate) use self::prompt::Prompt;
 pub use self::server::{Server, ServerBuilder};
 use crate::condition::Conditions;
 use crate::config::{ClusterConfig, Limits, Registration, ReplicaConfig};
+use crate::folder::FolderError;
 use crate::hashing::Hashing;
 use crate::housekeeping::Replicas;
 use crate::hub::Hub;
@@ -106,10 +109,12 @@ async fn open_files(
     replica: &ReplicaConfig,
     metrics: Arc<Metrics>,
 ) -> Result<Files, ServeError> {
-    let (id, cluster, folder) = (replica.id, cluster.id, replica.data_dir.clone());
+    let (id, folder) = (replica.id, replica.data_dir.clone());
+    let (cluster, incarnation) = (cluster.log_id(), cluster.incarnation);
     let opened = spawn_blocking(move || -> Result<Files, ServeError> {
         folder::prepare(&folder)?;
-        let store = DiskStore::open(&folder, cluster, id)?;
+        let store = DiskStore::open(&folder, cluster, id)
+            .map_err(|error| of_another_cluster(error, &folder, incarnation))?;
         let hub: Arc<std::sync::OnceLock<Arc<Hub>>> = Arc::default();
         let publish = {
             let hub = Arc::clone(&hub);
@@ -134,6 +139,32 @@ async fn open_files(
         })
     });
     opened.await.map_err(ServeError::panicked)?
+}
+
+/// Says what to do with a folder from before the cluster was restored.
+fn of_another_cluster(
+    error: StoreError,
+    folder: &Path,
+    incarnation: Option<ClusterId>,
+) -> ServeError {
+    match error {
+        StoreError::OtherCluster { found, wanted, .. } => {
+            let path = folder.to_owned();
+            ServeError::Folder(match incarnation {
+                Some(_) => FolderError::FromBefore {
+                    path,
+                    found,
+                    wanted,
+                },
+                None => FolderError::OtherCluster {
+                    path,
+                    found,
+                    wanted,
+                },
+            })
+        }
+        error => ServeError::Store(error),
+    }
 }
 
 /// What the services are given besides the replica itself.

@@ -140,7 +140,8 @@ impl Server {
         let waits: Vec<_> = [
             (
                 "cluster",
-                (old.id, old.mode, old.timing, old.log) != (new.id, new.mode, new.timing, new.log),
+                (old.id, old.incarnation, old.mode, old.timing, old.log)
+                    != (new.id, new.incarnation, new.mode, new.timing, new.log),
             ),
             (
                 "limits.hash_*",

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use chat_client::{Client, PageRequest};
+use chat_client::{Client, DeleteScope, PageRequest};
 use chat_replication::types::Mode;
 
 use crate::support::{Cluster, Setup, eventually};
@@ -113,7 +113,7 @@ async fn begins_anew(mode: Mode) {
 
     let (said, code) = cluster.program(&["restore", &path]).await;
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("1. Start replica 1"), "{said}");
+    assert!(said.contains("2. Start replica 1"), "{said}");
     let (refused, code) = cluster.program(&["restore", &path]).await;
     assert!(
         code == Some(1) && refused.contains("is not empty"),
@@ -168,39 +168,103 @@ async fn a_cluster_that_needs_a_majority_begins_anew_as_well() {
     begins_anew(Mode::Consistent).await;
 }
 
-/// A disk of the cluster as it was, with what came after the backup, does not bring that back.
+/// Whichever disk comes back from before a restore, what was done to it after the backup is not done again: deleted
+/// messages were once deleted again everywhere, by a disk that the backup had not known.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_from_before_stays_out() {
-    let mut cluster = Cluster::three().await;
+async fn no_disk_from_before_a_restore_is_taken_in() {
+    let mut cluster = Cluster::start(Setup {
+        recovery_grace: "1s",
+        ..Setup::default()
+    })
+    .await;
+    let of_before = fs::read_to_string(cluster.file()).unwrap();
     let ada = cluster.user("ada").await;
-    ada.send_message("ada", "before").await.unwrap();
+    let mut sent = Vec::new();
+    for number in 0..20 {
+        let text = format!("before {number}");
+        sent.push(ada.send_message("ada", &text).await.unwrap().message_id);
+    }
     let file = cluster.folder().join("chat.backup");
     let path = file.to_str().unwrap().to_owned();
     let (said, code) = cluster.program(&["backup", &path]).await;
     assert_eq!(code, Some(0), "{said}");
+    // A disk that the backup does not know.
+    cluster.stop(2);
+    fs::remove_dir_all(cluster.data(2)).unwrap();
+    cluster.launch(2);
+    cluster.settled(3).await;
+    let deleted = ada.delete_messages(&sent[..10], DeleteScope::ForBoth).await;
+    deleted.unwrap();
     ada.send_message("ada", "after").await.unwrap();
+    let was = |id: usize| cluster.folder().join(format!("was-{id}"));
+    let was: Vec<_> = (0..3).map(was).collect();
     for id in 0..3 {
-        cluster.kill(id);
+        match id {
+            1 => cluster.kill(id),
+            _ => _ = cluster.stop(id),
+        }
+        fs::rename(cluster.data(id), &was[id]).unwrap();
     }
-    for id in 0..2 {
-        fs::remove_dir_all(cluster.data(id)).unwrap();
-    }
+
     let (said, code) = cluster.program(&["restore", &path, "--id", "0"]).await;
     assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("has a new line, incarnation"), "{said}");
     for id in 0..3 {
         cluster.launch(id);
     }
-    cluster.settled_among(&[0, 1], 2).await;
+    cluster.settled(3).await;
     let client = cluster.client_of(0).await;
     client.login("ada", "password").await.unwrap();
-    let found = texts(&client, "ada").await;
-    assert_eq!(found.into_keys().collect::<Vec<_>>(), ["before"]);
-    let (said, _) = cluster.program(&["replica", "list", "--id", "0"]).await;
-    let roles: Vec<_> = said
+    let expected: BTreeMap<String, u32> = (0..20).map(|n| (format!("before {n}"), 1)).collect();
+    assert_eq!(texts(&client, "ada").await, expected);
+
+    let restored = fs::read_to_string(cluster.file()).unwrap();
+    for id in [2, 1] {
+        cluster.stop(id);
+        let anew = cluster.folder().join(format!("anew-{id}"));
+        fs::rename(cluster.data(id), &anew).unwrap();
+        fs::rename(&was[id], cluster.data(id)).unwrap();
+        let (said, code) = cluster.failing(cluster.command(id));
+        assert_eq!(code, Some(1), "{said}");
+        assert!(
+            said.contains("which began when a backup was restored")
+                && said.contains("Move the folder away and start the replica with an empty one"),
+            "{said}"
+        );
+        // A machine that was off has the cluster file of before as well.
+        fs::write(cluster.file(), &of_before).unwrap();
+        cluster.launch(id);
+        eventually("it goes on by itself", || async {
+            let status = cluster.status(id).await?;
+            (status.leader?.replica_id == id as u32).then_some(())
+        })
+        .await;
+        fs::write(cluster.file(), &restored).unwrap();
+        let refused = "the caller is of another";
+        assert!(cluster.log_of(0).contains(refused), "{}", cluster.log_of(0));
+        assert!(cluster.log_of(id).contains(refused));
+        cluster.stop(id);
+        // The advice works.
+        fs::remove_dir_all(cluster.data(id)).unwrap();
+        cluster.launch(id);
+        cluster.settled(3).await;
+        for at in 0..3 {
+            let here = cluster.at(at, &client).await;
+            assert_eq!(texts(&here, "ada").await, expected, "replica {at}");
+        }
+    }
+    // The disk of replica 0 from before, with the restored file: nor does a folder find a cluster file of before.
+    cluster.stop(0);
+    fs::write(cluster.file(), &of_before).unwrap();
+    let (said, code) = cluster.failing(cluster.command(0));
+    assert_eq!(code, Some(1), "{said}");
+    let line = restored
         .lines()
-        .filter(|line| line.starts_with("2 ") && line.contains(" removed "))
-        .collect();
-    assert_eq!(roles.len(), 1, "{said}");
+        .find(|line| line.starts_with("incarnation"));
+    assert!(said.contains(line.unwrap()), "{said}");
+    fs::write(cluster.file(), &restored).unwrap();
+    cluster.launch(0);
+    cluster.settled(3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
