@@ -7,7 +7,7 @@ use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 
 use crate::driver::{Answer, Input, Order, Pile, Proposal, Room, Sender, Wake};
-use crate::replica::MembershipChange;
+use crate::replica::{ForceRefusal, MembershipChange};
 use crate::status::Status;
 use crate::types::{Epoch, Position, ReplicaId};
 
@@ -110,6 +110,9 @@ pub enum OrderError {
     /// The replica that is to lead is not in the view.
     #[error("that replica is not in the view")]
     NotInView,
+    /// No view is forced.
+    #[error("no view is forced: {0}")]
+    NotForced(ForceRefusal),
     /// The replica has stopped.
     #[error("the replica has stopped")]
     Stopped,
@@ -175,7 +178,8 @@ impl<R> Handle<R> {
     }
 
     /// Lets the next view start with whoever is there, whatever the rules wait for. What only the missing have may be lost
-    /// to those who go on, or become part of another history; the view start says that it was forced.
+    /// to those who go on, or become part of another history; the view start says that it was forced. Answers once a view has
+    /// started, or why none did; an order that is not carried out within ten silences is taken back.
     pub async fn force_view(&self) -> Result<(), OrderError> {
         self.order(Order::ForceView).await
     }

@@ -265,10 +265,10 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
                 .replica
                 .transfer_leadership(to)
                 .map_err(|refusal| refused_transfer(refusal, || self.not_leader())),
-            Order::ForceView => {
-                self.replica.force_view();
-                Ok(())
-            }
+            Order::ForceView => match self.replica.force_view() {
+                Ok(()) => return self.orders.force(answer),
+                Err(refusal) => Err(OrderError::NotForced(refusal)),
+            },
         };
         // An operator that no longer waits has decided so.
         let _ = answer.send(outcome);
@@ -388,6 +388,10 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
         for (id, fate) in ready.changes {
             let fate = fate.map_err(|refusal| refused_change(refusal, || self.not_leader()));
             self.orders.settle(id, fate);
+        }
+        if let Some(fate) = ready.forced {
+            self.orders
+                .settle_force(fate.map_err(OrderError::NotForced));
         }
         self.proposals.cut(self.replica.branches());
         self.note_commit();

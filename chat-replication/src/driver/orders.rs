@@ -66,11 +66,13 @@ impl Reads {
     }
 }
 
-/// Changes of membership on their way.
+/// Orders on their way.
 #[derive(Default)]
 pub(super) struct Orders {
     next: u64,
     changes: BTreeMap<ChangeId, OrderAnswer>,
+    /// Those who want a view forced.
+    forces: Vec<OrderAnswer>,
 }
 
 impl Orders {
@@ -79,6 +81,16 @@ impl Orders {
         self.next += 1;
         self.changes.insert(id, answer);
         id
+    }
+
+    pub(super) fn force(&mut self, answer: OrderAnswer) {
+        self.forces.push(answer);
+    }
+
+    pub(super) fn settle_force(&mut self, fate: Result<(), OrderError>) {
+        for answer in self.forces.drain(..) {
+            let _ = answer.send(fate.clone());
+        }
     }
 
     pub(super) fn settle(&mut self, id: ChangeId, fate: Result<(), OrderError>) {

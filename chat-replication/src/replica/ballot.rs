@@ -144,7 +144,8 @@ impl Replica {
         }
         ballot.change = self.ripe_change();
         let since = Some(ballot.since);
-        let judged = |change| self.judge(&ballot.standings, None, change, self.force, since);
+        let judged =
+            |change| self.judge(&ballot.standings, None, change, self.force.is_some(), since);
         let mut verdict = judged(ballot.change.as_ref());
         // A change that cannot be made now is not in the way of a view that is needed.
         if matches!(verdict, Verdict::Wait(_))

@@ -105,7 +105,7 @@ impl Replica {
         self.log.promise(epoch);
         self.waiting = None;
         let led = self.leads().is_some();
-        let forced = std::mem::take(&mut self.force);
+        let forced = self.force.is_some();
         if let State::Leading(leading) = std::mem::replace(&mut self.state, State::Seeking) {
             self.refuse_reads(&leading);
         }

@@ -416,7 +416,7 @@ impl Replica {
         }
         if started {
             // What an operator wanted forced has come by itself.
-            self.force = false;
+            self.settle_force();
             self.leaderless_since = None;
             let State::Following(following) = &self.state else {
                 return;

@@ -141,12 +141,14 @@ impl fmt::Display for Waiting {
             Waiting::Members { view, missing } => write!(
                 f,
                 "waiting for replicas {}, which were in view {view} and may hold newer messages; start them, or wait for \
-                 the recovery grace to end",
+                 the recovery grace to end; if they are lost for good, `chat-server force-view --id N` lets replica N go on \
+                 without them at once",
                 Ids(missing)
             ),
             Waiting::Majority { missing } => write!(
                 f,
-                "waiting for a majority; start one of the replicas {}",
+                "waiting for a majority; start one of the replicas {}; if they are lost for good, `chat-server force-view --id N` \
+                 lets replica N go on without them",
                 Ids(missing)
             ),
             Waiting::Everybody { missing } => write!(

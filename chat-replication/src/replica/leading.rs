@@ -102,7 +102,7 @@ impl Replica {
         self.leaderless_since = None;
         self.waiting = None;
         self.ballot = None;
-        self.force = false;
+        self.settle_force();
         self.settle_change();
         self.send_heartbeats();
         self.append_queued();

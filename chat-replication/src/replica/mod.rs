@@ -21,6 +21,7 @@ mod ballot;
 mod candidate;
 mod compaction;
 mod following;
+mod force;
 mod judge;
 mod leading;
 mod membership;
@@ -39,6 +40,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use self::ballot::Ballot;
+pub use self::force::ForceRefusal;
 pub use self::judge::Waiting;
 pub use self::leading::TransferRefusal;
 use self::membership::PendingChange;
@@ -97,8 +99,8 @@ pub struct Replica {
     queued: VecDeque<(ProposalId, Bytes)>,
     /// What the leader is about to change in the configuration.
     change: Option<PendingChange>,
-    /// An operator wants the next view to start with whoever is there.
-    force: bool,
+    /// Until when the next view is to start with whoever is there, if an operator wants that.
+    force: Option<u64>,
     orphans: u64,
     /// When to offer orphans next.
     next_orphans: u64,
@@ -144,7 +146,7 @@ impl Replica {
             peers: BTreeMap::new(),
             queued: VecDeque::new(),
             change: None,
-            force: false,
+            force: None,
             orphans,
             next_orphans: 0,
             applied: (0, 0),
@@ -171,6 +173,7 @@ impl Replica {
             State::Leading(_) => self.tick_leading(),
             State::Following(_) => self.tick_following(),
         }
+        self.tick_force();
         self.tick_ballot();
         self.offer_orphans();
     }
@@ -350,12 +353,6 @@ impl Replica {
         let mut ready = std::mem::take(&mut self.ready);
         ready.persist = self.log.take_pending();
         ready
-    }
-
-    /// An operator's word: the next view starts with whoever is there, whatever the rules wait for, and says so.
-    pub fn force_view(&mut self) {
-        self.force = true;
-        self.consider_ballot();
     }
 
     /// The last [`Ready`]'s `persist` is durable.

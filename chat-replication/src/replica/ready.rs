@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::force::ForceRefusal;
 use super::membership::{ChangeId, ChangeRefusal};
 use crate::message::Message;
 use crate::store::Persist;
@@ -34,6 +35,8 @@ pub struct Ready {
     pub reads_refused: Vec<ReadId>,
     /// Changes of membership that were made, or not.
     pub changes: Vec<(ChangeId, Result<(), ChangeRefusal>)>,
+    /// What became of an operator's order to force a view, once that is known.
+    pub forced: Option<Result<(), ForceRefusal>>,
     /// What happened, for logs and traces.
     pub notes: Vec<Note>,
 }
@@ -49,6 +52,7 @@ impl Ready {
             && self.reads.is_empty()
             && self.reads_refused.is_empty()
             && self.changes.is_empty()
+            && self.forced.is_none()
             && self.notes.is_empty()
     }
 }

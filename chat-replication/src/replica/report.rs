@@ -170,7 +170,7 @@ impl Replica {
         }
     }
 
-    fn waiting_for(&self) -> String {
+    pub(super) fn waiting_for(&self) -> String {
         if let Some(needed) = self.needs_version() {
             let known = self.apply_version;
             return Waiting::Upgrade { needed, known }.to_string();

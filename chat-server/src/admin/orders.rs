@@ -305,6 +305,6 @@ fn refused(error: OrderError, replica: ReplicaId) -> Fate {
             "replica {replica} is the last one; without it there is no cluster"
         )),
         error @ (OrderError::Busy | OrderError::Stopped) => Refusal::Later(error.to_string()),
-        error @ OrderError::Leads => Refusal::Impossible(error.to_string()),
+        error @ (OrderError::Leads | OrderError::NotForced(_)) => Refusal::Impossible(error.to_string()),
     })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chat_client::Endpoint;
 use chat_replication::handle::OrderError;
+use chat_replication::replica::ForceRefusal;
 use chat_replication::status::Status as ReplicaStatus;
 use chat_replication::types::{Member, Position, ReplicaId};
 use tokio_stream::wrappers::ReceiverStream;
@@ -52,7 +53,7 @@ impl AdminService for Service {
         } = self.node.conditions.own();
         let low = self.node.conditions.low_disks();
         Ok(Response::new(GetStatusResponse {
-            cluster_id: status.identity.cluster.to_string(),
+            cluster_id: self.node.cluster.to_string(),
             replica_id: status.identity.replica.0,
             role: format!("{:?}", status.role).to_lowercase(),
             store_uuid: status.identity.store.0.to_string(),
@@ -141,18 +142,25 @@ impl AdminService for Service {
         &self,
         _: Request<ForceViewRequest>,
     ) -> Result<Response<ForceViewResponse>, Status> {
-        let status = self.node.handle.status();
-        if status.leader.is_some() {
-            return Err(Status::failed_precondition(format!(
-                "replica {} has a leader and waits for nobody, so that there is nothing to force",
-                status.identity.replica
-            )));
-        }
-        match self.node.handle.force_view().await {
-            Ok(()) => Ok(Response::new(ForceViewResponse {})),
-            Err(error @ OrderError::Stopped) => Err(Status::unavailable(error.to_string())),
-            Err(error) => Err(Status::failed_precondition(error.to_string())),
-        }
+        let me = self.node.me;
+        let Err(error) = self.node.handle.force_view().await else {
+            return Ok(Response::new(ForceViewResponse {}));
+        };
+        Err(match &error {
+            OrderError::NotForced(ForceRefusal::Led) => {
+                let leader = self.node.handle.status().leader.filter(|id| *id != me);
+                let elsewhere = leader.map_or_else(String::new, |leader| {
+                    format!(
+                        "; should replica {leader}, which it follows, wait for others, give the order to that one"
+                    )
+                });
+                Status::failed_precondition(format!("replica {me}: {error}{elsewhere}"))
+            }
+            OrderError::NotForced(ForceRefusal::Waits(_)) => {
+                Status::failed_precondition(format!("replica {me}: {error}"))
+            }
+            _ => Status::unavailable(format!("replica {me}: {error}")),
+        })
     }
 
     type BackupStream = BackupPieces;

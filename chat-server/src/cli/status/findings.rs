@@ -118,16 +118,22 @@ fn no_leader(status: &GetStatusResponse, found: &mut Found) {
     if status.leader_id.is_some() {
         return;
     }
-    let waits = match status.waiting_for.as_str() {
-        "" => String::new(),
-        waiting_for => format!("; replica {}: {waiting_for}", status.replica_id),
+    let (waits, remedy) = match told(&status.waiting_for) {
+        ("", remedy) => (String::new(), remedy),
+        (what, remedy) => (format!("; replica {}: {what}", status.replica_id), remedy),
     };
     found.add(
         Kind::NoLeader,
         format!("no replica leads, so that nothing can be written{waits}"),
-        "start the replicas that are missing; if they are lost for good, `chat-server force-view --id N` lets replica N go \
-         on without them",
+        remedy,
     );
+}
+
+/// What a replica waits for, and what it says to do about it.
+fn told(waiting_for: &str) -> (&str, &str) {
+    waiting_for
+        .split_once("; ")
+        .unwrap_or((waiting_for, "wait, and see its log if that takes long"))
 }
 
 /// Two replicas that have applied the same entries have the same state.
@@ -234,10 +240,7 @@ fn place(
     // What the asked one waits for is told where there is no leader.
     let is_told = status.leader_id.is_none() && id == status.replica_id;
     if !replica.waiting_for.is_empty() && !is_told {
-        let (what, remedy) = replica.waiting_for.split_once("; ").unwrap_or((
-            &replica.waiting_for,
-            "wait, and see its log if that takes long",
-        ));
+        let (what, remedy) = told(&replica.waiting_for);
         found.add(Kind::Waiting, format!("replica {id}: {what}"), remedy);
     }
 }

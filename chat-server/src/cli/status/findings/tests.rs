@@ -59,12 +59,12 @@ const CASES: &[Case] = &[
     (
         |seen| {
             seen.status.leader_id = None;
-            seen.status.waiting_for = "waiting for a majority".into();
-            seen.listed.replicas[0].waiting_for = "waiting for a majority".into();
+            seen.status.waiting_for = "waiting for a majority; start replica 1".into();
+            seen.listed.replicas[0].waiting_for = "waiting for a majority; start replica 1".into();
         },
         Kind::NoLeader,
         "no replica leads, so that nothing can be written; replica 0: waiting for a majority",
-        "force-view --id N",
+        "start replica 1",
     ),
     (
         |seen| seen.listed.replicas[2].in_view = false,
