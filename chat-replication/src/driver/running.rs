@@ -31,7 +31,7 @@ use crate::status::Status;
 use crate::store::{Identity, Store, StoreError};
 use crate::timed_store::TimedStore;
 use crate::transport::{Inbox, Transport};
-use crate::types::ReplicaId;
+use crate::types::{Position, ReplicaId};
 
 /// What is drained from the queue before the log is written: more would make the first in line wait for long.
 const DRAIN: usize = 4096;
@@ -88,6 +88,18 @@ pub enum StartError {
     /// The log cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The log ends before what the state shows.
+    #[error(
+        "the log ends at {log}, and the state shows what stood at {state}: entries that may have been acknowledged are missing. \
+         Move the data folder away, keep it, and start the replica with an empty one, which takes everything from the other \
+         replicas; if none of those is whole, restore a backup"
+    )]
+    LogBehind {
+        /// The log's last entry.
+        log: Position,
+        /// The state's last durable checkpoint.
+        state: Position,
+    },
     /// The transport cannot be started.
     #[error(transparent)]
     Transport(Box<dyn Error + Send + Sync>),
@@ -154,6 +166,15 @@ where
 {
     let durable = store.load()?;
     let me = durable.identity;
+    let state = Report::of(&machine);
+    let unsettled = machine.unsettled();
+    // A snapshot that came in is ahead of the log, which follows below.
+    if unsettled.is_none() && durable.has_lost(state.durable) {
+        return Err(StartError::LogBehind {
+            log: durable.branches.last(),
+            state: state.durable,
+        });
+    }
     let (sender, inputs) = queue();
     let inbox: Arc<dyn Inbox> = Arc::new(DriverInbox(sender.clone()));
     let runtime = OwnRuntime::new()?;
@@ -162,8 +183,6 @@ where
         connect(inbox, me).map_err(|error| StartError::Transport(error.into()))?
     };
 
-    let state = Report::of(&machine);
-    let unsettled = machine.unsettled();
     let replica = Replica::new(
         durable,
         options.seeds.clone(),

@@ -56,6 +56,13 @@ impl Process {
         let board = Board::default();
         let mut store = disk.open(board.clone(), id)?;
         let durable = store.load()?;
+        let state = Report::of(&ledger);
+        let unsettled = ledger.unsettled();
+        assert!(
+            unsettled.is_some() || !durable.has_lost(state.durable),
+            "replica {id} has a log that ends before its state, {}",
+            state.durable
+        );
         let mut replica = Replica::new(
             durable,
             seeds,
@@ -65,8 +72,6 @@ impl Process {
         if let Some(mutation) = setup.mutation {
             replica.break_rule(mutation);
         }
-        let state = Report::of(&ledger);
-        let unsettled = ledger.unsettled();
         let transport = SimTransport(board.clone());
         let applier = SimApplier::default();
         let mut driver = Driver::new(replica, store, transport, applier, setup.limits, state);

@@ -10,6 +10,7 @@ mod verify;
 use std::path::PathBuf;
 
 use chat_replication::store::StoreError;
+use chat_replication::types::Position;
 use thiserror::Error;
 
 pub use self::log::{Bodies, LogRange, show_log};
@@ -56,6 +57,27 @@ pub enum InspectError {
     /// The state cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The state is missing, or older than where the log begins.
+    #[error(
+        "{problem}, and the log does not reach back: the replica cannot make its state from it. Start it beside another replica \
+         that has one, and it takes that in by itself; if no other replica has one, put the file back, or restore a backup"
+    )]
+    NoState {
+        /// What is there.
+        problem: String,
+    },
+    /// The log ends before what the state shows.
+    #[error(
+        "the log ends at {log}, and the state shows what stood at {state}: entries that may have been acknowledged are missing. \
+         Move the data folder away, keep it, and start the replica with an empty one, which takes everything from the other \
+         replicas; if none of those is whole, restore a backup"
+    )]
+    LogBehind {
+        /// The log's last entry.
+        log: Position,
+        /// What the state shows.
+        state: Position,
+    },
     /// What is there does not fit together.
     #[error("{problem}; move the data folder away and let the replica rejoin with an empty one")]
     Mismatch {

@@ -122,7 +122,13 @@ pub fn verify_backup(
             },
         ),
     };
-    let (_, census) = backup::build(&mut reader, folder.path(), head.replica, &reset, progress)?;
+    let (_, census) = backup::build(
+        &mut reader,
+        folder.path(),
+        (head.cluster, head.replica),
+        &reset,
+        progress,
+    )?;
     say(format!(
         "state: at {}, hash {:032x}; whole",
         head.position, head.state_hash
@@ -263,23 +269,54 @@ fn state(
     folder: &Path,
 ) -> Result<String, InspectError> {
     let path = folder.join(STATE_FILE);
+    let compacted = durable.compacted;
     if !path.exists() {
-        return Ok(
-            "state: there is none; the replica builds it from its log when it starts".to_owned(),
-        );
+        return match compacted.index {
+            0 => Ok(
+                "state: there is none; the replica builds it from its log when it starts"
+                    .to_owned(),
+            ),
+            _ => Err(InspectError::NoState {
+                problem: format!("{} is missing", path.display()),
+            }),
+        };
     }
     check_hash(machine)?;
     let applied = machine.applied();
     let hash = machine.state_hash();
     let branches = &durable.branches;
+    if machine.unsettled().is_some() {
+        return Ok(format!(
+            "state: at {applied}, hash {hash:032x}; whole, a snapshot that has just come in, which the log follows when the \
+             replica starts"
+        ));
+    }
+    if durable.has_lost(applied) {
+        return Err(InspectError::LogBehind {
+            log: branches.last(),
+            state: applied,
+        });
+    }
+    if applied.index < compacted.index {
+        return Err(InspectError::NoState {
+            problem: format!(
+                "the state in {} is at {applied}, and the entries up to {compacted} are gone",
+                path.display()
+            ),
+        });
+    }
     Ok(match branches.holds(applied) {
         true if applied == Position::default() => {
             "state: no checkpoint yet; the replica builds it from its log when it starts".to_owned()
         }
         true => format!("state: at {applied}, hash {hash:032x}; whole"),
-        false => format!(
+        false if compacted.index == 0 => format!(
             "state: at {applied}, hash {hash:032x}; whole, but not of the log's history, so that the replica builds it anew \
              when it starts"
+        ),
+        false => format!(
+            "state: at {applied}, hash {hash:032x}; whole, but not of the log's history, which does not reach back: the replica \
+             takes another one from the leader when it starts"
         ),
     })
 }
