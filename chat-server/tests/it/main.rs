@@ -3,6 +3,7 @@
 
 mod access;
 mod admin;
+mod advice;
 mod alone;
 mod backup;
 mod clocks;
