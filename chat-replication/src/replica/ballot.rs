@@ -105,6 +105,10 @@ impl Replica {
 
     pub(super) fn tick_ballot(&mut self) {
         let now = self.now;
+        if self.wants_snapshot.is_some() && matches!(self.state, State::Seeking) {
+            // The state was found to be lost after the ballot had begun, which waits for something else.
+            self.ballot = None;
+        }
         let Some(ballot) = &mut self.ballot else {
             if matches!(self.state, State::Seeking) && now >= self.next_ballot {
                 self.begin_ballot(None, 0);
