@@ -241,7 +241,8 @@ pub enum StoreError {
     },
     /// The file is damaged.
     #[error(
-        "the log in {} is damaged: {reason}; move the data folder away and let the replica rejoin with an empty one",
+        "the log in {} is damaged: {reason}; move the data folder away, keep it, and start the replica with an empty one, which \
+         takes everything from the other replicas; if none of those is whole, restore a backup",
         path.display()
     )]
     Damaged {

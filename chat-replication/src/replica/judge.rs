@@ -171,7 +171,8 @@ impl fmt::Display for Waiting {
             ),
             Waiting::Snapshot => write!(
                 f,
-                "the state is lost and the log does not hold all of it; waiting for a snapshot from a replica that leads"
+                "the state is lost and the log does not hold all of it; start the other replicas, of which one that leads gives it a \
+                 snapshot; if none of them has a state any more, restore a backup"
             ),
             Waiting::Behind => write!(f, "waiting for a replica with newer messages to lead"),
             Waiting::Leader(epoch) => write!(f, "waiting to hear from the leader of {epoch}"),

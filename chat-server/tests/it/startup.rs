@@ -54,7 +54,7 @@ async fn a_data_folder_of_another_cluster_or_replica_or_in_use() {
     fails(
         &mine,
         mine.command(0),
-        &["log.redb", "belongs to cluster", "data folder"],
+        &["is of cluster", "own data folder"],
     );
 
     fs::write(mine.file(), &text).unwrap();
