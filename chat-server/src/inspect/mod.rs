@@ -66,6 +66,18 @@ pub enum InspectError {
         /// What is there.
         problem: String,
     },
+    /// Entries of the log are damaged, and the rest of it is not.
+    #[error(
+        "the entries {entries} of the log in {} are damaged. Start the replica beside the others, from which it takes them by \
+         itself; if none of those holds them, restore a backup",
+        path.display()
+    )]
+    DamagedEntries {
+        /// The data folder.
+        path: PathBuf,
+        /// Which.
+        entries: String,
+    },
     /// The log ends before what the state shows.
     #[error(
         "the log ends at {log}, and the state shows what stood at {state}: entries that may have been acknowledged are missing. \
@@ -79,7 +91,10 @@ pub enum InspectError {
         state: Position,
     },
     /// What is there does not fit together.
-    #[error("{problem}; move the data folder away and let the replica rejoin with an empty one")]
+    #[error(
+        "{problem}; move the data folder away, keep it, and start the replica with an empty one, which takes everything from \
+         the other replicas; if none of those is whole, restore a backup"
+    )]
     Mismatch {
         /// What does not fit.
         problem: String,

@@ -6,7 +6,7 @@ use chat_core::{Census, Command, Timestamp};
 use chat_replication::branch::BranchTable;
 use chat_replication::disk_store::{DiskStore, LOG_FILE};
 use chat_replication::state_machine::StateMachine;
-use chat_replication::store::{Durable, Reset, Store};
+use chat_replication::store::{Durable, Reset, Store, StoreError};
 use chat_replication::types::{Entry, Index, Payload, Position, ViewStart};
 use time::OffsetDateTime;
 
@@ -38,16 +38,27 @@ pub fn verify(
     let copy = FolderCopy::of(folder)?;
     let mut store = DiskStore::open_existing(copy.path())?;
     let durable = store.load()?;
-    say(log(&store, &durable)?);
-    let machine = open(copy.path(), &durable)?;
-    let applied = machine.applied();
-    say(state(&machine, &durable, folder)?);
-    if applied != Position::default() {
-        say(check_rows(&machine)?);
-    }
-    if replay == Replay::No {
+    // What is wrong with the log says nothing about the state.
+    let of_log = log(&store, &durable, folder).map(&mut say);
+    let machine = match open(copy.path(), &durable)
+        .and_then(|machine| look_at_state(&machine, &durable, folder, &mut say).map(|()| machine))
+    {
+        Ok(machine) => machine,
+        Err(of_state) => {
+            return Err(match of_log {
+                Ok(()) => of_state,
+                Err(of_log) => {
+                    say(format!("wrong: {of_state}"));
+                    of_log
+                }
+            });
+        }
+    };
+    of_log?;
+    if replay == Replay::No || machine.unsettled().is_some() {
         return Ok(());
     }
+    let applied = machine.applied();
     let held = machine.state_hash();
     let is_usable = durable.branches.holds(applied);
     let anew = FolderCopy::empty()?;
@@ -83,6 +94,19 @@ pub fn verify(
         first_entry(&durable) - 1
     ));
     go_on(machine, &store, &durable, say)
+}
+
+fn look_at_state(
+    machine: &ChatStateMachine,
+    durable: &Durable,
+    folder: &Path,
+    mut say: impl FnMut(String),
+) -> Result<(), InspectError> {
+    say(state(machine, durable, folder)?);
+    if machine.applied() != Position::default() {
+        say(check_rows(machine)?);
+    }
+    Ok(())
 }
 
 /// Checks a backup as a restore would, and says what is in it, line by line.
@@ -193,13 +217,22 @@ fn apply(
 }
 
 /// Reads every entry and every orphan, whose checksums are checked by that.
-fn log(store: &DiskStore, durable: &Durable) -> Result<String, InspectError> {
+fn log(store: &DiskStore, durable: &Durable, folder: &Path) -> Result<String, InspectError> {
     let last = durable.branches.last().index;
     let first = first_entry(durable);
     let mut next = first;
     let mut unreadable = 0;
+    let mut damaged = Vec::new();
     while next <= last {
-        for entry in store.entries(next, last, PIECE)? {
+        let entries = match store.entries(next, last, PIECE) {
+            Err(StoreError::DamagedEntries { entries, .. }) => {
+                next = entries.end() + 1;
+                damaged.push(format!("{} to {}", entries.start(), entries.end()));
+                continue;
+            }
+            entries => entries?,
+        };
+        for entry in entries {
             check_entry(&entry, next, &durable.branches)?;
             unreadable += match &entry.payload {
                 Payload::Command(bytes) | Payload::Reproposed { command: bytes, .. } => {
@@ -209,6 +242,12 @@ fn log(store: &DiskStore, durable: &Durable) -> Result<String, InspectError> {
             };
             next += 1;
         }
+    }
+    if !damaged.is_empty() {
+        return Err(InspectError::DamagedEntries {
+            path: folder.to_owned(),
+            entries: damaged.join(", "),
+        });
     }
     let mut after = None;
     let mut orphans = 0;
