@@ -6,7 +6,7 @@ use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 
-use crate::driver::{Answer, Input, Order, Pile, Proposal, Room, Sender, Wake};
+use crate::driver::{Answer, Awake, Input, Order, Pile, Proposal, Room, Sender, Wake};
 use crate::replica::{ForceRefusal, MembershipChange};
 use crate::status::Status;
 use crate::types::{Epoch, Position, ReplicaId};
@@ -18,6 +18,7 @@ pub struct Handle<R> {
     status: watch::Receiver<Arc<Status>>,
     progress: watch::Receiver<Arc<Status>>,
     room: Arc<Room>,
+    awake: Awake,
 }
 
 impl<R> Clone for Handle<R> {
@@ -28,6 +29,7 @@ impl<R> Clone for Handle<R> {
             status: self.status.clone(),
             progress: self.progress.clone(),
             room: Arc::clone(&self.room),
+            awake: self.awake.clone(),
         }
     }
 }
@@ -125,6 +127,7 @@ impl<R> Handle<R> {
         status: watch::Receiver<Arc<Status>>,
         progress: watch::Receiver<Arc<Status>>,
         room: Arc<Room>,
+        awake: Awake,
     ) -> Self {
         Handle {
             inputs,
@@ -132,6 +135,7 @@ impl<R> Handle<R> {
             status,
             progress,
             room,
+            awake,
         }
     }
 
@@ -197,6 +201,12 @@ impl<R> Handle<R> {
     pub fn cast(&self, to: ReplicaId, message: Bytes) {
         // A stopped replica has nobody to talk to; its owner learns that from `propose` and the status.
         let _ = self.inputs.send(Input::Cast { to, message });
+    }
+
+    /// Whether the replica has looked at its peers within [`suspect`](crate::replica::Settings::suspect). One that has not,
+    /// as its process was paused, may have been left behind, and its status does not say so yet.
+    pub fn is_awake(&self) -> bool {
+        self.awake.is_awake()
     }
 
     /// Where the replica and its peers stand. Changes show at once, mere progress with the next tick.

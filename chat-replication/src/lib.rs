@@ -190,7 +190,11 @@
 //!
 //! ## Reads
 //!
-//! Every replica answers from what it has applied. A read that must see everything acknowledged before it began asks the
+//! Every replica of a view answers from what it has applied, once that is everything before the start of its view
+//! ([`view_start`](status::Status::view_start)): all of it is committed, though a replica that was restarted does not know of
+//! each entry yet that it is. What was acknowledged since may be missing, for as long as the view goes on, and for no longer
+//! than [`suspect`](replica::Settings::suspect) after it went on without the replica: one that hears nobody leaves its view, and
+//! one that was paused is not [awake](handle::Handle::is_awake) until it has noticed. A read that must see everything acknowledged before it began asks the
 //! leader, which lets every member of its view confirm that it still follows, by a heartbeat sent after the read came
 //! ([`handle::Handle::read_barrier`]). Without that, a leader that was paused would answer from the past.
 //!

@@ -33,6 +33,9 @@ pub struct Status {
     pub leader: Option<ReplicaId>,
     /// The members of the view that it follows in.
     pub view: Vec<ReplicaId>,
+    /// Where the view that it leads, or is a member of, began; 0 while it is in none. Everything before is committed: a state
+    /// that does not show it yet may lack what was acknowledged.
+    pub view_start: Index,
     /// The newest durable configuration in its log.
     pub configuration: Configuration,
     /// Whether the newest view start in its log was forced: without replicas that the rules wait for.

@@ -87,6 +87,19 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Whether the state was looked at and does not have what the call needs, so that its caller need not try again.
+    pub(crate) fn says_no(&self) -> bool {
+        matches!(
+            self,
+            Failure::NotFound { .. }
+                | Failure::BadCredentials
+                | Failure::Unauthenticated
+                | Failure::SessionExpired
+        )
+    }
+}
+
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Failure {
         Failure::Internal(error.to_string())

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use chat_client::api;
 use chat_replication::handle::{Handle, LeaderHint};
 use chat_replication::status::{Role, Status};
-use chat_replication::types::{Index, ReplicaId};
+use chat_replication::types::{Epoch, Index, ReplicaId};
 use tokio::sync::watch;
 
 use crate::presence::Presence;
@@ -22,8 +22,9 @@ pub(crate) struct Leadership {
     /// All replicas, as clients are told of them.
     replicas: Vec<api::Replica>,
     waiting_for: String,
-    /// What was committed when this began. Until that is applied, what was acknowledged before may be missing here.
-    inherited: Index,
+    epoch: Epoch,
+    /// Where the view began. Until the state shows that, what was acknowledged before may be missing here.
+    view_start: Index,
     /// The state has shown that.
     caught_up: AtomicBool,
 }
@@ -63,7 +64,8 @@ impl Leadership {
                 })
                 .collect(),
             waiting_for: status.waiting_for.clone(),
-            inherited: status.commit,
+            epoch: status.epoch,
+            view_start: status.view_start,
             caught_up: AtomicBool::new(false),
         }
     }
@@ -77,11 +79,12 @@ impl Leadership {
                 &other.replicas,
                 &other.waiting_for,
             )
+            && (self.epoch, self.view_start) == (other.epoch, other.view_start)
     }
 
-    /// The index that must be applied before anything is answered from the state.
-    pub(crate) fn inherited(&self) -> Index {
-        self.inherited
+    /// Whether this is what a status says.
+    pub(crate) fn is_of(&self, status: &Status) -> bool {
+        (self.role, self.epoch, self.view_start) == (status.role, status.epoch, status.view_start)
     }
 
     /// Whether that has been applied here, as far as anybody has looked. While this replica leads, it stays so.
@@ -91,11 +94,6 @@ impl Leadership {
 
     pub(crate) fn note_caught_up(&self) {
         self.caught_up.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether reads are answered here: a replica that is no member of the view may be far behind.
-    pub(crate) fn serves(&self) -> bool {
-        matches!(self.role, Role::Leader | Role::Follower)
     }
 
     pub(crate) fn leads(&self) -> bool {
@@ -110,10 +108,6 @@ impl Leadership {
             }
             _ => Destination::Nowhere(self.waiting_for.clone()),
         }
-    }
-
-    pub(crate) fn waiting_for(&self) -> &str {
-        &self.waiting_for
     }
 
     /// All replicas, as clients are told of them; none before the cluster has begun.

@@ -11,6 +11,7 @@ use chat_replication::types::{ClusterId, Position, ReplicaId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::call::Barriers;
 use crate::clock;
 use crate::condition::Conditions;
 use crate::config::{Limits, Registration};
@@ -41,6 +42,7 @@ pub(crate) struct Node {
     pub(crate) conditions: Arc<Conditions>,
     pub(crate) hashing: Hashing,
     pub(crate) proxy: Proxy,
+    pub(crate) barriers: Barriers,
     /// They change while the replica runs.
     pub(crate) limits: watch::Receiver<Limits>,
     pub(crate) registration: watch::Receiver<Registration>,

@@ -97,6 +97,8 @@ impl Follower {
         let attempt = |attempt: Attempt| {
             let request = SubscribeRequest {
                 resume_token: self.resume.0.clone(),
+                // Each call carries it in its metadata.
+                read_token: None,
             };
             let request = self.client.envelope(request, authorization.clone());
             async move {

@@ -1,6 +1,8 @@
 //! Passing time as ticks.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Turns the time of a monotonic clock into ticks.
 ///
@@ -62,12 +64,55 @@ impl Clock {
     }
 }
 
+/// When a replica last looked at its peers, for those who ask from other threads. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Awake {
+    begun: Instant,
+    /// Milliseconds since.
+    last: Arc<AtomicU64>,
+    suspect: Duration,
+}
+
+impl Awake {
+    pub(crate) fn new(begun: Instant, tick: Duration, suspect: u64) -> Awake {
+        Awake {
+            begun,
+            last: Arc::default(),
+            suspect: tick.saturating_mul(u32::try_from(suspect).unwrap_or(u32::MAX)),
+        }
+    }
+
+    /// It has looked, and its status says what it saw.
+    pub(crate) fn note(&self, now: Duration) {
+        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        self.last.store(now, Ordering::Release);
+    }
+
+    /// Whether that was less than a silence ago after which its peers go on without it.
+    pub(crate) fn is_awake(&self) -> bool {
+        let last = Duration::from_millis(self.last.load(Ordering::Acquire));
+        self.begun.elapsed().saturating_sub(last) < self.suspect
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const fn ms(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)
+    }
+
+    /// The threads that answer may run before the one that notices the pause.
+    #[test]
+    fn one_that_was_paused_is_not_awake_until_it_has_looked() {
+        let long_ago = Instant::now() - ms(10_000);
+        let awake = Awake::new(long_ago, ms(10), 100);
+        assert!(!awake.is_awake());
+        awake.note(long_ago.elapsed() - ms(900));
+        assert!(awake.is_awake());
+        awake.note(long_ago.elapsed() - ms(1001));
+        assert!(!awake.is_awake());
     }
 
     #[test]

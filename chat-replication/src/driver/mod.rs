@@ -28,7 +28,7 @@ pub use self::apply::{
     Applier, Finished, Install, InstallStep, Outcome, Report, Waiting, Work, perform,
 };
 use self::batching::Batching;
-pub(crate) use self::clock::{Clock, Due};
+pub(crate) use self::clock::{Awake, Clock, Due};
 pub(crate) use self::input::{Input, Proposal};
 pub use self::orders::Order;
 pub(crate) use self::orders::{OrderAnswer, ReadAnswer};

@@ -17,7 +17,7 @@ use tracing::{debug, error, info, warn};
 
 use super::apply::Report;
 use super::apply_thread::{self, ApplyThread};
-use super::clock::{Clock, Due};
+use super::clock::{Awake, Clock, Due};
 use super::input::{DriverInbox, Input, Proposal};
 use super::pile::Pile;
 use super::proposals::Room;
@@ -209,12 +209,15 @@ where
     let room = Room::new(options.max_waiting, options.max_waiting_bytes);
     // A batch as large as a message does not wait.
     let proposals = Pile::new(options.limits.message_bytes);
+    let begun = Instant::now();
+    let awake = Awake::new(begun, options.tick, options.settings.suspect);
     let handle = Handle::new(
         sender.clone(),
         proposals.clone(),
         status.subscribe(),
         progress.subscribe(),
         room,
+        awake.clone(),
     );
     let work = Loop {
         driver,
@@ -226,7 +229,8 @@ where
         on_cast,
         writing,
         options,
-        begun: Instant::now(),
+        begun,
+        awake,
         stop_at: None,
     };
     let thread = thread::Builder::new()
@@ -343,6 +347,7 @@ struct Loop<S, T, R, C> {
     writing: Arc<Mutex<Duration>>,
     options: Options,
     begun: Instant,
+    awake: Awake,
     /// When a replica that is to stop gives up on those who still wait.
     stop_at: Option<Duration>,
 }
@@ -409,6 +414,8 @@ where
                 (self.on_cast)(from, bytes);
             }
             self.publish(due);
+            // Only now: whoever finds it awake finds what it learned.
+            self.awake.note(self.begun.elapsed());
             if let Some(at) = self.stop_at
                 && (self.driver.is_idle() || self.begun.elapsed() >= at)
             {

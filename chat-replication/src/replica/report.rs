@@ -122,6 +122,7 @@ impl Replica {
             epoch,
             leader: self.leader().map(|epoch| epoch.replica),
             view: self.view().to_vec(),
+            view_start: self.began_at(),
             configuration: self.log.configuration().cloned().unwrap_or_default(),
             forced: self.log.newest().is_some_and(|(_, start)| start.forced),
             epochs: self.log.branches.epochs().into(),
@@ -148,6 +149,7 @@ impl Replica {
         (known.role, known.leader) != (self.role(), self.leader().map(|epoch| epoch.replica))
             || known.epoch != self.live_leader().unwrap_or(self.log.promised)
             || known.view != *self.view()
+            || known.view_start != self.began_at()
             || known.epochs[..] != *self.log.branches.epochs()
             || configuration.map_or_else(
                 || known.configuration != Configuration::default(),
@@ -167,6 +169,18 @@ impl Replica {
             State::Leading(leading) => &leading.members,
             State::Following(following) if following.started => &following.members,
             State::Seeking | State::Candidate(_) | State::Following(_) => &[],
+        }
+    }
+
+    /// Where the view that it is in began.
+    fn began_at(&self) -> Index {
+        match &self.state {
+            State::Leading(leading) => leading.start,
+            _ => {
+                let epochs = self.log.branches.epochs().iter().rev();
+                let mut views = epochs.filter(|(epoch, _)| self.in_view == Some(*epoch));
+                views.next().map_or(0, |(_, start)| *start)
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use chat_core::AccountId;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Services;
-use crate::call::write;
+use crate::call::{Context, make_sure, write};
 use crate::error::Failure;
 use crate::node::Node;
 use crate::wire::{self, Peer};
@@ -95,5 +95,16 @@ fn peer(node: &Node, text: &str) -> Result<AccountId, Failure> {
             Reason::PeerNotFound,
             format!("there is no account `{text}`: list the accounts to find it"),
         )),
+    }
+}
+
+/// The same at any replica: an account that is not known here may have been made a moment ago.
+async fn peer_anywhere(node: &Node, context: &Context, text: &str) -> Result<AccountId, Failure> {
+    match peer(node, text) {
+        Err(Failure::NotFound { .. }) => {
+            make_sure(node, context).await?;
+            peer(node, text)
+        }
+        found => found,
     }
 }

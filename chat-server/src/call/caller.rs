@@ -7,8 +7,8 @@ use chat_client::Reason;
 use chat_core::{AccountId, AccountManager, RequestId, Session, SessionCheck};
 use chat_replication::types::Position;
 
+use super::barrier::make_sure;
 use super::context::Context;
-use super::read::wait_for;
 use crate::clock;
 use crate::error::Failure;
 use crate::node::Node;
@@ -34,17 +34,15 @@ impl Caller {
         if let Some(session) = context.checked.just_now(clock::now()) {
             return Ok(Caller { session });
         }
-        match check(node, context)? {
+        let mut checked = check(node, context)?;
+        if checked == SessionCheck::Unknown && context.session.is_some() {
+            // It may have been opened a moment ago, at another replica.
+            make_sure(node, context).await?;
+            checked = check(node, context)?;
+        }
+        match checked {
             SessionCheck::Valid(session) => Ok(Caller { session }),
             SessionCheck::Expired => Err(Failure::SessionExpired),
-            // It may have been opened a moment ago, at another replica.
-            SessionCheck::Unknown if context.session.is_some() && catch_up(node, context).await => {
-                match check(node, context)? {
-                    SessionCheck::Valid(session) => Ok(Caller { session }),
-                    SessionCheck::Expired => Err(Failure::SessionExpired),
-                    SessionCheck::Unknown => Err(Failure::Unauthenticated),
-                }
-            }
             SessionCheck::Unknown => Err(Failure::Unauthenticated),
         }
     }
@@ -131,14 +129,4 @@ fn check(node: &Node, context: &Context) -> Result<SessionCheck, Failure> {
         })
     });
     Ok(checked?)
-}
-
-/// Waits until everything is applied that is known to be committed. Says whether there was anything to wait for.
-async fn catch_up(node: &Node, context: &Context) -> bool {
-    let applied = node.state.applied();
-    let commit = node.handle.status().commit;
-    commit > applied.index
-        && wait_for(node, |at| at.index >= commit, context.patience())
-            .await
-            .is_ok()
 }

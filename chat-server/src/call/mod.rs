@@ -6,7 +6,7 @@ mod context;
 mod read;
 mod write;
 
-pub(crate) use self::barrier::barrier;
+pub(crate) use self::barrier::{Barriers, barrier, make_sure};
 pub(crate) use self::caller::Caller;
 pub(crate) use self::context::{Context, timeout_of};
 pub(crate) use self::read::{Place, find, look, read};

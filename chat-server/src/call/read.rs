@@ -5,10 +5,11 @@ use std::sync::Arc;
 use chat_client::api;
 use chat_core::AccountManager;
 use chat_replication::types::Position;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::barrier::barrier;
 use super::context::Context;
+use super::write::PAUSE;
 use crate::error::Failure;
 use crate::node::Node;
 use crate::state::{StateError, StateStore};
@@ -80,6 +81,8 @@ async fn watch<T>(node: &Node, until: Instant, look: impl Fn() -> Option<T>) -> 
             tokio::select! {
                 changed = applied.changed() => changed,
                 changed = status.changed() => changed,
+                // Some of what is looked at changes without a word.
+                () = sleep(PAUSE) => Ok(()),
             }
         };
         match timeout_at(until, moved).await {
@@ -107,55 +110,40 @@ fn place(node: &Node, seen: Position) -> Option<Place> {
     )
 }
 
-/// Waits until this replica is a member of a view, and shows what was committed when it became one: any other may be far
-/// behind.
-async fn wait_until_serving(node: &Node, context: &Context) -> Result<(), Failure> {
-    let mut leadership = node.leadership.clone();
-    if !leadership.borrow().serves() {
-        let serving = leadership.wait_for(|leadership| leadership.serves());
-        match timeout_at(context.patience(), serving).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(_)) => return Err(Failure::ShuttingDown),
-            Err(_) => {
-                let waiting_for = node.leadership.borrow().waiting_for().to_owned();
-                return Err(Failure::NoLeader(waiting_for));
-            }
-        }
-    }
-    wait_for_inherited(node, context).await
-}
-
-/// Waits until the state shows what was committed when the present leadership began.
-pub(super) async fn wait_for_inherited(node: &Node, context: &Context) -> Result<(), Failure> {
-    let leadership = Arc::clone(&node.leadership.borrow());
-    if leadership.has_caught_up() {
+/// Waits until this replica is a member of a view, and shows what was acknowledged before that view began: any other may be
+/// far behind.
+pub(super) async fn wait_until_serving(node: &Node, context: &Context) -> Result<(), Failure> {
+    if node.leadership.borrow().has_caught_up() && node.handle.is_awake() {
         return Ok(());
     }
     // What the session was looked up in may have been older.
     context.checked.was_long_ago();
-    let inherited = leadership.inherited();
-    // Another history may be longer: it does not count.
-    watch(node, context.patience(), || {
-        let applied = node.state.applied();
-        let shown = applied.index >= inherited && node.handle.status().is_on_branch(applied);
-        shown.then_some(())
-    })
-    .await?;
-    leadership.note_caught_up();
-    Ok(())
+    match watch(node, context.patience(), || shows_its_view(node)).await {
+        Err(Failure::StaleRead) if !node.handle.status().serves() => {
+            Err(Failure::NoLeader(node.handle.status().waiting_for.clone()))
+        }
+        shown => shown,
+    }
 }
 
-/// Waits until the applied state has come somewhere.
-pub(super) async fn wait_for(
-    node: &Node,
-    there: impl Fn(Position) -> bool,
-    until: Instant,
-) -> Result<(), Failure> {
-    let mut applied = node.hub.applied();
-    let waiting = applied.wait_for(|at| there(*at));
-    match timeout_at(until, waiting).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(_)) => Err(Failure::ShuttingDown),
-        Err(_) => Err(Failure::StaleRead),
+/// Everything before the start of the view that this replica is in is committed, so its state must show it. How much of it
+/// the replica knows to be committed says nothing: one that was restarted knows of less at first. `None` as long as it does
+/// not.
+fn shows_its_view(node: &Node) -> Option<()> {
+    let leadership = Arc::clone(&node.leadership.borrow());
+    // The state first: it may go back, and if it has, the status says so.
+    let applied = node.state.applied();
+    let status = node.handle.status();
+    // Another history may be longer: it does not count.
+    let shows = status.serves()
+        && node.handle.is_awake()
+        && applied.index >= status.view_start
+        && status.is_on_branch(applied);
+    if !shows {
+        return None;
     }
+    if leadership.is_of(&status) {
+        leadership.note_caught_up();
+    }
+    Some(())
 }

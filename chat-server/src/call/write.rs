@@ -10,9 +10,10 @@ use tonic::transport::Channel;
 use tonic::{Extensions, Request, Response, Status};
 use tonic_types::StatusExt;
 
+use super::barrier::make_sure;
 use super::caller::Caller;
 use super::context::{Context, NO_PROXY, Proxying};
-use super::read::wait_for_inherited;
+use super::read::wait_until_serving;
 use crate::error::Failure;
 use crate::leadership::Destination;
 use crate::node::Node;
@@ -131,13 +132,18 @@ async fn execute<W: Write>(
 ) -> Result<W::Answer, Attempt> {
     node.conditions.check_room().map_err(Attempt::Final)?;
     // A new leader looks names and passwords up in what the one before it has acknowledged.
-    wait_for_inherited(node, context)
+    wait_until_serving(node, context)
         .await
         .map_err(Attempt::Setback)?;
     // Without a member of the view that must not be missing nothing is committed, and nobody knows for how long.
     let executed = timeout_at(context.last_moment(), message.execute(node, context));
     match executed.await {
         Ok(Ok(answer)) => Ok(answer),
+        // Somebody else may lead by now, and know better.
+        Ok(Err(failure)) if failure.says_no() => match make_sure(node, context).await {
+            Ok(()) => Err(Attempt::Final(failure)),
+            Err(unsure) => Err(Attempt::Setback(unsure)),
+        },
         Ok(Err(
             failure @ (Failure::NotLeader(_) | Failure::NoLeader(_) | Failure::OutcomeUnknown),
         )) => Err(Attempt::Setback(failure)),

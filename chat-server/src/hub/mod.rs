@@ -37,8 +37,13 @@ struct Inner {
     subscribers: HashMap<AccountId, Vec<Subscriber>>,
     /// Everything up to here was told.
     last: ResumePoint,
+    history: History,
     next_id: u64,
 }
+
+/// Which history the hub tells of: another one begins wherever entries are skipped or the state goes back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct History(u64);
 
 struct Subscriber {
     id: u64,
@@ -52,10 +57,8 @@ pub(crate) struct Subscription {
     hub: Arc<Hub>,
     account: AccountId,
     id: u64,
-    /// Kept events behind the resume point; `None` where it is too old.
+    /// Kept events behind the resume point; `None` where there is none, or it is too old.
     pub(crate) missed: Option<Vec<Arc<Told>>>,
-    /// The live events begin right behind this.
-    pub(crate) begin: ResumePoint,
     pub(crate) live: mpsc::Receiver<Arc<Told>>,
     /// Resolves once the reader was too slow, or events were skipped.
     pub(crate) disconnected: oneshot::Receiver<()>,
@@ -70,6 +73,7 @@ impl Hub {
                 kept: Kept::new(last),
                 subscribers: HashMap::new(),
                 last,
+                history: History::default(),
                 next_id: 0,
             }),
             applied: watch::channel(applied).0,
@@ -105,22 +109,40 @@ impl Hub {
         self.applied.subscribe()
     }
 
-    /// Everything up to here has been put before the subscribers.
-    pub(crate) fn last(&self) -> ResumePoint {
-        self.inner().last
+    /// Which history is told of now.
+    pub(crate) fn history(&self) -> History {
+        self.inner().history
     }
 
-    /// Adds a subscriber, whose events go on behind `from`. Of those that it does not read, `most` wait; who lags further is
-    /// disconnected.
-    pub(crate) fn subscribe(
+    /// Adds a subscriber, whose events begin with what happens next. Of those that it does not read, `most` wait; who lags
+    /// further is disconnected.
+    pub(crate) fn subscribe(self: &Arc<Self>, account: AccountId, most: usize) -> Subscription {
+        self.add(&mut self.inner(), account, most)
+    }
+
+    /// Adds a subscriber, whose events go on right behind `from`, a point of this history: each event once, none left out.
+    ///
+    /// `None` where another history is told of by now, or events up to `from` are yet to be told. The state shows an entry
+    /// before its events are told; whoever began in between would be told them again.
+    pub(crate) fn resume(
         self: &Arc<Self>,
         account: AccountId,
-        from: Option<ResumePoint>,
+        (from, history): (ResumePoint, History),
         most: usize,
-    ) -> Subscription {
+    ) -> Option<Subscription> {
+        let mut inner = self.inner();
+        if inner.history != history || from > inner.last {
+            return None;
+        }
+        let missed = inner.kept.behind(account, from);
+        let mut subscription = self.add(&mut inner, account, most);
+        subscription.missed = missed;
+        Some(subscription)
+    }
+
+    fn add(self: &Arc<Self>, inner: &mut Inner, account: AccountId, most: usize) -> Subscription {
         let (queue, live) = mpsc::channel(most);
         let (connected, disconnected) = oneshot::channel();
-        let mut inner = self.inner();
         let id = inner.next_id;
         inner.next_id += 1;
         inner
@@ -136,8 +158,7 @@ impl Hub {
             hub: Arc::clone(self),
             account,
             id,
-            missed: from.and_then(|from| inner.kept.behind(account, from)),
-            begin: inner.last,
+            missed: None,
             live,
             disconnected,
         }
@@ -155,6 +176,7 @@ impl Inner {
         self.kept = Kept::new(from);
         self.subscribers.clear();
         self.last = from;
+        self.history.0 += 1;
     }
 
     fn tell(&mut self, told: Arc<Told>) {
@@ -166,6 +188,17 @@ impl Inner {
                 self.subscribers.remove(&account);
             }
         }
+    }
+}
+
+impl Subscription {
+    /// Everything up to here was told to this subscriber, or waits in its queue. `None` once it is disconnected: what was
+    /// told since has passed it by.
+    pub(crate) fn last(&self) -> Option<ResumePoint> {
+        let inner = self.hub.inner();
+        let subscribers = inner.subscribers.get(&self.account)?;
+        let is_connected = subscribers.iter().any(|one| one.id == self.id);
+        is_connected.then_some(inner.last)
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) enum Begin {
     /// With the inbox.
     Inbox,
     /// Behind an event.
-    Behind(ResumePoint),
+    Behind,
     /// With the inbox, because the event to go on behind is unknown here.
     Reset,
 }
@@ -54,6 +54,8 @@ pub(crate) struct Stream {
     replicas: Vec<api::Replica>,
     /// Messages that came up to here were in the inbox.
     inbox_read_at: Position,
+    /// Events up to here were told.
+    told: ResumePoint,
 }
 
 /// Why a stream is over.
@@ -75,7 +77,7 @@ impl Stream {
     pub(crate) fn new(
         node: Arc<Node>,
         (caller, place): (Caller, Place),
-        from: Option<ResumePoint>,
+        subscription: Subscription,
         out: Out,
     ) -> Stream {
         let mut leadership = node.leadership.clone();
@@ -84,15 +86,13 @@ impl Stream {
             (leadership.on_the_wire(), leadership.replicas().to_vec())
         };
         Stream {
-            subscription: {
-                let most = node.limits().events_per_subscriber;
-                node.hub.subscribe(caller.account(), from, most)
-            },
+            subscription,
             draining: node.draining.clone(),
             leadership,
             leader,
             replicas,
             inbox_read_at: Position::default(),
+            told: ResumePoint::default(),
             node,
             caller,
             _place: place,
@@ -136,6 +136,7 @@ impl Stream {
             replica_id: self.node.me.0,
             leader: self.leader.clone(),
             replicas: self.replicas.clone(),
+            read_token: wire::read_token(self.node.state.applied()),
         };
         self.send(Vec::new(), Wire::Ready(ready)).await?;
         match missed {
@@ -146,9 +147,9 @@ impl Stream {
             }
             None => {
                 self.tell_inbox().await?;
-                let token = self.token(self.subscription.begin);
                 // From here on the stream can be resumed.
-                self.send(token, Wire::Heartbeat(api::Heartbeat {})).await?;
+                self.pass_inbox().await?;
+                self.beat().await?;
             }
         }
         Ok(())
@@ -180,6 +181,20 @@ impl Stream {
         }
     }
 
+    /// Waits until the events are as far as the inbox was. A token of an earlier place would have what was in the inbox told
+    /// again.
+    async fn pass_inbox(&mut self) -> Result<(), End> {
+        let mut published = self.node.hub.applied();
+        while self.last()?.position < self.inbox_read_at {
+            tokio::select! {
+                changed = published.changed() => changed.map_err(|_| End::Draining)?,
+                _ = &mut self.subscription.disconnected => return Err(End::Disconnected),
+                () = is_true(&mut self.draining) => return Err(End::Draining),
+            }
+        }
+        Ok(())
+    }
+
     async fn follow(&mut self) -> End {
         let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -207,6 +222,8 @@ impl Stream {
 
     /// Tells an event to the subscriber, unless it does not concern this one.
     async fn tell(&mut self, told: &Told) -> Result<(), End> {
+        assert!(told.point > self.told, "each event is told once, in order");
+        self.told = told.point;
         let was_in_inbox = matches!(told.event.kind, EventKind::MessageReceived { .. })
             && told.point.position <= self.inbox_read_at;
         if was_in_inbox {
@@ -219,7 +236,12 @@ impl Stream {
             return Ok(());
         };
         let is_last = matches!(event, Wire::SessionClosed(_));
-        self.send(self.token(told.point), event).await?;
+        let token = match told.point.position <= self.inbox_read_at {
+            // Behind it are messages that were in the inbox.
+            true => Vec::new(),
+            false => self.token(told.point),
+        };
+        self.send(token, event).await?;
         match is_last {
             true => Err(End::Over),
             false => Ok(()),
@@ -250,13 +272,18 @@ impl Stream {
 
     /// A sign of life, which also moves the resume token of a quiet account on.
     async fn beat(&mut self) -> Result<(), End> {
-        let last = self.node.hub.last();
-        // All that stands before it is in the queue by now.
+        let last = self.last()?;
+        // All that stands before it is in the queue by now, and perhaps more.
         while let Ok(told) = self.subscription.live.try_recv() {
             self.tell(&told).await?;
         }
-        self.send(self.token(last), Wire::Heartbeat(api::Heartbeat {}))
-            .await
+        let token = self.token(last.max(self.told));
+        self.send(token, Wire::Heartbeat(api::Heartbeat {})).await
+    }
+
+    /// What this subscriber has been told, or is about to be. One that events have passed by must not go on behind them.
+    fn last(&self) -> Result<ResumePoint, End> {
+        self.subscription.last().ok_or(End::Disconnected)
     }
 
     async fn close(&mut self, reason: &str) -> Result<(), End> {

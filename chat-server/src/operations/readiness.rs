@@ -6,7 +6,6 @@ use chat_replication::handle::Handle;
 use chat_replication::status::{Role, Status};
 use tokio::sync::watch;
 
-use crate::leadership::Leadership;
 use crate::state::Response;
 
 /// Whether a replica answers, and if not, why.
@@ -19,7 +18,7 @@ pub(crate) enum Readiness {
 }
 
 impl Readiness {
-    fn of(status: &Status, leadership: &Leadership, leaves: bool) -> Readiness {
+    fn of(status: &Status, leaves: bool) -> Readiness {
         if leaves {
             return Readiness::NotReady("it is going away".to_owned());
         }
@@ -30,7 +29,7 @@ impl Readiness {
                 (waiting_for, _) => waiting_for.to_owned(),
             });
         }
-        let behind = leadership.inherited().saturating_sub(status.applied);
+        let behind = status.view_start.saturating_sub(status.applied);
         match behind {
             0 => Readiness::Ready,
             some => Readiness::NotReady(format!("it has {some} entries to apply")),
@@ -41,16 +40,15 @@ impl Readiness {
 /// Follows a replica until it ends. `leaves` is true once it is to go away.
 pub(crate) fn follow(
     handle: &Handle<Response>,
-    leadership: watch::Receiver<Arc<Leadership>>,
     mut leaves: watch::Receiver<bool>,
 ) -> watch::Receiver<Readiness> {
     let mut changes = handle.progress();
-    let now = Readiness::of(&handle.status(), &leadership.borrow(), *leaves.borrow());
+    let now = Readiness::of(&handle.status(), *leaves.borrow());
     let (sender, receiver) = watch::channel(now);
     tokio::spawn(async move {
         loop {
             let status = Arc::clone(&changes.borrow_and_update());
-            let now = Readiness::of(&status, &leadership.borrow(), *leaves.borrow_and_update());
+            let now = Readiness::of(&status, *leaves.borrow_and_update());
             sender.send_if_modified(|known| {
                 let differs = *known != now;
                 if differs {

@@ -33,6 +33,7 @@ pub(crate) use self::gate::understood;
 pub use self::listen::Exposure;
 pub(crate) use self::prompt::Prompt;
 pub use self::server::{Server, ServerBuilder};
+use crate::call::Barriers;
 use crate::condition::Conditions;
 use crate::config::{ClusterConfig, Limits, Registration, ReplicaConfig};
 use crate::folder::FolderError;
@@ -217,6 +218,7 @@ fn node(
             metrics.passwords_hashed.clone(),
         )?,
         proxy,
+        barriers: Barriers::default(),
         limits,
         registration,
         metrics,

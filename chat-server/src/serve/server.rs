@@ -361,7 +361,7 @@ impl ServerBuilder {
         let node = node(&config, handle.clone(), means, of_presence).map_err(lost)?;
         let administration = admin::serve(&replica.data_dir, Arc::clone(&node), orders);
         let (leave, leaves) = watch::channel(false);
-        let readiness = operations::follow(&handle, node.leadership.clone(), leaves);
+        let readiness = operations::follow(&handle, leaves);
         tokio::spawn(count_views(handle.status_changes(), Arc::clone(&metrics)));
         let page = page_listener.map(|listener| {
             let page = Page {

@@ -21,6 +21,7 @@ mod operations;
 mod presence;
 mod reasons;
 mod removed;
+mod restart;
 mod secrets;
 mod startup;
 mod strangers;

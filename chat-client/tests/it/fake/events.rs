@@ -61,6 +61,7 @@ impl Node {
             replica_id: self.id as u32,
             leader: self.shared.leader_of(),
             replicas: Vec::new(),
+            ..api::Ready::default()
         };
         let ready = api::SubscribeResponse {
             resume_token: Vec::new(),

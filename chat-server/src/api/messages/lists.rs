@@ -4,7 +4,7 @@ use chat_client::api;
 use chat_core::{ConversationCursor, HistoryFrom, Sequence};
 use tonic::{Request, Response, Status};
 
-use super::peer;
+use super::peer_anywhere;
 use crate::api::listed;
 use crate::call::{Caller, Context, look, read};
 use crate::node::Node;
@@ -47,7 +47,7 @@ pub(super) async fn history(
     let (caller, place) = Caller::for_list(node, &context).await?;
     let account = caller.account();
     let size = wire::page_size(request.page_size)?;
-    let peer = peer(node, &request.peer)?;
+    let peer = peer_anywhere(node, &context, &request.peer).await?;
     let tokens = PageToken::of(PageKind::History, account.as_bytes(), peer.as_bytes());
     let from = match tokens.read_number(&request.page_token)? {
         Some(before) => HistoryFrom::Before(Sequence::new(before)),
