@@ -34,7 +34,8 @@ pub enum InstallError<E> {
 /// The application's state. It owns its files; the log replays whatever they do not hold yet.
 ///
 /// It runs on a thread of its own, beside the disk of the log. Where that has nothing to do, a few commands that somebody
-/// waits for are applied on the replica's thread, as long as the last ones took no more than 2 ms.
+/// waits for are applied on the replica's thread ([`StateMachine::try_apply`]), as long as the last ones took no more than
+/// 2 ms.
 pub trait StateMachine: Send + 'static {
     /// What a command's proposer gets back.
     type Response: Send + 'static;
@@ -59,6 +60,15 @@ pub trait StateMachine: Send + 'static {
     /// entry; view starts have effects only in that they move `applied`, and their response is ignored, so it is
     /// `None`. Must be deterministic.
     fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Option<Self::Response>>, Self::Error>;
+
+    /// The same where that takes no longer than the work itself. `None`, with nothing done, where it would have to wait: for
+    /// somebody who reads the state under a lock, say. The replica's own thread, which has peers to see to, applies by this.
+    fn try_apply(
+        &mut self,
+        entries: &[Entry],
+    ) -> Option<Result<Vec<Option<Self::Response>>, Self::Error>> {
+        Some(self.apply(entries))
+    }
 
     /// Called when there is nothing to apply right now, and between batches: the moment to write a checkpoint if one is
     /// due. Must not take long; a checkpoint is written in slices or on another thread.

@@ -102,7 +102,10 @@ impl Failure {
 
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Failure {
-        Failure::Internal(error.to_string())
+        match error {
+            StateError::GoneBack { .. } => Failure::StaleRead,
+            error => Failure::Internal(error.to_string()),
+        }
     }
 }
 

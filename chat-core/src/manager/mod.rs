@@ -133,6 +133,15 @@ impl Default for AccountManager {
 }
 
 impl<S> AccountManager<S> {
+    /// Another look at this state, over a store that holds the same rows.
+    pub fn over<T>(&self, store: T) -> AccountManager<T> {
+        AccountManager {
+            rows: Rows::new(store, self.rows.sum()),
+            meta: self.meta.clone(),
+            recall: Recall::default(),
+        }
+    }
+
     /// The store.
     pub fn store(&self) -> &S {
         self.rows.store()

@@ -143,7 +143,8 @@ pub fn perform<M: StateMachine>(
     let rolled_back = matches!(work, Work::RollBack(_));
     let outcome = match work {
         Work::Apply { entries, waiting } => {
-            apply(machine, &entries, waiting)?;
+            let responses = machine.apply(&entries)?;
+            answer(machine, &entries, responses, waiting);
             Outcome::Applied
         }
         Work::RollBack(branches) => {
@@ -167,12 +168,31 @@ pub fn perform<M: StateMachine>(
     Ok(Finished { report, outcome })
 }
 
-fn apply<M: StateMachine>(
+/// Applies entries if that need not wait for anybody else; else the work comes back.
+pub(super) fn try_apply<M: StateMachine>(
     machine: &mut M,
+    work: Work<M::Response>,
+) -> Result<Result<Finished, Work<M::Response>>, M::Error> {
+    let Work::Apply { entries, waiting } = work else {
+        return Ok(Err(work));
+    };
+    let Some(responses) = machine.try_apply(&entries) else {
+        return Ok(Err(Work::Apply { entries, waiting }));
+    };
+    answer(machine, &entries, responses?, waiting);
+    Ok(Ok(Finished {
+        report: Report::of(machine),
+        outcome: Outcome::Applied,
+    }))
+}
+
+/// Answers those who wait for entries that were applied.
+fn answer<M: StateMachine>(
+    machine: &M,
     entries: &[Entry],
+    mut responses: Vec<Option<M::Response>>,
     waiting: Vec<Waiting<M::Response>>,
-) -> Result<(), M::Error> {
-    let mut responses = machine.apply(entries)?;
+) {
     assert_eq!(
         responses.len(),
         entries.len(),
@@ -196,7 +216,6 @@ fn apply<M: StateMachine>(
         };
         waiting.answer.give(outcome);
     }
-    Ok(())
 }
 
 fn snapshot<M: StateMachine>(

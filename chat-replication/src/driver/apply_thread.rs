@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::apply::{Applier, Finished, Outcome, Work, perform};
+use super::apply::{Applier, Finished, Outcome, Work, perform, try_apply};
 use super::input::Input;
 use super::pile::{Pile, Wake};
 use super::queue::{self, Nothing};
@@ -203,10 +203,10 @@ impl<M: StateMachine> AtOnce<M::Response> for Mutex<Machine<M>> {
         if !machine.is_quick || machine.is_broken {
             return Some(work);
         }
-        if let Err(error) = caught(|| machine.perform(work)) {
+        caught(|| machine.try_apply(work)).unwrap_or_else(|error| {
             let _ = machine.driver.send(Input::Failed(error));
-        }
-        None
+            None
+        })
     }
 }
 
@@ -215,11 +215,34 @@ impl<M: StateMachine> Machine<M> {
         let begun = Instant::now();
         self.is_broken = true;
         let finished = perform(&mut self.machine, work).map_err(failed)?;
+        self.finished(finished, begun);
+        Ok(())
+    }
+
+    /// The work comes back where it would have to wait.
+    fn try_apply(
+        &mut self,
+        work: Work<M::Response>,
+    ) -> Result<Option<Work<M::Response>>, ReplicaError> {
+        let begun = Instant::now();
+        self.is_broken = true;
+        match try_apply(&mut self.machine, work).map_err(failed)? {
+            Ok(finished) => {
+                self.finished(finished, begun);
+                Ok(None)
+            }
+            Err(work) => {
+                self.is_broken = false;
+                Ok(Some(work))
+            }
+        }
+    }
+
+    fn finished(&mut self, finished: Finished, begun: Instant) {
         self.is_broken = false;
         self.is_quick = begun.elapsed() <= SHORT;
         self.durable = finished.report.durable;
         self.tell(Report::Finished(finished));
-        Ok(())
     }
 
     fn maintain(&mut self) -> Result<(), ReplicaError> {
@@ -265,7 +288,7 @@ fn run<M: StateMachine>(
 }
 
 /// A panic is why the state machine ended.
-fn caught(work: impl FnOnce() -> Result<(), ReplicaError>) -> Result<(), ReplicaError> {
+fn caught<T>(work: impl FnOnce() -> Result<T, ReplicaError>) -> Result<T, ReplicaError> {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|panic| Err(ReplicaError::panicked("the state machine", &*panic)))
 }

@@ -1,8 +1,8 @@
 //! What ends a replica, and what its owner learns of it.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use chat_replication::driver::{Options, Running, StartError, start};
 use chat_replication::handle::{Handle, ProposeError};
@@ -49,6 +49,8 @@ pub(crate) struct Alone {
     pub(crate) handle: Handle<Option<String>>,
     pub(crate) running: Running,
     fails: Arc<AtomicBool>,
+    /// Held by whoever reads the state.
+    pub(crate) readers: Arc<Mutex<()>>,
 }
 
 pub(crate) async fn alone(change: impl FnOnce(&mut Options)) -> Alone {
@@ -65,13 +67,16 @@ pub(crate) async fn alone(change: impl FnOnce(&mut Options)) -> Alone {
     change(&mut options);
     let network = MemoryNetwork::new();
     let connect = |inbox, me: Identity| Ok::<_, io::Error>(network.connect(me.replica, inbox));
-    let (handle, running) = start(store, Kv::default(), options, connect, |_, _| {}).unwrap();
+    let machine = Kv::default();
+    let readers = Arc::clone(&machine.readers);
+    let (handle, running) = start(store, machine, options, connect, |_, _| {}).unwrap();
     let mut changes = handle.status_changes();
     changes.wait_for(|status| status.serves()).await.unwrap();
     Alone {
         handle,
         running,
         fails,
+        readers,
     }
 }
 
@@ -81,6 +86,7 @@ async fn a_failed_write_ends_the_replica() {
         handle,
         running,
         fails,
+        ..
     } = alone(|_| {}).await;
     handle.propose(put("1", "a", "b")).await.unwrap();
     fails.store(true, Ordering::Relaxed);

@@ -34,6 +34,8 @@ pub(crate) struct State {
 pub(crate) struct Kv {
     pub(crate) state: State,
     pub(crate) checkpoint: Arc<Mutex<State>>,
+    /// Held by whoever reads the state, for as long as that takes.
+    pub(crate) readers: Arc<Mutex<()>>,
     installing: Option<(Reset, Vec<u8>)>,
 }
 
@@ -63,6 +65,7 @@ impl Kv {
         Kv {
             state: checkpoint.lock().unwrap().clone(),
             checkpoint: Arc::clone(checkpoint),
+            readers: Arc::default(),
             installing: None,
         }
     }
@@ -93,7 +96,17 @@ impl StateMachine for Kv {
         self.state.applied
     }
 
+    fn try_apply(
+        &mut self,
+        entries: &[Entry],
+    ) -> Option<Result<Vec<Option<Self::Response>>, Full>> {
+        let readers = Arc::clone(&self.readers);
+        drop(readers.try_lock().ok()?);
+        Some(self.apply(entries))
+    }
+
     fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Option<Option<String>>>, Full> {
+        let _locked = self.readers.lock().unwrap();
         let state = &mut self.state;
         let mut responses = Vec::new();
         for entry in entries {

@@ -22,8 +22,7 @@ impl ClusterService for Services {
         let context = Context::of(&request);
         barrier(node, &context).await?;
         let status = node.handle.status();
-        let found = node.state.query(|manager, at| Ok((manager.stats(), at)));
-        let (stats, at) = found.map_err(Failure::from)?;
+        let (stats, at) = node.state.stats().map_err(Failure::from)?;
         let members = status.configuration.members.iter();
         Ok(Response::new(api::GetClusterStatusResponse {
             cluster_id: node.cluster.to_string(),

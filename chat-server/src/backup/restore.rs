@@ -137,7 +137,7 @@ pub(crate) fn build(
     }
     let (of_rows, census) = machine
         .reader()
-        .query(|manager, _| Ok((manager.recompute_state_hash()?, manager.check()?)))?;
+        .view(|manager, _| Ok((manager.recompute_state_hash()?, manager.check()?)))?;
     if of_rows.as_u128() != head.state_hash {
         return Err(BackupError::damaged(
             &file,

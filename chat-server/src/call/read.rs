@@ -23,7 +23,7 @@ pub(crate) async fn look<T: Send + 'static>(
     let state = node.state.clone();
     // Off the threads that serve: a long page reads many rows, perhaps from the disk.
     let looked =
-        tokio::task::spawn_blocking(move || state.query(|manager, at| Ok((look(manager)?, at))));
+        tokio::task::spawn_blocking(move || state.view(|manager, at| Ok((look(manager)?, at))));
     match looked.await {
         Ok(result) => Ok(result?),
         Err(error) => Err(Failure::Internal(error.to_string())),

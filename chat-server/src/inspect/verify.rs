@@ -391,7 +391,7 @@ pub(crate) fn date(moment: Timestamp) -> String {
 
 /// Rows against the rows that they must agree with.
 fn check_rows(machine: &ChatStateMachine) -> Result<String, InspectError> {
-    let census = machine.reader().query(|manager, _| manager.check())?;
+    let census = machine.reader().view(|manager, _| manager.check())?;
     if let Some(first) = census.flaws.first() {
         return Err(InspectError::Mismatch {
             problem: format!(
@@ -412,7 +412,7 @@ fn check_rows(machine: &ChatStateMachine) -> Result<String, InspectError> {
 fn check_hash(machine: &ChatStateMachine) -> Result<(), InspectError> {
     let (kept, of_rows) = machine
         .reader()
-        .query(|manager, _| Ok((manager.state_hash(), manager.recompute_state_hash()?)))?;
+        .view(|manager, _| Ok((manager.state_hash(), manager.recompute_state_hash()?)))?;
     match kept == of_rows {
         true => Ok(()),
         false => Err(InspectError::Mismatch {

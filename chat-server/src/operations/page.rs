@@ -72,8 +72,12 @@ async fn ready(State(page): State<Page>) -> impl IntoResponse {
 async fn metrics(State(page): State<Page>) -> impl IntoResponse {
     let state = page.state.clone();
     // Waits for the batch that is being applied.
-    let stats = tokio::task::spawn_blocking(move || state.query(|manager, _| Ok(manager.stats())));
-    let stats = stats.await.ok().and_then(Result::ok);
+    let stats = tokio::task::spawn_blocking(move || state.stats());
+    let stats = stats
+        .await
+        .ok()
+        .and_then(Result::ok)
+        .map(|(stats, _)| stats);
     let is_ready = *page.readiness.borrow() == Readiness::Ready;
     let ends = page.conditions.certificate_ends();
     let text = page

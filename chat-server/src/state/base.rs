@@ -15,8 +15,7 @@ pub(super) struct Base {
 }
 
 impl Base {
-    /// `lately` is what is known of these rows already.
-    pub(super) fn of(file: &StateFile, rows: Rows, lately: Lately) -> Result<Base, StateError> {
+    pub(super) fn of(file: &StateFile, rows: Rows) -> Result<Base, StateError> {
         Ok(Base {
             newest: Newest::find(|bound| {
                 file.run(|_| {
@@ -25,8 +24,13 @@ impl Base {
                 })
             })?,
             rows,
-            lately,
+            lately: Lately::default(),
         })
+    }
+
+    /// Learns what the base before has learned of rows that the checkpoint between them did not write.
+    pub(super) fn take_over(&mut self, before: &Base, is_written: impl Fn(u8) -> bool) {
+        self.lately = before.lately.hand_over(is_written);
     }
 
     pub(super) fn rows(&self) -> &Rows {
@@ -38,24 +42,22 @@ impl Base {
         self.newest.is_before(key)
     }
 
-    /// What was learned of rows that a checkpoint does not write, for the base behind it.
-    pub(super) fn hand_over(&self, is_written: impl Fn(u8) -> bool) -> Lately {
-        self.lately.hand_over(is_written)
+    /// What is known of a row without a look at the file: that it is not there, or what it was lately.
+    pub(super) fn recall(&self, key: &[u8]) -> Option<Option<Vec<u8>>> {
+        if self.is_before(key) {
+            return Some(None);
+        }
+        let value = self.lately.recall(key)?;
+        Some(value.map(|value| value.to_vec()))
     }
 
-    /// The row of a key. What is likely to be asked for again is to be learned.
+    /// The row of a key, from the file. What is likely to be asked for again is to be learned.
     pub(super) fn read(
         &self,
         file: &StateFile,
         key: &[u8],
         learns: bool,
     ) -> Result<Option<Vec<u8>>, StateError> {
-        if self.is_before(key) {
-            return Ok(None);
-        }
-        if let Some(value) = self.lately.recall(key) {
-            return Ok(value.map(|value| value.to_vec()));
-        }
         let value = file.read(&self.rows, key)?;
         if learns {
             self.lately.learn(key, value.as_deref());

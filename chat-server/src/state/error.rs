@@ -42,6 +42,15 @@ pub enum StateError {
         /// The file.
         path: PathBuf,
     },
+    /// The state goes over to another history, or is built up again, and is not yet as far as it was before.
+    #[error("the state in {} is not yet as far as it was before: try again in a moment", path.display())]
+    GoneBack {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What was asked for is not in memory, and nobody may wait for the file. Never leaves this module.
+    #[error("what was asked for is not in memory")]
+    NotInMemory,
     /// An earlier operation failed.
     #[error("the state in {} is not served any more, since an earlier operation on it failed", path.display())]
     Stopped {

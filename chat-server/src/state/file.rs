@@ -195,7 +195,7 @@ impl StateFile {
             let transaction = begin(database)?;
             {
                 let mut rows = transaction.open_table(ROWS)?;
-                write_rows(&mut rows, &frozen.rows)?;
+                write_rows(&mut rows, &frozen.whole())?;
             }
             put_meta(&transaction, CHECKPOINT, &frozen.checkpoint)?;
             Ok(transaction.commit()?)

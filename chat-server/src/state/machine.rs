@@ -3,7 +3,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, RwLock, RwLockWriteGuard};
 
 use chat_core::{APPLY_VERSION, AccountManager, Applied, Command, Event, OpenError, ROW_FORMAT};
 use chat_replication::state_machine::{InstallError, SnapshotReader, StateMachine};
@@ -17,7 +17,7 @@ use super::file::StateFile;
 use super::flusher::Flusher;
 use super::incoming::{Incoming, Unreadable};
 use super::overlay::Checkpoint;
-use super::reader::{Shared, StateReader, read, write};
+use super::reader::{Shared, StateReader, read, try_write, write};
 use super::snapshot::Snapshot;
 use super::store::StateStore;
 
@@ -142,6 +142,7 @@ impl ChatStateMachine {
         let shared = Shared {
             manager: Some(manager),
             applied,
+            shown: applied,
             path: file.path().to_owned(),
         };
         Ok(ChatStateMachine {
@@ -184,7 +185,9 @@ impl ChatStateMachine {
     fn end_checkpoint(&mut self, written: Result<(), StateError>) -> Result<(), StateError> {
         written?;
         self.durable = self.file.checkpoint()?.applied;
-        let thawed = write(&self.shared).manager_mut()?.store_mut().thaw()?;
+        // Nobody waits while the file is read.
+        let base = StateStore::base_of(&self.file)?;
+        let thawed = write(&self.shared).manager_mut()?.store_mut().thaw(base);
         if let Some(frozen) = thawed {
             self.flusher.free(frozen);
         }
@@ -200,6 +203,40 @@ impl ChatStateMachine {
 
     pub(super) fn overlay_bytes(&self) -> Result<usize, StateError> {
         Ok(read(&self.shared).manager()?.store().overlay_bytes())
+    }
+
+    /// Applies entries under one lock, and tells of them.
+    fn apply_batch(
+        &mut self,
+        mut shared: RwLockWriteGuard<'_, Shared>,
+        batch: &[Entry],
+        responses: &mut Vec<Option<Response>>,
+    ) -> Result<(), StateError> {
+        let mut events = Vec::new();
+        shared.manager_mut()?.store_mut().tidy();
+        for entry in batch {
+            let response = match apply_entry(&mut shared, entry) {
+                Ok(response) => response,
+                Err(error) => {
+                    drop(shared);
+                    return self.stop_on_error(Err(error));
+                }
+            };
+            if let Some(Response::Applied(applied)) = &response {
+                let told = applied.events.iter();
+                events.extend(told.map(|event| (entry.position, event.clone())));
+            }
+            responses.push(response);
+        }
+        let applied = shared.applied;
+        shared.shown = shared.shown.max(applied);
+        drop(shared);
+        (self.publish)(AppliedBatch {
+            applied,
+            events,
+            continuity: std::mem::replace(&mut self.continuity, Continuity::Unbroken),
+        });
+        Ok(())
     }
 
     /// The state is another from now on, that of the file.
@@ -287,37 +324,22 @@ impl StateMachine for ChatStateMachine {
 
     fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Option<Response>>, StateError> {
         let mut responses = Vec::with_capacity(entries.len());
+        let shared = Arc::clone(&self.shared);
         for batch in entries.chunks(BATCH) {
-            let mut events = Vec::new();
-            let mut shared = write(&self.shared);
-            for entry in batch {
-                let response = apply_entry(&mut shared, entry);
-                let response = match response {
-                    Ok(response) => response,
-                    Err(error) => {
-                        drop(shared);
-                        return self.stop_on_error(Err(error));
-                    }
-                };
-                if let Some(Response::Applied(applied)) = &response {
-                    events.extend(
-                        applied
-                            .events
-                            .iter()
-                            .map(|event| (entry.position, event.clone())),
-                    );
-                }
-                responses.push(response);
-            }
-            let applied = shared.applied;
-            drop(shared);
-            (self.publish)(AppliedBatch {
-                applied,
-                events,
-                continuity: std::mem::replace(&mut self.continuity, Continuity::Unbroken),
-            });
+            self.apply_batch(write(&shared), batch, &mut responses)?;
         }
         Ok(responses)
+    }
+
+    fn try_apply(
+        &mut self,
+        entries: &[Entry],
+    ) -> Option<Result<Vec<Option<Response>>, StateError>> {
+        let shared = Arc::clone(&self.shared);
+        let locked = try_write(&shared).filter(|_| entries.len() <= BATCH)?;
+        let mut responses = Vec::with_capacity(entries.len());
+        let applied = self.apply_batch(locked, entries, &mut responses);
+        Some(applied.map(|()| responses))
     }
 
     fn maintain(&mut self) -> Result<(), StateError> {
@@ -339,7 +361,7 @@ impl StateMachine for ChatStateMachine {
     }
 
     fn roll_back(&mut self, keep: &dyn Fn(Position) -> bool) -> Result<(), StateError> {
-        // Queries go on seeing the old branch until the other one is ready.
+        // Queries go on seeing the old branch until the state goes back, and none after that until it is as far again.
         let result = self.finish_checkpoint().and_then(|()| {
             let checkpoint = self.file.checkpoint()?.applied;
             if checkpoint != Position::default() && !keep(checkpoint) {
@@ -425,7 +447,7 @@ fn at_checkpoint(
     file: &Arc<StateFile>,
 ) -> Result<(AccountManager<StateStore>, Position), StateError> {
     let checkpoint = file.checkpoint()?;
-    let manager = open_manager(file, StateStore::new(Arc::clone(file))?)?;
+    let mut manager = open_manager(file, StateStore::new(Arc::clone(file))?)?;
     if manager.state_hash().as_u128() != checkpoint.state_hash
         && checkpoint != Checkpoint::default()
     {
@@ -434,6 +456,7 @@ fn at_checkpoint(
             "its hash is not that of its checkpoint",
         ));
     }
+    manager.store_mut().share();
     Ok((manager, checkpoint.applied))
 }
 
@@ -537,13 +560,15 @@ pub(super) fn isolated(
             let manager = shared.manager.take().expect("it was there a moment ago");
             let mut store = manager.into_store();
             store.roll_back();
-            // What the manager keeps beside the rows may be half-way: it is read again.
-            let manager = AccountManager::open(store).map_err(|error| match error {
+            // What the manager keeps beside the rows may be half-way: it is read again, as part of the command.
+            store.begin();
+            let mut manager = AccountManager::open(store).map_err(|error| match error {
                 OpenError::Store(error) => error,
                 OpenError::UnknownFormat { .. } => StateError::Stopped {
                     path: shared.path.clone(),
                 },
             })?;
+            manager.store_mut().commit();
             shared.manager = Some(manager);
             Ok(None)
         }

@@ -10,6 +10,9 @@
 //! a new one takes its place, and a thread writes the frozen one in key order as one durable transaction, together with
 //! the position that it stands for: a checkpoint. What came after the last checkpoint is in the log, and is applied
 //! again at the next start. So a start reads a few rows, however many there are, and no write waits for this file.
+//!
+//! Nor does a write wait for those who read it. A query that needs the file looks at a view: the layers as they are at that
+//! moment, which later writes leave alone by going into a layer above.
 
 mod base;
 mod error;

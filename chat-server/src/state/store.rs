@@ -11,8 +11,7 @@ use redb::ReadableTableMetadata;
 
 use super::base::Base;
 use super::error::StateError;
-use super::file::{BaseRow, Rows, StateFile, checked_value};
-use super::lately::Lately;
+use super::file::{Rows, StateFile, checked_value};
 use super::overlay::{Below, Checkpoint, Frozen, Overlay};
 
 /// The rows of the state: an overlay in memory, over one that is being written, over the file.
@@ -20,8 +19,18 @@ pub struct StateStore {
     overlay: Overlay,
     frozen: Option<Arc<Frozen>>,
     base: Arc<Base>,
+    queries: Queries,
     /// Last, so that nothing reads the file any more when it is closed.
     file: Arc<StateFile>,
+}
+
+/// What queries may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Queries {
+    /// Look at whatever there is.
+    Anything,
+    /// Look at what is in memory: for as long as they take, nothing can be applied.
+    InMemory,
 }
 
 impl StateStore {
@@ -33,28 +42,41 @@ impl StateStore {
     /// Over rows of the file that are not the state's yet.
     pub(super) fn over(file: Arc<StateFile>, rows: Rows) -> Result<StateStore, StateError> {
         Ok(StateStore {
-            base: Arc::new(Base::of(&file, rows, Lately::default())?),
+            base: Arc::new(Base::of(&file, rows)?),
             file,
             overlay: Overlay::default(),
             frozen: None,
+            queries: Queries::Anything,
         })
     }
 
-    /// The rows as they are now, which later writes do not change. Copies those that no checkpoint holds.
-    pub(super) fn copy(&self) -> StateStore {
+    /// From here on commands are applied under a lock that queries share. Those that would have to read the file fail with
+    /// [`StateError::NotInMemory`], and are to be made of a [view](StateStore::view).
+    pub(super) fn share(&mut self) {
+        self.queries = Queries::InMemory;
+    }
+
+    /// The rows as they are now, which later writes do not change, and which do not hold up later writes.
+    pub(super) fn view(&mut self) -> StateStore {
         StateStore {
-            overlay: self.overlay.copy(),
+            overlay: self.overlay.set_aside(),
             frozen: self.frozen.clone(),
             base: Arc::clone(&self.base),
             file: Arc::clone(&self.file),
+            queries: Queries::Anything,
         }
+    }
+
+    /// Between two commands: puts together what was kept apart for views.
+    pub(super) fn tidy(&mut self) {
+        self.overlay.tidy();
     }
 
     /// How many rows there are at most: one that was written over since the last checkpoint counts again.
     pub(super) fn rows_at_most(&self) -> Result<u64, StateError> {
         let in_file = self.file.run(|_| Ok(self.base.rows().len()?))?;
-        let frozen = self.frozen.as_ref().map_or(0, |frozen| frozen.rows.len());
-        Ok(in_file + (frozen + self.overlay.rows().len()) as u64)
+        let frozen = self.frozen.as_ref().map_or(0, |frozen| frozen.len());
+        Ok(in_file + (frozen + self.overlay.len()) as u64)
     }
 
     /// Memory that the rows which no checkpoint holds take, roughly, in bytes.
@@ -80,7 +102,26 @@ impl StateStore {
     /// A row that is not in the file yet, or is written over or removed there.
     fn in_memory(&self, key: &[u8]) -> Option<Option<&[u8]>> {
         let frozen = || self.frozen.as_ref().and_then(|frozen| frozen.get(key));
-        self.overlay.rows().get(key).or_else(frozen)
+        self.overlay.get(key).or_else(frozen)
+    }
+
+    /// Whether the file may be read now. A command that is being applied has the lock to itself.
+    fn check_file(&self) -> Result<(), StateError> {
+        match self.queries == Queries::Anything || self.overlay.is_open() {
+            true => Ok(()),
+            false => Err(StateError::NotInMemory),
+        }
+    }
+
+    fn find(&self, key: &[u8], learns: bool) -> Result<Option<Vec<u8>>, StateError> {
+        if let Some(value) = self.in_memory(key) {
+            return Ok(value.map(<[u8]>::to_vec));
+        }
+        if let Some(value) = self.base.recall(key) {
+            return Ok(value);
+        }
+        self.check_file()?;
+        self.base.read(&self.file, key, learns)
     }
 
     /// Sets the overlay aside to be written. The one before must have been [thawed](StateStore::thaw).
@@ -91,16 +132,20 @@ impl StateStore {
         frozen
     }
 
-    /// The frozen overlay is in the file now: reads go there. The overlay is returned, since freeing it takes a while.
-    pub(super) fn thaw(&mut self) -> Result<Option<Arc<Frozen>>, StateError> {
+    /// The file's rows as they are now, for [`StateStore::thaw`]. Reads the file.
+    pub(super) fn base_of(file: &StateFile) -> Result<Base, StateError> {
+        Base::of(file, file.base()?)
+    }
+
+    /// The frozen overlay is in the file now, whose rows these are: reads go there. The overlay is returned, since freeing it
+    /// takes a while.
+    pub(super) fn thaw(&mut self, mut base: Base) -> Option<Arc<Frozen>> {
         let frozen = self.frozen.take();
-        let is_written = |kind| {
-            let rows = frozen.as_ref().map(|frozen| &frozen.rows);
-            rows.is_some_and(|rows| rows.has_kind(kind))
-        };
-        let lately = self.base.hand_over(is_written);
-        self.base = Arc::new(Base::of(&self.file, self.file.base()?, lately)?);
-        Ok(frozen)
+        base.take_over(&self.base, |kind| {
+            frozen.as_ref().is_some_and(|frozen| frozen.has_kind(kind))
+        });
+        self.base = Arc::new(base);
+        frozen
     }
 }
 
@@ -108,18 +153,12 @@ impl KeyValue for StateStore {
     type Error = StateError;
 
     fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        match self.in_memory(key) {
-            Some(value) => Ok(value.map(<[u8]>::to_vec)),
-            // What a command reads it writes, or knows from then on.
-            None => self.base.read(&self.file, key, !self.overlay.is_open()),
-        }
+        // What a command reads it writes, or knows from then on.
+        self.find(key, !self.overlay.is_open())
     }
 
     fn read_once(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        match self.in_memory(key) {
-            Some(value) => Ok(value.map(<[u8]>::to_vec)),
-            None => self.base.read(&self.file, key, false),
-        }
+        self.find(key, false)
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
@@ -154,46 +193,43 @@ impl KeyValue for StateStore {
         if is_backwards(range) {
             return Ok(());
         }
+        self.check_file()?;
         let file = &*self.file;
         let mut base = file.run(|_| self.base.rows().range::<&[u8]>(range).map_err(Fault::from))?;
         let mut next_in_file = || file.next(&mut base, order);
-        let mut rows = [
-            Some(self.overlay.rows()),
-            self.frozen.as_ref().map(|frozen| &frozen.rows),
-        ]
-        .map(|rows| rows.map(|rows| rows.range(range)));
-        let mut next_in_memory = |layer: usize| {
-            let rows = rows[layer].as_mut()?;
-            match order {
-                Order::Ascending => rows.next(),
-                Order::Descending => rows.next_back(),
-            }
-        };
-        let mut heads = Heads {
-            order,
-            in_memory: [next_in_memory(0), next_in_memory(1)],
-            in_file: next_in_file()?,
-        };
-        while let Some(first) = heads.first() {
-            let flow = match heads.value_of(first) {
-                Some((key, Some(value))) => visit(key, value),
+        let frozen = self.frozen.iter().flat_map(|frozen| frozen.layers());
+        let layers = self.overlay.layers().chain(frozen);
+        let mut in_memory = InMemory::of(layers.map(|rows| rows.range(range)), order);
+        let mut in_file = next_in_file()?;
+        loop {
+            let above = in_memory.first();
+            // Where the row in the file stands, seen from the one above it.
+            let below = match (above, &in_file) {
+                (None, None) => return Ok(()),
+                (None, Some(_)) => Ordering::Less,
+                (Some(_), None) => Ordering::Greater,
+                (Some((key, _)), Some((other, _))) => compare(order, other.value(), key),
+            };
+            let flow = match (above, &in_file) {
+                (Some((key, Some(value))), _) if below != Ordering::Less => visit(key, value),
+                (_, Some(row)) if below == Ordering::Less => {
+                    visit(row.0.value(), checked_value(row))
+                }
                 _ => ControlFlow::Continue(()),
             };
             if flow.is_break() {
                 return Ok(());
             }
-            // Layers below that hold the same key are shadowed.
-            let shadowed = heads.layers_at_key_of(first);
-            for (layer, head) in heads.in_memory.iter_mut().enumerate() {
-                if shadowed[layer] {
-                    *head = next_in_memory(layer);
-                }
+            // Of the same key, the row in the file is shadowed.
+            if below != Ordering::Greater {
+                in_file = next_in_file()?;
             }
-            if shadowed[IN_FILE] {
-                heads.in_file = next_in_file()?;
+            if let Some((key, _)) = above
+                && below != Ordering::Less
+            {
+                in_memory.pass(key);
             }
         }
-        Ok(())
     }
 
     fn corrupt(&self, row: CorruptRow) -> StateError {
@@ -201,60 +237,58 @@ impl KeyValue for StateStore {
     }
 }
 
-/// The layer of the file; 0 and 1 are in memory.
-const IN_FILE: usize = 2;
-
 /// A row of a layer in memory.
 type MemoryRow<'a> = (&'a [u8], Option<&'a [u8]>);
 
-/// The next row of each layer, newest layer first.
-struct Heads<'a> {
+/// The next row of each layer in memory, newest layer first.
+struct InMemory<'a, I> {
     order: Order,
-    in_memory: [Option<MemoryRow<'a>>; 2],
-    in_file: Option<BaseRow>,
+    layers: Vec<(I, Option<MemoryRow<'a>>)>,
 }
 
-impl Heads<'_> {
-    fn key(&self, layer: usize) -> Option<&[u8]> {
-        match layer {
-            IN_FILE => self.in_file.as_ref().map(|(key, _)| key.value()),
-            layer => self.in_memory[layer].map(|(key, _)| key),
+impl<'a, I: DoubleEndedIterator<Item = MemoryRow<'a>>> InMemory<'a, I> {
+    fn of(layers: impl Iterator<Item = I>, order: Order) -> InMemory<'a, I> {
+        let layers = layers.map(|mut rows| {
+            let first = next(&mut rows, order);
+            (rows, first)
+        });
+        InMemory {
+            order,
+            layers: layers.collect(),
         }
     }
 
-    /// The layer whose row comes next; of several with the same key, the newest.
-    fn first(&self) -> Option<usize> {
-        let mut first: Option<(usize, &[u8])> = None;
-        for layer in 0..=IN_FILE {
-            let Some(key) = self.key(layer) else { continue };
-            let comes_before = match first {
-                None => true,
-                Some((_, best)) => match self.order {
-                    Order::Ascending => key.cmp(best) == Ordering::Less,
-                    Order::Descending => key.cmp(best) == Ordering::Greater,
-                },
-            };
-            if comes_before {
-                first = Some((layer, key));
+    /// The row that comes next; of several with the same key, the newest.
+    fn first(&self) -> Option<MemoryRow<'a>> {
+        let rows = self.layers.iter().filter_map(|(_, row)| *row);
+        rows.reduce(|first, row| match compare(self.order, row.0, first.0) {
+            Ordering::Less => row,
+            Ordering::Equal | Ordering::Greater => first,
+        })
+    }
+
+    /// Goes on behind the row of a key, in all layers that have one.
+    fn pass(&mut self, key: &[u8]) {
+        for (rows, row) in &mut self.layers {
+            if row.is_some_and(|(other, _)| other == key) {
+                *row = next(rows, self.order);
             }
         }
-        first.map(|(layer, _)| layer)
     }
+}
 
-    fn value_of(&self, layer: usize) -> Option<(&[u8], Option<&[u8]>)> {
-        match layer {
-            IN_FILE => self
-                .in_file
-                .as_ref()
-                .map(|row| (row.0.value(), Some(checked_value(row)))),
-            layer => self.in_memory[layer],
-        }
+fn next<T>(rows: &mut impl DoubleEndedIterator<Item = T>, order: Order) -> Option<T> {
+    match order {
+        Order::Ascending => rows.next(),
+        Order::Descending => rows.next_back(),
     }
+}
 
-    /// Which layers stand at the same key as this one.
-    fn layers_at_key_of(&self, layer: usize) -> [bool; 3] {
-        let key = self.key(layer);
-        [0, 1, IN_FILE].map(|other| self.key(other) == key)
+/// Which of two keys comes first in an order.
+fn compare(order: Order, one: &[u8], other: &[u8]) -> Ordering {
+    match order {
+        Order::Ascending => one.cmp(other),
+        Order::Descending => other.cmp(one),
     }
 }
 
@@ -277,7 +311,7 @@ impl fmt::Debug for StateStore {
             .field("overlay_bytes", &self.overlay.bytes())
             .field(
                 "frozen_rows",
-                &self.frozen.as_ref().map(|frozen| frozen.rows.len()),
+                &self.frozen.as_ref().map(|frozen| frozen.len()),
             )
             .finish_non_exhaustive()
     }

@@ -3,8 +3,10 @@
 mod key;
 mod rows;
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use chat_replication::types::Position;
 
@@ -16,31 +18,45 @@ pub(super) use self::{
 use super::newest::Newest;
 
 /// Rows that were written since the last checkpoint began, and how to take the last command back.
+///
+/// Whoever wants to look at them for long has them [set aside](Overlay::set_aside): from then on writes go into rows above,
+/// and leave what was set aside as it is. Once nobody looks any more, it is written into again. So a reader never waits for
+/// the writer, nor the writer for a reader, and where nobody reads for long there is one layer and nothing is copied.
 #[derive(Debug, Default)]
 pub(super) struct Overlay {
+    /// What is written into.
     rows: Rows,
+    /// What was set aside, the oldest first.
+    aside: Vec<Arc<Rows>>,
     /// What the rows written since [`Overlay::begin`] were before.
     undo: Undo,
     /// Whether they are noted.
     notes: bool,
 }
 
+/// Layers that have grown so large are left as they are: putting them together would take milliseconds.
+const LARGE: usize = 4 << 20;
+
 /// An overlay on its way to the file, and what it stands for.
 #[derive(Debug)]
 pub(super) struct Frozen {
-    pub(super) rows: Rows,
+    /// The newest first.
+    layers: Vec<Arc<Rows>>,
     pub(super) checkpoint: Checkpoint,
     newest: Newest,
 }
 
 impl Frozen {
-    pub(super) fn of(rows: Rows, checkpoint: Checkpoint) -> Frozen {
+    pub(super) fn of(layers: Vec<Arc<Rows>>, checkpoint: Checkpoint) -> Frozen {
         let Ok(newest) = Newest::find(|bound| {
-            let last = rows.range((Bound::Unbounded, bound)).next_back();
-            Ok::<_, Infallible>(last.map(|(key, _)| key.to_vec()))
+            let last = |rows: &'_ Arc<Rows>| {
+                let last = rows.range((Bound::Unbounded, bound)).next_back();
+                last.map(|(key, _)| key.to_vec())
+            };
+            Ok::<_, Infallible>(layers.iter().filter_map(last).max())
         });
         Frozen {
-            rows,
+            layers,
             checkpoint,
             newest,
         }
@@ -50,8 +66,33 @@ impl Frozen {
     pub(super) fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
         match self.newest.is_before(key) {
             true => None,
-            false => self.rows.get(key),
+            false => self.layers.iter().find_map(|rows| rows.get(key)),
         }
+    }
+
+    /// The newest first.
+    pub(super) fn layers(&self) -> impl Iterator<Item = &Rows> {
+        self.layers.iter().map(|rows| &**rows)
+    }
+
+    /// How many rows there are at most: one that was written over in another layer counts again.
+    pub(super) fn len(&self) -> usize {
+        self.layers().map(Rows::len).sum()
+    }
+
+    /// Whether there are rows whose keys begin with this byte.
+    pub(super) fn has_kind(&self, kind: u8) -> bool {
+        self.layers().any(|rows| rows.has_kind(kind))
+    }
+
+    /// All of them in one layer.
+    pub(super) fn whole(&self) -> Cow<'_, Rows> {
+        let (oldest, newer) = self.layers.split_last().expect("there is one at least");
+        let mut whole = Cow::Borrowed(&**oldest);
+        for layer in newer.iter().rev() {
+            whole.to_mut().take_in(layer);
+        }
+        whole
     }
 }
 
@@ -65,21 +106,60 @@ pub(super) struct Checkpoint {
 }
 
 impl Overlay {
-    pub(super) fn rows(&self) -> &Rows {
-        &self.rows
+    /// The row of a key, if it is one of these.
+    pub(super) fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
+        let aside = || self.aside.iter().rev().find_map(|rows| rows.get(key));
+        self.rows.get(key).or_else(aside)
+    }
+
+    /// The newest first.
+    pub(super) fn layers(&self) -> impl Iterator<Item = &Rows> {
+        let aside = self.aside.iter().rev().map(|rows| &**rows);
+        std::iter::once(&self.rows).chain(aside)
+    }
+
+    /// How many rows there are at most: one that was written over in another layer counts again.
+    pub(super) fn len(&self) -> usize {
+        self.layers().map(Rows::len).sum()
     }
 
     /// Memory that the rows take, roughly.
     pub(super) fn bytes(&self) -> usize {
-        self.rows.bytes()
+        self.layers().map(Rows::bytes).sum()
     }
 
-    /// The same rows, with nothing to take back.
-    pub(super) fn copy(&self) -> Overlay {
+    /// The rows as they are now, which later writes leave as they are.
+    pub(super) fn set_aside(&mut self) -> Overlay {
+        assert!(!self.notes, "nobody looks at half a command");
+        if !self.rows.is_empty() {
+            self.aside.push(Arc::new(std::mem::take(&mut self.rows)));
+        }
         Overlay {
-            rows: self.rows.clone(),
-            undo: Undo::default(),
-            notes: false,
+            aside: self.aside.clone(),
+            ..Overlay::default()
+        }
+    }
+
+    /// Puts layers together, so that there are few. What nobody looks at any more is written into again. Of what somebody
+    /// does, a layer that is not much larger than the one above it is copied: so a row is copied a few times at most, and
+    /// only as long as there is always somebody who looks.
+    pub(super) fn tidy(&mut self) {
+        assert!(!self.notes, "a command is taken back whole");
+        while self.rows.bytes() < LARGE
+            && let Some(below) = self.aside.last_mut().and_then(Arc::get_mut)
+        {
+            let above = std::mem::replace(&mut self.rows, std::mem::take(below));
+            self.rows.take_in(&above);
+            self.aside.pop();
+        }
+        while let [.., below, above] = &self.aside[..]
+            && below.bytes() <= 2 * above.bytes()
+            && below.bytes() + above.bytes() < LARGE
+        {
+            let mut both = Rows::clone(below);
+            both.take_in(above);
+            self.aside.truncate(self.aside.len() - 2);
+            self.aside.push(Arc::new(both));
         }
     }
 
@@ -96,7 +176,10 @@ impl Overlay {
 
     /// Removes a row. If there can be none beneath, no trace of it is left.
     pub(super) fn delete(&mut self, key: &[u8], beneath: impl FnOnce() -> Below) {
-        if self.rows.beneath(key) == Below::Perhaps && beneath() == Below::Perhaps {
+        let is_new = self.rows.beneath(key) == Below::Nothing
+            || (self.aside.iter().all(|rows| rows.get(key).is_none())
+                && beneath() == Below::Nothing);
+        if !is_new {
             return self.set(key, None);
         }
         let undo = self.notes.then_some(&mut self.undo);
@@ -126,10 +209,12 @@ impl Overlay {
         self.rows.undo(&mut self.undo);
     }
 
-    /// Takes everything out.
-    pub(super) fn take(&mut self) -> Rows {
+    /// Takes everything out, the newest layer first.
+    pub(super) fn take(&mut self) -> Vec<Arc<Rows>> {
         assert!(!self.notes, "a checkpoint stands between two commands");
-        std::mem::take(&mut self.rows)
+        let rows = Arc::new(std::mem::take(&mut self.rows));
+        let aside = std::mem::take(&mut self.aside).into_iter().rev();
+        std::iter::once(rows).chain(aside).collect()
     }
 }
 
@@ -164,10 +249,7 @@ mod tests {
             ("c", Some("w")),
         ] {
             overlay.set(key.as_bytes(), value.map(str::as_bytes));
-            assert_eq!(
-                overlay.rows.get(key.as_bytes()),
-                Some(value.map(str::as_bytes))
-            );
+            assert_eq!(overlay.get(key.as_bytes()), Some(value.map(str::as_bytes)));
         }
         overlay.set(b"d", Some(b"new"));
         for key in ["d", "a", "nowhere"] {
@@ -182,6 +264,45 @@ mod tests {
         overlay.commit();
         overlay.roll_back();
         assert_eq!(overlay.rows.get(b"a"), Some(None));
+    }
+
+    /// Rows that somebody looks at stay as they are, however many layers that makes; once nobody does there is one again.
+    #[test]
+    fn what_was_set_aside_does_not_change() {
+        let mut overlay = Overlay::default();
+        let mut looks = Vec::new();
+        for round in 0..200_u32 {
+            overlay.tidy();
+            overlay.begin();
+            overlay.set(b"counter", Some(&round.to_be_bytes()));
+            overlay.insert(&round.to_be_bytes(), b"new");
+            if let Some(before) = round.checked_sub(3) {
+                overlay.delete(&before.to_be_bytes(), || Below::Nothing);
+            }
+            overlay.commit();
+            looks.push((round, overlay.set_aside()));
+            assert!(overlay.aside.len() < 12, "{}", overlay.aside.len());
+        }
+        let check = |overlay: &Overlay, round: u32| {
+            assert_eq!(
+                overlay.get(b"counter"),
+                Some(Some(&round.to_be_bytes()[..]))
+            );
+            for other in 0..=round {
+                let found = overlay.get(&other.to_be_bytes()).flatten();
+                assert_eq!(found.is_some(), other + 3 > round, "{other} at {round}");
+            }
+            let later = overlay.get(&(round + 1).to_be_bytes()).flatten();
+            assert_eq!(later, None);
+        };
+        for (round, look) in &looks {
+            check(look, *round);
+        }
+        drop(looks);
+        overlay.tidy();
+        assert!(overlay.aside.is_empty());
+        check(&overlay, 199);
+        assert_eq!(overlay.len(), 4, "what came and went has left no trace");
     }
 
     #[test]
@@ -214,7 +335,8 @@ mod tests {
         }
         assert_eq!(overlay.bytes(), before);
         assert_eq!(overlay.rows.get(b"large"), Some(Some(&large[..])));
-        assert_eq!(overlay.take().len(), 2);
+        assert_eq!(overlay.len(), 2);
+        overlay.take();
         assert_eq!(overlay.bytes(), 0);
     }
 }

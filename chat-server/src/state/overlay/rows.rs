@@ -102,6 +102,10 @@ impl Rows {
         self.kinds.iter().map(|kind| kind.places.len()).sum()
     }
 
+    pub(in crate::state) fn is_empty(&self) -> bool {
+        self.kinds.iter().all(|kind| kind.places.is_empty())
+    }
+
     /// Memory that the rows take, roughly. What was written over by something longer, or removed, counts on.
     pub(super) fn bytes(&self) -> usize {
         let bytes = |kind: &Kind| kind.places.len() * ROW_BYTES + kind.values.bytes;
@@ -199,6 +203,23 @@ impl Rows {
         }
     }
 
+    /// Takes in rows of a layer above, which write over these.
+    pub(super) fn take_in(&mut self, above: &Rows) {
+        for (number, kind) in above.kinds.iter().enumerate() {
+            for (key, place) in &kind.places {
+                let value = kind.values.at(*place);
+                let mine = self.kinds.get(number).and_then(|kind| kind.places.get(key));
+                match (mine, value) {
+                    // Nothing is beneath, so that no trace need be left.
+                    (Some(mine), None) if mine.below == Below::Nothing => {
+                        self.remove(key.as_slice(), None);
+                    }
+                    _ => self.set(key.as_slice(), value, place.below, None),
+                }
+            }
+        }
+    }
+
     /// Takes back what is noted.
     pub(super) fn undo(&mut self, undo: &mut Undo) {
         while let Some((key, before)) = undo.writes.pop() {
@@ -258,6 +279,8 @@ struct Values {
 
 /// So large is a chunk, unless a value is larger.
 const CHUNK: usize = 256 << 10;
+/// The first is smaller, and each that follows twice as large: of some layers there are few rows.
+const FIRST_CHUNK: usize = 4 << 10;
 
 impl Values {
     /// Appends a value, and leaves it at most so much room to grow.
@@ -278,7 +301,9 @@ impl Values {
             .last()
             .is_some_and(|chunk| chunk.capacity() - chunk.len() >= room);
         if !has_room {
-            self.chunks.push(Vec::with_capacity(CHUNK.max(room)));
+            let size = FIRST_CHUNK << self.chunks.len().min(8);
+            self.chunks
+                .push(Vec::with_capacity(size.min(CHUNK).max(room)));
         }
         let number = self.chunks.len() - 1;
         let chunk = &mut self.chunks[number];

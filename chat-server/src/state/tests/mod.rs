@@ -5,6 +5,7 @@ mod crash;
 mod faults;
 mod machine;
 mod million;
+mod readers;
 mod snapshot;
 mod store;
 mod support;

@@ -18,13 +18,14 @@ type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
 struct Rig {
     store: StateStore,
+    file: Arc<StateFile>,
     flusher: Flusher,
     model: Map,
     /// What the file will hold when the checkpoint under way is written, and what it holds.
     frozen: Option<Map>,
     durable: Map,
     /// The rows as they were, which nothing changes any more.
-    copy: Option<(StateStore, Map)>,
+    views: Vec<(StateStore, Map)>,
     folder: TempDir,
 }
 
@@ -37,11 +38,12 @@ impl Rig {
         let file = Arc::new(StateFile::open(folder.path(), 1 << 20, CLUSTER, REPLICA).unwrap());
         Rig {
             flusher: Flusher::start(Arc::clone(&file)).unwrap(),
-            store: StateStore::new(file).unwrap(),
+            store: StateStore::new(Arc::clone(&file)).unwrap(),
+            file,
             model: rows.clone(),
             frozen: None,
             durable: rows,
-            copy: None,
+            views: Vec::new(),
             folder,
         }
     }
@@ -58,7 +60,8 @@ impl Rig {
         if let Some(written) = self.flusher.wait() {
             written.unwrap();
             self.durable = self.frozen.take().unwrap();
-            let frozen = self.store.thaw().unwrap();
+            let base = StateStore::base_of(&self.file).unwrap();
+            let frozen = self.store.thaw(base);
             self.flusher.free(frozen.unwrap());
         }
     }
@@ -72,11 +75,12 @@ impl Rig {
             store,
             flusher,
             durable,
-            copy,
+            views,
+            file,
             folder,
             ..
         } = self;
-        drop((store, copy));
+        drop((store, views, file));
         drop(flusher);
         Rig::over(folder, durable)
     }
@@ -113,7 +117,10 @@ enum Step {
     Freeze,
     Thaw,
     Reopen,
-    Copy,
+    View,
+    /// Nobody looks at the oldest view any more.
+    Leave,
+    Tidy,
     Read(Vec<u8>),
     Scan(Bound<Vec<u8>>, Bound<Vec<u8>>, usize),
 }
@@ -141,7 +148,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Freeze),
         2 => Just(Step::Thaw),
         1 => Just(Step::Reopen),
-        1 => Just(Step::Copy),
+        3 => Just(Step::View),
+        2 => Just(Step::Leave),
+        4 => Just(Step::Tidy),
         8 => key().prop_map(Step::Read),
         8 => (bound(), bound(), 1..9usize).prop_map(|(start, end, most)| Step::Scan(start, end, most)),
     ]
@@ -187,12 +196,15 @@ proptest! {
                 Step::Freeze => rig.freeze(),
                 Step::Thaw => rig.thaw(),
                 Step::Reopen => rig = rig.reopen(),
-                Step::Copy => rig.copy = Some((rig.store.copy(), rig.model.clone())),
+                Step::View => rig.views.push((rig.store.view(), rig.model.clone())),
+                Step::Leave if !rig.views.is_empty() => drop(rig.views.remove(0)),
+                Step::Leave => {}
+                Step::Tidy => rig.store.tidy(),
                 Step::Read(key) => {
                     let found = rig.store.read(&key).unwrap();
                     prop_assert_eq!(found.as_ref(), rig.model.get(&key));
-                    if let Some((copy, model)) = &rig.copy {
-                        prop_assert_eq!(copy.read(&key).unwrap(), model.get(&key).cloned());
+                    for (view, model) in &rig.views {
+                        prop_assert_eq!(view.read(&key).unwrap(), model.get(&key).cloned());
                     }
                 }
                 Step::Scan(start, end, most) => {
@@ -206,6 +218,11 @@ proptest! {
                     prop_assert_eq!(scan(&rig.store, range, Order::Ascending, most), first(&expected));
                     expected.reverse();
                     prop_assert_eq!(scan(&rig.store, range, Order::Descending, most), first(&expected));
+                    for (view, model) in &rig.views {
+                        let rows = model.iter().filter(|(key, _)| within(key)).take(most);
+                        let expected: Vec<_> = rows.map(|(key, value)| (key.clone(), value.clone())).collect();
+                        prop_assert_eq!(scan(view, range, Order::Ascending, most), expected);
+                    }
                 }
             }
         }
