@@ -69,6 +69,24 @@ impl Cluster {
         }
     }
 
+    /// Another cluster by the same file, with the same addresses and empty folders of its own. Only one of the two may run.
+    pub(crate) fn beside(other: &Cluster) -> Cluster {
+        let folder = TempDir::new().unwrap();
+        fs::copy(other.file(), folder.path().join("cluster.toml")).unwrap();
+        Cluster {
+            folder,
+            base_port: other.base_port,
+            replicas: other.replicas.iter().map(|_| None).collect(),
+        }
+    }
+
+    /// How a replica ended, if it has.
+    pub(crate) fn has_ended(&mut self, id: usize) -> Option<ExitStatus> {
+        let status = self.replicas[id].as_mut()?.try_wait().unwrap()?;
+        self.replicas[id] = None;
+        Some(status)
+    }
+
     /// A running cluster that somebody leads.
     pub(crate) async fn start(setup: Setup) -> Cluster {
         let mut cluster = Cluster::new(&setup);
