@@ -45,7 +45,7 @@ fn the_log_of_another_cluster_or_replica_is_refused() {
     let (theirs, other) = (ClusterId(Uuid::from_u128(99)), ReplicaId(5));
     drop(DiskStore::open(folder.path(), theirs, REPLICA).unwrap());
     let error = refused(folder.path());
-    assert!(matches!(error, StoreError::Foreign { .. }));
+    assert!(matches!(error, StoreError::OtherCluster { .. }));
     assert!(error.to_string().contains(&theirs.to_string()), "{error}");
 
     let folder = tempfile::tempdir().unwrap();
