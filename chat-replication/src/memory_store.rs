@@ -11,7 +11,9 @@ use crate::store::{
     Durable, Identity, Persist, Persisted, Piece, Store, StoreError, branches_after, check_range,
     compacted_after,
 };
-use crate::types::{Entry, Epoch, Index, Orphan, Payload, Position, StoreUuid, ViewStart};
+use crate::types::{
+    ClusterId, Entry, Epoch, Index, Orphan, Payload, Position, StoreUuid, ViewStart,
+};
 
 /// A [`Store`] whose disk is memory. A clone is a second disk with the same content.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -70,6 +72,11 @@ impl MemoryStore {
     /// Whose store it is.
     pub(crate) fn identity(&self) -> Identity {
         self.identity
+    }
+
+    /// Gives the disk to another cluster.
+    pub(crate) fn move_to(&mut self, cluster: ClusterId) {
+        self.identity.cluster = cluster;
     }
 
     /// Gives the disk another name.

@@ -51,11 +51,13 @@ pub enum Mutation {
     DropsOrphans,
     /// A replica whose software is too old for the log becomes a member nevertheless.
     OldVersionJoins,
+    /// A replica starts on a disk of the cluster as it was before it was restored.
+    TakesOldDisks,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 24] = [
+    pub const ALL: [Mutation; 25] = [
         Mutation::AcknowledgeBeforeSync,
         Mutation::PromiseBeforeSync,
         Mutation::PrepareBeforeSync,
@@ -80,5 +82,6 @@ impl Mutation {
         Mutation::CompactsAtOnce,
         Mutation::DropsOrphans,
         Mutation::OldVersionJoins,
+        Mutation::TakesOldDisks,
     ];
 }

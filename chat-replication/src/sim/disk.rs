@@ -8,12 +8,17 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::board::{Board, CrashPoint};
-use super::ledger::{CommandId, command_id, payload_id};
+use super::ledger::{CommandId, command, command_id, payload_id};
 use super::options;
 use crate::disk_store::{CrashDisk, CrashFolder, DiskStore, Fate};
 use crate::memory_store::MemoryStore;
 use crate::store::{Durable, Identity, Persist, Persisted, Store, StoreError};
-use crate::types::{ClusterId, Entry, Index, Orphan, Position, ReplicaId, StoreUuid};
+use crate::types::{
+    ClusterId, Entry, Epoch, Index, Orphan, Payload, Position, ReplicaId, StoreUuid, ViewStart,
+};
+
+/// A command that no client of this cluster sends.
+const NEVER_SENT: CommandId = CommandId::MAX;
 
 /// One replica's disk. Its content is known even while no process has it open.
 #[derive(Clone, Debug)]
@@ -91,6 +96,44 @@ impl Disk {
             files: None,
             random,
         })))
+    }
+
+    /// A copy that belongs to a cluster of another name, which went on with it: nobody else has what was written then.
+    pub(super) fn of_another_cluster(&self, seed: u64) -> Disk {
+        let disk = self.copy(seed);
+        let mut content = disk.content();
+        let name = uuid::Uuid::from_u128(content.random.random());
+        content.known.move_to(ClusterId(name));
+        let durable = content.known.load().expect("memory does not fail");
+        if let Some((_, newest)) = durable.view_starts.last() {
+            let epoch = Epoch {
+                number: durable.promised.number + 1,
+                replica: durable.identity.replica,
+                store: durable.identity.store,
+            };
+            let start = ViewStart {
+                members: vec![epoch.replica],
+                forced: true,
+                ..newest.clone()
+            };
+            let payloads = [
+                Payload::ViewStart(start),
+                Payload::Command(command(NEVER_SENT, 8)),
+            ];
+            let behind = durable.branches.last_index() + 1..;
+            let append = behind.zip(payloads).map(|(index, payload)| Entry {
+                position: Position { epoch, index },
+                payload,
+            });
+            let batch = Persist {
+                promised: Some(epoch),
+                append: append.collect(),
+                ..Persist::default()
+            };
+            content.known.persist(&batch).expect("memory does not fail");
+        }
+        drop(content);
+        disk
     }
 
     /// Whether it can be copied: not while nobody knows what is on it.

@@ -45,6 +45,8 @@ pub(super) enum Fault {
     Backup(Who),
     /// A disk is lost, and an old copy takes its place.
     Restore(Who),
+    /// A disk from before the cluster was restored comes into a machine: it has what the backup has, and was written to since.
+    OldDisk(Who),
     /// Two machines get each other's disk.
     Swap(Who),
     /// An operator adds a replica, or one that was removed once.
@@ -101,6 +103,7 @@ impl Fault {
             Fault::Rot(_) => "rotten disk",
             Fault::Backup(_) => "copied disk",
             Fault::Restore(_) => "restored disk",
+            Fault::OldDisk(_) => "disk from before a restore",
             Fault::Swap(_) => "swapped disks",
             Fault::Add => "replica added",
             Fault::Remove(_) => "replica removed",
@@ -215,8 +218,9 @@ fn operate(roll: u32, replicas: u32, random: &mut ChaCha8Rng) -> Fault {
         50..66 => Fault::Wipe(who),
         66..74 => Fault::Rot(who),
         74..82 => Fault::Backup(who),
-        82..90 => Fault::Restore(who),
-        90..96 => Fault::Swap(who),
+        82..87 => Fault::Restore(who),
+        87..91 => Fault::OldDisk(who),
+        91..96 => Fault::Swap(who),
         _ => Fault::Force(who),
     }
 }

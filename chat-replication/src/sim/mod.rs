@@ -26,7 +26,7 @@
 //! | torn and lost writes, on redb itself | D F | `seeds_on_redb`; `tests/store` |
 //! | failed flush, failed read, full disk | D F C | `seeds_with_crashes` |
 //! | slow disk, stalled flush | F L C | `seeds_with_everything` |
-//! | rotten or lost disk; wiped, swapped, restored from an old copy | D M C | `seeds_with_members_that_come_and_go`; rot byte by byte in `tests/store` |
+//! | rotten or lost disk; wiped, swapped, restored from an old copy, or from before the cluster was restored | D X M C | `seeds_with_members_that_come_and_go`; rot byte by byte in `tests/store` |
 //! | loss, repetition, reordering, delay of messages | X F | all; alone in `calm_seeds` |
 //! | partition; one-way and partial cut; isolation right after a message | D X L C | `seeds_with_partitions` |
 //! | false suspicion: slow links, pauses noticed and not, a clock set forward | D X L | `seeds_with_everything` |

@@ -103,7 +103,9 @@ impl SimOptions {
                 (Some(Mode::Available), Some(Profile::Partitions))
             }
             M::OldVersionJoins => (Some(Mode::Available), Some(Profile::Everything)),
-            M::UnnamedStaysInView => (Some(Mode::Available), Some(Profile::Members)),
+            M::UnnamedStaysInView | M::TakesOldDisks => {
+                (Some(Mode::Available), Some(Profile::Members))
+            }
             M::RestartStaysInView | M::AdoptsReplayedView | M::NeverWaits | M::StartBeforeSync => {
                 (Some(Mode::Available), Some(Profile::Crashes))
             }

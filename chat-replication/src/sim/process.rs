@@ -2,19 +2,22 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::path::PathBuf;
 
 use super::board::{Board, SimTransport, Turned};
 use super::disk::{Disk, SimStore};
 use super::ledger::Ledger;
 use crate::driver::{Applier, Driver, Limits, Reading, Report, Work, perform};
+use crate::memory_store::MemoryStore;
 use crate::replica::{Mutation, Note, Replica, Seed, Settings};
 use crate::state_machine::StateMachine;
 use crate::store::{Store, StoreError};
-use crate::types::ReplicaId;
+use crate::types::{ClusterId, ReplicaId};
 
 /// What all replicas of a cluster are started with.
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
+    pub(super) cluster: ClusterId,
     pub(super) settings: Settings,
     pub(super) limits: Limits,
     pub(super) mutation: Option<Mutation>,
@@ -53,6 +56,14 @@ impl Process {
         seeds: Vec<Seed>,
         setup: &Setup,
     ) -> Result<Process, StoreError> {
+        let identity = disk.look(MemoryStore::identity);
+        if identity.cluster != setup.cluster && setup.mutation != Some(Mutation::TakesOldDisks) {
+            return Err(StoreError::OtherCluster {
+                path: PathBuf::from("simulated disk"),
+                found: identity.cluster,
+                wanted: setup.cluster,
+            });
+        }
         let board = Board::default();
         let mut store = disk.open(board.clone(), id)?;
         let durable = store.load()?;

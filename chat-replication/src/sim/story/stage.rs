@@ -54,6 +54,7 @@ impl Theatre {
             ticks: 0,
             random: ChaCha8Rng::seed_from_u64(0),
             setup: Setup {
+                cluster: ClusterId::default(),
                 settings: brisk(),
                 limits: Limits::default(),
                 mutation: None,

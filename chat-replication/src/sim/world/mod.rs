@@ -152,6 +152,7 @@ impl World {
         let mode = options.mode.unwrap_or(drawn);
         let cluster = ClusterId(Uuid::from_u128(random.random()));
         let setup = Setup {
+            cluster,
             settings: Settings {
                 mode,
                 ..settings(&mut random)

@@ -8,7 +8,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 
 use super::{Event, Replacement, World, node, seed_of};
 use crate::driver::Order;
-use crate::replica::MembershipChange;
+use crate::replica::{MembershipChange, Mutation};
 use crate::sim::check::Checked;
 use crate::sim::client::{OwedOrder, Wanted};
 use crate::sim::disk::Disk;
@@ -133,6 +133,38 @@ impl World {
         };
         node.backup = Some((node.disk.copy(seed), ledger));
         true
+    }
+
+    /// A disk from before a restore comes into a machine, and is refused until its own is back.
+    pub(super) fn put_in_old_disk(&mut self, who: Who) -> Result<bool, String> {
+        let id = self.meant(who);
+        if !self.back_up(id) {
+            return Ok(false);
+        }
+        let Some((copy, ledger)) = self.node_mut(id).backup.take() else {
+            return Ok(false);
+        };
+        let is_taken = self.setup.mutation == Some(Mutation::TakesOldDisks);
+        if !self.operator.works_on.is_empty() || is_taken && !self.may_lose(id) {
+            return Ok(false);
+        }
+        let old = copy.of_another_cluster(self.random.random());
+        self.crash(id)?;
+        if is_taken {
+            // As any other disk that comes in the place of one that was lost.
+            self.check.lost_disk(id);
+            self.operator.lost.insert(id);
+            self.disks.insert(id, old.clone());
+            self.node_mut(id).ledger = ledger;
+        } else {
+            self.operator.works_on.insert(id);
+            let delay = self.random.random_range(100_000..900_000);
+            self.schedule(delay, Event::Replace(id, Replacement::Own));
+        }
+        self.node_mut(id).disk = old;
+        let soon = self.random.random_range(1_000..50_000);
+        self.schedule(soon, Event::Restart(id));
+        Ok(true)
     }
 
     pub(super) fn swap(&mut self, who: Who) -> Result<bool, String> {

@@ -38,6 +38,7 @@ impl World {
             Fault::Wipe(who) | Fault::Rot(who) | Fault::Restore(who) | Fault::Backup(who) => {
                 self.change_disk(&fault, who)?
             }
+            Fault::OldDisk(who) => self.put_in_old_disk(who)?,
             Fault::Swap(who) => self.swap(who)?,
             Fault::Add => self.add_replica()?,
             Fault::Remove(who) | Fault::RemoveDead(who) => self.remove_replica(&fault, who)?,
@@ -131,6 +132,7 @@ impl World {
             | Fault::Rot(_)
             | Fault::Restore(_)
             | Fault::Backup(_)
+            | Fault::OldDisk(_)
             | Fault::Swap(_)
             | Fault::Add
             | Fault::Remove(_)
