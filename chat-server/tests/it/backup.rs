@@ -198,12 +198,12 @@ async fn no_disk_from_before_a_restore_is_taken_in() {
     ada.send_message("ada", "after").await.unwrap();
     let was = |id: usize| cluster.folder().join(format!("was-{id}"));
     let was: Vec<_> = (0..3).map(was).collect();
-    for id in 0..3 {
+    for (id, was) in was.iter().enumerate() {
         match id {
             1 => cluster.kill(id),
             _ => _ = cluster.stop(id),
         }
-        fs::rename(cluster.data(id), &was[id]).unwrap();
+        fs::rename(cluster.data(id), was).unwrap();
     }
 
     let (said, code) = cluster.program(&["restore", &path, "--id", "0"]).await;
