@@ -131,6 +131,7 @@ fn whole(outgoing: Outgoing, store: &MemoryStore) -> Message {
             previous,
             through,
             commit,
+            ..
         } => Message::Append {
             epoch,
             previous,

@@ -471,8 +471,9 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
             self.serve_snapshot(to, at_least);
             return Ok(());
         }
+        let appends = matches!(outgoing, Outgoing::Append { .. });
         let transport = &mut self.transport;
-        outgoing::complete(
+        let sent = outgoing::complete(
             outgoing,
             self.replica.branches(),
             self.replica.compacted().index,
@@ -483,7 +484,11 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
                 true => own.push(message),
                 false => transport.send(to, message),
             },
-        )
+        )?;
+        if let Some(sent) = sent.filter(|_| appends) {
+            self.replica.sent(to, sent.through, sent.bytes);
+        }
+        Ok(())
     }
 
     fn not_leader(&self) -> OrderError {

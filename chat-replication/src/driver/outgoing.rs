@@ -8,7 +8,8 @@ use crate::types::{Entry, Epoch, Index, Position};
 
 use super::tail::Tail;
 
-/// Turns what the replica wants sent into messages of limited size. Snapshots go another way.
+/// Turns what the replica wants sent into messages of limited size, and tells which entries an append came to. Snapshots go
+/// another way.
 ///
 /// A range that the log no longer holds is not sent: the replica cut its log after it had asked, and follows another
 /// leader now, or has dropped what somebody asked for.
@@ -20,7 +21,7 @@ pub(super) fn complete(
     store: &impl Store,
     max_bytes: usize,
     mut send: impl FnMut(Message),
-) -> Result<(), StoreError> {
+) -> Result<Option<Sent>, StoreError> {
     let range = |epoch, previous, through| Range {
         epoch,
         previous,
@@ -36,26 +37,33 @@ pub(super) fn complete(
             epoch,
             previous,
             through,
+            room,
             commit,
-        } => range(epoch, previous, through).pieces(store, |previous, entries| {
-            send(Message::Append {
-                epoch,
-                previous,
-                entries,
-                commit,
+        } => {
+            let range = range(epoch, previous, through);
+            return range.pieces(store, room, |previous, entries| {
+                send(Message::Append {
+                    epoch,
+                    previous,
+                    entries,
+                    commit,
+                });
             });
-        })?,
+        }
         Outgoing::Fetched {
             epoch,
             previous,
             through,
-        } => range(epoch, previous, through).pieces(store, |previous, entries| {
-            send(Message::Fetched {
-                epoch,
-                previous,
-                entries,
-            });
-        })?,
+        } => {
+            let range = range(epoch, previous, through);
+            range.pieces(store, 1, |previous, entries| {
+                send(Message::Fetched {
+                    epoch,
+                    previous,
+                    entries,
+                });
+            })?;
+        }
         Outgoing::Snapshot { .. } => {}
         Outgoing::Orphans { epoch } => {
             let orphans = store.orphans(None, max_bytes)?;
@@ -64,7 +72,15 @@ pub(super) fn complete(
             }
         }
     }
-    Ok(())
+    Ok(None)
+}
+
+/// Entries that were sent.
+pub(super) struct Sent {
+    /// The last of them.
+    pub(super) through: Index,
+    /// What they came to.
+    pub(super) bytes: usize,
 }
 
 struct Range<'a> {
@@ -78,31 +94,39 @@ struct Range<'a> {
 }
 
 impl Range<'_> {
+    /// Sends pieces until their entries come to `room` bytes; the last piece may go past it.
     fn pieces(
         self,
         store: &impl Store,
+        room: usize,
         mut send: impl FnMut(Position, Vec<Entry>),
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Sent>, StoreError> {
         let held = self.branches.holds(self.previous) && self.through <= self.branches.last_index();
         let newest = self.branches.epoch_at(self.through).unwrap_or_default();
         let gone = self.previous.index < self.compacted;
         if !held || gone || newest > self.epoch {
-            return Ok(());
+            return Ok(None);
         }
         let mut previous = self.previous;
         if previous.index >= self.through {
             send(previous, Vec::new());
+            return Ok(None);
         }
-        while previous.index < self.through {
+        let mut bytes = 0;
+        while previous.index < self.through && bytes < room {
             let entries =
                 self.tail
                     .read(store, previous.index + 1, self.through, self.max_bytes)?;
             let Some(last) = entries.last().map(|entry| entry.position) else {
-                return Ok(());
+                break;
             };
+            bytes += entries.iter().map(|entry| entry.payload.len()).sum::<usize>();
             send(previous, entries);
             previous = last;
         }
-        Ok(())
+        Ok(Some(Sent {
+            through: previous.index,
+            bytes,
+        }))
     }
 }

@@ -270,9 +270,14 @@ impl Replica {
         {
             return;
         }
-        catching_up.ask_again = now + self.settings.ballot * 2;
-        // A log that comes in is worth waiting for.
-        candidate.since = now;
+        // A log that comes in is worth waiting for, and the next piece is asked for when this one is there.
+        let news = entries
+            .last()
+            .is_some_and(|entry| !self.log.branches.holds(entry.position));
+        if news {
+            candidate.since = now;
+            catching_up.ask_again = now;
+        }
         self.take_all(entries);
         self.catch_up();
     }

@@ -1,5 +1,7 @@
 //! What has been sent to whom, what is durable there, and what is committed by that.
 
+use std::collections::VecDeque;
+
 use super::peer::PROBE;
 use super::state::{Leading, State};
 use super::{Mutation, Outgoing, Replica};
@@ -14,6 +16,10 @@ pub(super) struct Progress {
     next: Index,
     /// What it holds for certain, durable or not.
     floor: Index,
+    /// Entries sent and not confirmed: up to which index, in how many bytes.
+    in_flight: VecDeque<(Index, usize)>,
+    /// The sum of these bytes.
+    bytes_in_flight: usize,
     /// What it has said to be on its disk, in this epoch.
     pub(super) verified: Option<Index>,
     /// The commit index that it was sent last.
@@ -50,6 +56,8 @@ impl Progress {
         Progress {
             next: floor + 1,
             floor,
+            in_flight: VecDeque::new(),
+            bytes_in_flight: 0,
             verified: None,
             sent_commit: 0,
             moved_at: now,
@@ -101,6 +109,27 @@ impl Progress {
         self.caught_up_since.is_some()
     }
 
+    /// Entries were sent, in so many bytes.
+    fn note_sent(&mut self, through: Index, bytes: usize) {
+        self.in_flight.push_back((through, bytes));
+        self.bytes_in_flight += bytes;
+    }
+
+    /// What it has confirmed takes no room any more.
+    fn note_confirmed(&mut self, verified: Index) {
+        while let Some((through, bytes)) = self.in_flight.front()
+            && *through <= verified
+        {
+            self.bytes_in_flight -= bytes;
+            self.in_flight.pop_front();
+        }
+    }
+
+    /// How many bytes of entries may be sent now.
+    fn room(&self, window: usize) -> usize {
+        window.saturating_sub(self.bytes_in_flight)
+    }
+
     /// Sends again from behind what it holds; at most once in a tick, since each append behind a lost one is complained
     /// about.
     fn rewind(&mut self, holds: Index, now: u64) {
@@ -110,6 +139,8 @@ impl Progress {
         self.rewound_at = now;
         self.floor = holds.max(self.verified.unwrap_or(0));
         self.next = self.floor + 1;
+        self.in_flight.clear();
+        self.bytes_in_flight = 0;
         self.poke = true;
     }
 }
@@ -164,7 +195,9 @@ impl Replica {
                 continue;
             }
             let through = last.min(progress.floor + self.settings.window);
-            let entries = progress.next <= through;
+            let room = progress.room(self.settings.window_bytes);
+            let entries = progress.next <= through && room > 0;
+            let through = if entries { through } else { progress.next - 1 };
             // Followers learn at once what is committed: they show it to their clients.
             let news = progress.verified.is_some() && progress.sent_commit < commit;
             if !(entries || news || progress.poke) {
@@ -182,7 +215,6 @@ impl Replica {
                     progress.repeat_at = now + progress.repeat_after;
                 }
             }
-            let through = through.max(previous.index);
             progress.next = through + 1;
             progress.sent_commit = commit;
             progress.poke = false;
@@ -191,13 +223,27 @@ impl Replica {
                 epoch,
                 previous,
                 through,
+                room,
                 commit,
             };
             self.ready.messages.push((*id, append));
         }
     }
 
-    /// What stays unconfirmed for long was lost, or waits for a slow disk: it is sent again, ever more rarely.
+    /// Of the entries that were to be sent to a replica, these have been, in so many bytes. The rest is sent once there
+    /// is room for it.
+    pub fn sent(&mut self, to: ReplicaId, through: Index, bytes: usize) {
+        let State::Leading(leading) = &mut self.state else {
+            return;
+        };
+        if let Some(progress) = leading.progress.get_mut(&to) {
+            progress.next = progress.next.min(through + 1);
+            progress.note_sent(through, bytes);
+        }
+    }
+
+    /// What stays unconfirmed for long was lost, or waits for a slow disk or network: the replica is asked, ever more
+    /// rarely. What it misses it says, and only then that is sent again.
     pub(super) fn repeat_lost_appends(&mut self) {
         let now = self.now;
         let State::Leading(leading) = &mut self.state else {
@@ -212,7 +258,7 @@ impl Replica {
                 let most = least.max(self.settings.suspect / 4);
                 progress.repeat_after = (progress.repeat_after * 2).clamp(least, most);
                 progress.repeat_at = now + progress.repeat_after;
-                progress.rewind(held, now);
+                progress.poke = true;
             }
         }
     }
@@ -238,6 +284,7 @@ impl Replica {
             progress.verified = Some(verified);
             progress.floor = progress.floor.max(verified);
             progress.next = progress.next.max(verified + 1);
+            progress.note_confirmed(verified);
             progress.moved_at = now;
             progress.repeat_after = self.settings.heartbeat * 4;
             progress.repeat_at = now + progress.repeat_after;

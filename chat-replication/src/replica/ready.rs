@@ -72,6 +72,7 @@ pub enum Outgoing {
     /// Goes as it is.
     Message(Message),
     /// [`Message::Append`]s with the entries behind `previous` up to `through`; one without entries where there are none.
+    /// [`Replica::sent`](super::Replica::sent) takes how far that came.
     Append {
         /// The leader's epoch.
         epoch: Epoch,
@@ -79,10 +80,13 @@ pub enum Outgoing {
         previous: Position,
         /// The last entry to send.
         through: Index,
+        /// Once so many bytes of entries are sent, the rest waits.
+        room: usize,
         /// The leader's commit index.
         commit: Index,
     },
-    /// [`Message::Fetched`]s with the entries behind `previous` up to `through`.
+    /// A [`Message::Fetched`] with entries behind `previous`, as many as fit into one, and none behind `through`: the
+    /// candidate asks for the next.
     Fetched {
         /// The candidate's epoch.
         epoch: Epoch,

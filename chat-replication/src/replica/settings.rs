@@ -31,6 +31,10 @@ pub struct Settings {
     pub catch_up_limit: u64,
     /// Entries sent to one peer and not confirmed yet.
     pub window: u64,
+    /// Bytes of entries sent to one peer and not confirmed yet; an entry that is larger goes alone. Less than what the
+    /// transport keeps for one peer, or what was read from the disk is dropped there and read again: the bandwidth times
+    /// the round trip, 1 Gbit/s × 60 ms being 8 MiB.
+    pub window_bytes: usize,
     /// Entries appended by a leader and not committed yet; beyond it proposals are refused.
     pub max_uncommitted: u64,
     /// Entries at the end of the log that are kept although every other has them, for those who are away for a moment.
@@ -59,6 +63,7 @@ impl Default for Settings {
             hand_over: 50,
             catch_up_limit: 4096,
             window: 1024,
+            window_bytes: 8 << 20,
             max_uncommitted: 65_536,
             log_keep: 10_000,
             log_cap: 200_000,

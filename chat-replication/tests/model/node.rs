@@ -312,6 +312,7 @@ impl Process {
                 previous,
                 through,
                 commit,
+                ..
             } => range(epoch, previous, through).map(|entries| Message::Append {
                 epoch,
                 previous,
