@@ -8,10 +8,15 @@ use crate::types::{Epoch, Index, Position};
 ///
 /// An epoch has one leader, who appends each index at most once. So where two logs hold an entry of the same epoch and
 /// index they are equal up to there, and two tables alone tell where two logs part.
+///
+/// A table has no more epochs than a limit: what is below the oldest of them, every replica has that may come back with a
+/// branch, or had its time to. A log that parts from it below is compared as one that parts at the beginning.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct BranchTable {
     epochs: Vec<(Epoch, Index)>,
     last: Index,
+    /// The last epoch in which entries were dropped of the log.
+    dropped_in: Epoch,
 }
 
 impl BranchTable {
@@ -25,7 +30,28 @@ impl BranchTable {
             (Some(first), Some(newest)) => first.1 >= 1 && newest.1 <= last,
             _ => last == 0,
         };
-        (grows && inside).then_some(BranchTable { epochs, last })
+        (grows && inside).then_some(BranchTable {
+            epochs,
+            last,
+            dropped_in: Epoch::default(),
+        })
+    }
+
+    /// The last epoch in which entries were dropped of the log. Of two logs that part below what both have dropped, the one
+    /// with the greater stays: a disk of the other's has brought over what that one had dropped.
+    pub fn dropped_in(&self) -> Epoch {
+        self.dropped_in
+    }
+
+    /// Notes in which epoch entries were dropped.
+    pub fn note_drop(&mut self, epoch: Epoch) {
+        self.dropped_in = self.dropped_in.max(epoch);
+    }
+
+    /// Forgets the epochs that end before an index.
+    pub fn forget_before(&mut self, index: Index) {
+        let begun = self.epochs.partition_point(|(_, first)| *first <= index);
+        self.epochs.drain(..begun.saturating_sub(1));
     }
 
     /// The epochs in order, each with the index of its first entry.

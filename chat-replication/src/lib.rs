@@ -135,7 +135,8 @@
 //! of lost ones. One that was removed is told so, hands over what it still holds, and never
 //! leads again: even if its epoch is higher, it is refused by whoever knows. Only where it was removed on one side of a fork,
 //! and others of that side's own configuration follow it in a higher epoch, the removal is lost with the branch, and the
-//! operator is told: those others know nothing of it, so nothing that they lack was dropped.
+//! operator is told: those others know nothing of it, so nothing that they lack was dropped. And a removal by a side that may
+//! drop nothing for it yields to a higher epoch, so that two sides that have removed each other find together.
 //!
 //! ## New versions
 //!
@@ -155,12 +156,30 @@
 //! present leader, and below the last durable checkpoint. In a system where one replica is enough, "a majority has it" says
 //! nothing: whoever is away may have gone on alone from that very entry, and its log can be joined to the others' only
 //! while both still hold the place where they parted. Followers learn the limit from heartbeats and drop no entry that
-//! they have not verified themselves in this epoch. The branch table is never shortened, so two logs can always be
-//! compared, however little is left of them.
+//! they have not verified themselves in this epoch. The branch table keeps the last thousand epochs or so, so two logs can
+//! be compared, however little is left of them; one that parts from the others before that is treated as all of it a branch.
+//! A start reads only the newest of the files that the entries are in.
 //!
-//! A replica that stays away must not fill the disks of the others. Where a majority is enough, it is not waited for beyond
-//! [`log_cap`](replica::Settings::log_cap) entries, as its branch holds nothing that counts. Where one is enough, nothing may
-//! be dropped until it is back or is removed. A start reads only the newest of the files that they are in.
+//! ## Who is away for long
+//!
+//! A replica that stays away must not fill the disks of the others. Past a limit of bytes, time or views the leader removes
+//! it, says so, and what it lacks is dropped. (Where a majority is enough, [`log_cap`](replica::Settings::log_cap) entries are
+//! kept for it even until then, as its branch holds nothing that counts.) When it is back it is told, follows, hands over what
+//! only it has, and then its disk takes a new name, keeps its state, and is added again like the new disk of an old replica.
+//!
+//! Where one replica is enough, that could lose what was acknowledged: two sides of a partition that each remove the other,
+//! and each drop what the other lacks, cannot be joined any more, since commands can only be handed over while a log has them.
+//! So only one of them may drop: the one whose view has a majority of the disks that *decide*, or half of them with the
+//! lowest ([`Configuration::may_drop`](types::Configuration::may_drop)). The disks that decide are the members of the last
+//! configuration that all disks know of which may come back; until all know of a newer one, its own members must agree as
+//! well. Any two such views share a disk. The other side removes nobody by itself, and where an operator has it remove somebody, it
+//! keeps its log from the place on where that one may have parted from it, until it is back and drained, or the operator has said
+//! that it is destroyed.
+//!
+//! When they meet, the side that has dropped something stays, however new the other one is: the other cannot be told what was
+//! dropped, but it still has all of its own. A follower that has dropped what its leader lacks does not take the leader's
+//! snapshot in its place; the leader yields. Where both have dropped something, the disk that both views had brought what the
+//! earlier one had dropped over to the later one, as orphans; so the one that dropped in the later epoch stays.
 //!
 //! ## Snapshots
 //!

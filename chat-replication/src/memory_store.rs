@@ -183,6 +183,7 @@ impl Store for MemoryStore {
             self.log.clear();
             self.view_starts = BTreeMap::from([reset.newest.clone()]);
         }
+        self.identity.store = batch.rename.unwrap_or(self.identity.store);
         self.branches = branches;
         self.log.extend(
             batch
@@ -201,6 +202,12 @@ impl Store for MemoryStore {
                 self.view_starts.insert(index, start);
             }
         }
+        let oldest = self
+            .branches
+            .epochs()
+            .first()
+            .map_or(0, |(_, first)| *first);
+        self.view_starts = self.view_starts.split_off(&oldest);
         Ok(Persisted {
             orphans: self.orphans.len() as u64,
         })
@@ -235,6 +242,11 @@ impl Store for MemoryStore {
             entries.push(Entry { position, payload });
         }
         Ok(entries)
+    }
+
+    fn bytes_behind(&self, index: Index) -> Result<u64, StoreError> {
+        let behind = self.log.range(index + 1..);
+        Ok(behind.map(|(_, payload)| payload.len() as u64).sum())
     }
 
     fn orphans(

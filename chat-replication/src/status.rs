@@ -40,7 +40,7 @@ pub struct Status {
     pub configuration: Configuration,
     /// Whether the newest view start in its log was forced: without replicas that the rules wait for.
     pub forced: bool,
-    /// The epochs of its log, each with the index of its first entry, oldest first: tells one history from another.
+    /// The newest epochs of its log, each with the index of its first entry, oldest first: tells one history from another.
     pub epochs: Arc<[(Epoch, Index)]>,
     /// The last entry of its log.
     pub last: Position,
@@ -69,7 +69,7 @@ impl Status {
     }
 
     /// Whether this position is of the log's history: it has that entry, or had none there yet in its newest epoch. Every
-    /// log has the beginning.
+    /// log has the beginning; and what is below the oldest of its epochs was joined into it long ago.
     pub fn is_on_branch(&self, position: Position) -> bool {
         if position.index == 0 {
             return true;
@@ -77,8 +77,10 @@ impl Status {
         let after = self
             .epochs
             .partition_point(|(_, first)| *first <= position.index);
-        let epoch = after.checked_sub(1).map(|at| self.epochs[at].0);
-        epoch == Some(position.epoch)
+        match after.checked_sub(1) {
+            Some(at) => self.epochs[at].0 == position.epoch,
+            None => !self.epochs.is_empty(),
+        }
     }
 }
 

@@ -83,8 +83,14 @@ pub struct Persist {
     pub append: Vec<Entry>,
     /// Orphans that are committed again.
     pub forget: Vec<Position>,
-    /// Drops the entries up to this index. The branch table and the view starts among them stay.
+    /// Drops the entries up to this index. The branch table and the view starts among them stay, but for `forget_epochs`.
     pub compact: Option<Index>,
+    /// The epoch in which that is.
+    pub dropped_in: Option<Epoch>,
+    /// Forgets the epochs that end before this index, and their view starts.
+    pub forget_epochs: Option<Index>,
+    /// Gives the disk another name: to the others it is a new one.
+    pub rename: Option<StoreUuid>,
 }
 
 impl Persist {
@@ -97,6 +103,9 @@ impl Persist {
             && self.append.is_empty()
             && self.forget.is_empty()
             && self.compact.is_none()
+            && self.dropped_in.is_none()
+            && self.forget_epochs.is_none()
+            && self.rename.is_none()
     }
 }
 
@@ -128,6 +137,9 @@ pub trait Store: Send {
         through: Index,
         max_bytes: usize,
     ) -> Result<Vec<Entry>, StoreError>;
+
+    /// Bytes that the entries behind an index take, roughly: what would be given back if they were dropped.
+    fn bytes_behind(&self, index: Index) -> Result<u64, StoreError>;
 
     /// Orphans in the order of their origins, behind `after` if given, cut off like entries are.
     fn orphans(&self, after: Option<Position>, max_bytes: usize)
@@ -162,6 +174,12 @@ pub(crate) fn branches_after(branches: &BranchTable, batch: &Persist) -> BranchT
             !begins || matches!(entry.payload, Payload::ViewStart(_)),
             "an epoch begins with its view start"
         );
+    }
+    if let Some(epoch) = batch.dropped_in {
+        after.note_drop(epoch);
+    }
+    if let Some(index) = batch.forget_epochs {
+        after.forget_before(index);
     }
     after
 }

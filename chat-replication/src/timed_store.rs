@@ -42,6 +42,10 @@ impl<S: Store> Store for TimedStore<S> {
         self.store.entries(from, through, max_bytes)
     }
 
+    fn bytes_behind(&self, index: Index) -> Result<u64, StoreError> {
+        self.store.bytes_behind(index)
+    }
+
     fn orphans(
         &self,
         after: Option<Position>,

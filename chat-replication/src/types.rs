@@ -122,6 +122,28 @@ pub struct Configuration {
     pub mode: Mode,
     /// Stores that were members once: told so when they come back, and never given a vote again. The newest last.
     pub removed: Vec<Member>,
+    /// Those of them that may come back with a history of their own: what the log has behind the place where they can have
+    /// parted from it is kept for them, unless this side may drop it.
+    pub absent: Vec<Absent>,
+    /// The disks that decide which side of a partition may drop what absent ones lack: the members of the last
+    /// configuration that all disks knew of which may come back.
+    pub base: Vec<(ReplicaId, StoreUuid)>,
+    /// For how many ticks members have been away, as far as those know who started the view.
+    pub away: Vec<(ReplicaId, u64)>,
+}
+
+/// A removed disk that may come back with a history of its own: it was not there when it was removed, and nobody has said
+/// that it is destroyed.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Absent {
+    /// The replica.
+    pub replica: ReplicaId,
+    /// Its disk.
+    pub store: StoreUuid,
+    /// It has the log up to here at least.
+    pub holds: Index,
+    /// It was away past a limit and removed by itself: it is added again by itself as well.
+    pub returns: bool,
 }
 
 /// Removed stores that a configuration remembers.
@@ -146,6 +168,8 @@ impl Configuration {
             after = after.without(member.id);
         }
         after.members.retain(|before| before.id != member.id);
+        // Its disk was lost, or has handed over what it held.
+        after.absent.retain(|absent| absent.replica != member.id);
         after.members.push(member);
         after.members.sort_by_key(|member| member.id);
         after
@@ -159,6 +183,67 @@ impl Configuration {
         let surplus = after.removed.len().saturating_sub(REMEMBERED);
         after.removed.drain(..surplus);
         after
+    }
+
+    /// The configuration without a member that may come back with a history of its own.
+    pub fn without_absent(&self, id: ReplicaId, holds: Index, returns: bool) -> Configuration {
+        let mut after = self.without(id);
+        after.absent.extend(self.member(id).map(|member| Absent {
+            replica: id,
+            store: member.store,
+            holds,
+            returns,
+        }));
+        let surplus = after.absent.len().saturating_sub(REMEMBERED);
+        after.absent.drain(..surplus);
+        after
+    }
+
+    /// The same, but that nothing is kept any more for some disks: they are destroyed, or have nothing that others lack.
+    pub fn without_absence(&self, of: impl Fn(&Absent) -> bool) -> Configuration {
+        let mut after = self.clone();
+        after.absent.retain(|absent| !of(absent));
+        after
+    }
+
+    /// Whether a view of these members may drop what absent replicas lack. Of any two such views one has a disk of the
+    /// other, so of two sides of a partition only one may: more than half of those that decide, or half with the lowest;
+    /// and as long as not all that decide know of this configuration, as many of its own members.
+    pub fn may_drop(&self, members: &[ReplicaId]) -> bool {
+        let there: BTreeSet<StoreUuid> = members
+            .iter()
+            .filter_map(|id| self.member(*id))
+            .map(|member| member.store)
+            .collect();
+        let decides = |disks: &[(ReplicaId, StoreUuid)]| {
+            let count = disks.iter().filter(|(_, store)| there.contains(store));
+            let count = 2 * count.count();
+            let lowest = disks.iter().min();
+            let tie = lowest.is_some_and(|(_, store)| there.contains(store));
+            count > disks.len() || count == disks.len() && tie
+        };
+        decides(&self.base) && decides(&self.disks())
+    }
+
+    /// The members' disks.
+    pub fn disks(&self) -> Vec<(ReplicaId, StoreUuid)> {
+        let members = self.members.iter();
+        members.map(|member| (member.id, member.store)).collect()
+    }
+
+    /// Lets this configuration's own members decide from now on, if all disks know of it that decided until now and may
+    /// come back.
+    pub fn settle(&mut self, known_to: &BTreeSet<StoreUuid>) {
+        let gone = |id: ReplicaId, store: StoreUuid| {
+            !self.votes(id, store) && !self.absent.iter().any(|absent| absent.store == store)
+        };
+        let all = self
+            .base
+            .iter()
+            .all(|(id, store)| known_to.contains(store) || gone(*id, *store));
+        if all {
+            self.base = self.disks();
+        }
     }
 
     /// Whether this disk was a member once and is none any more.
@@ -223,7 +308,10 @@ impl Payload {
         match self {
             Payload::Command(command) => command.len(),
             Payload::Reproposed { command, .. } => command.len() + 40,
-            Payload::ViewStart(start) => 64 + 96 * start.configuration.members.len(),
+            Payload::ViewStart(start) => {
+                let known = &start.configuration;
+                64 + 96 * (known.members.len() + known.removed.len() + known.absent.len())
+            }
         }
     }
 

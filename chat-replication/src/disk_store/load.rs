@@ -6,9 +6,9 @@ use uuid::Uuid;
 use super::FORMAT_VERSION;
 use super::file::Fault;
 use super::rows::{
-    self, BRANCHES, CLUSTER, COMPACTED, FORMAT, META, ORPHANS, PROMISED, REPLICA, SEGMENTS, STORE,
-    Table, VIEW_STARTS, epoch_bytes, exactly, parse_epoch, seal, unseal, unseal_segment,
-    unseal_view_start,
+    self, BRANCHES, CLUSTER, COMPACTED, CREATED, DROPPED_IN, FORMAT, META, ORPHANS, PROMISED,
+    REPLICA, SEGMENTS, STORE, Table, VIEW_STARTS, epoch_bytes, exactly, parse_epoch, seal, unseal,
+    unseal_segment, unseal_view_start,
 };
 use super::segments::Segment;
 use crate::branch::BranchTable;
@@ -31,9 +31,12 @@ pub(super) fn initialise(
         put(FORMAT, &FORMAT_VERSION.to_be_bytes())?;
         put(CLUSTER, cluster.0.as_bytes())?;
         put(REPLICA, &replica.0.to_be_bytes())?;
-        put(STORE, Uuid::new_v4().as_bytes())?;
+        let created = Uuid::new_v4();
+        put(STORE, created.as_bytes())?;
+        put(CREATED, created.as_bytes())?;
         put(PROMISED, &epoch_bytes(Epoch::default()))?;
         put(COMPACTED, &Index::default().to_be_bytes())?;
+        put(DROPPED_IN, &epoch_bytes(Epoch::default()))?;
         transaction.open_table(SEGMENTS)?;
         transaction.open_table(BRANCHES)?;
         transaction.open_table(VIEW_STARTS)?;
@@ -65,6 +68,12 @@ pub(super) fn read_identity(database: &Database) -> Result<(u32, Identity), Faul
         store: StoreUuid(Uuid::from_bytes(meta(&table, STORE)?)),
     };
     Ok((u32::from_be_bytes(meta(&table, FORMAT)?), identity))
+}
+
+/// The store uuid that the disk was created with.
+pub(super) fn read_created(database: &Database) -> Result<StoreUuid, Fault> {
+    let table = database.begin_read()?.open_table(META)?;
+    Ok(StoreUuid(Uuid::from_bytes(meta(&table, CREATED)?)))
 }
 
 /// Up to where entries are gone, and the segments that hold the others.
@@ -99,10 +108,9 @@ pub(super) fn read_durable(
     last: Index,
 ) -> Result<Durable, Fault> {
     let transaction = database.begin_read()?;
-    let promised = parse_epoch(&meta::<{ rows::EPOCH }>(
-        &transaction.open_table(META)?,
-        PROMISED,
-    )?)?;
+    let meta_rows = transaction.open_table(META)?;
+    let promised = parse_epoch(&meta::<{ rows::EPOCH }>(&meta_rows, PROMISED)?)?;
+    let dropped_in = parse_epoch(&meta::<{ rows::EPOCH }>(&meta_rows, DROPPED_IN)?)?;
     let mut epochs = Vec::new();
     let mut view_starts: Vec<(Index, ViewStart)> = Vec::new();
     let starts = transaction.open_table(VIEW_STARTS)?;
@@ -127,8 +135,9 @@ pub(super) fn read_durable(
             "its newest view start is missing".to_owned(),
         ));
     }
-    let branches = BranchTable::from_parts(epochs, last)
+    let mut branches = BranchTable::from_parts(epochs, last)
         .ok_or_else(|| Fault::Damaged("its branch table does not fit its log".to_owned()))?;
+    branches.note_drop(dropped_in);
     if branches.last().epoch > promised {
         return Err(Fault::Damaged(
             "its log is newer than its promise".to_owned(),

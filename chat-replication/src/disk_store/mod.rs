@@ -5,7 +5,7 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `meta` | name | format version, cluster, replica, store uuid, promised epoch, up to where entries are gone |
+//! | `meta` | name | format version, cluster, replica, store uuid, the one that it was created with, promised epoch, up to where entries are gone, the epoch that dropped them |
 //! | `segments` | index of its first entry | the file, and how far it counts |
 //! | `branches` | index of an epoch's first entry | the epoch |
 //! | `view_starts` | index | view starts, also those whose entries are gone |
@@ -32,7 +32,7 @@ use redb::{Database, ReadableDatabase, StorageBackend};
 
 pub use self::crash::{CrashDisk, CrashFolder, Fate};
 use self::file::{DataFile, Fault, contain};
-use self::load::{initialise, read_durable, read_identity, read_segments};
+use self::load::{initialise, read_created, read_durable, read_identity, read_segments};
 #[cfg(fuzzing)]
 pub use self::rows::fuzz_entry;
 use self::rows::{ORPHANS, POSITION, Table, parse_position, position_bytes, unseal};
@@ -52,7 +52,7 @@ pub const LOG_FILE: &str = "log.redb";
 pub const SEGMENT_FOLDER: &str = "log";
 
 /// The format that this version reads and writes.
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
 
 /// What of `log.redb` may stay in memory. It is small, but for orphans.
 const CACHE_BYTES: usize = 4 << 20;
@@ -151,7 +151,8 @@ impl DiskStore {
         }
         let (compacted, segments, durable) = contain(|| {
             let (compacted, list) = read_segments(file.database())?;
-            let segments = Segments::open(folder()?, identity.store, list)?;
+            let created = read_created(file.database())?;
+            let segments = Segments::open(folder()?, created, list)?;
             let last = segments.last().unwrap_or(compacted);
             let durable = read_durable(file.database(), identity, compacted, last)?;
             Ok((compacted, segments, durable))
@@ -301,6 +302,7 @@ impl Store for DiskStore {
         match contain(|| self.write(batch, &branches, compacted)) {
             Ok(orphans) => {
                 self.promised = promised;
+                self.identity.store = batch.rename.unwrap_or(self.identity.store);
                 self.branches = branches;
                 self.compacted = compacted;
                 self.orphans = orphans;
@@ -333,6 +335,10 @@ impl Store for DiskStore {
             })?;
             Ok(entries)
         })
+    }
+
+    fn bytes_behind(&self, index: Index) -> Result<u64, StoreError> {
+        self.read(|_| self.segments.bytes_behind(index))
     }
 
     fn orphans(
@@ -373,6 +379,9 @@ fn only_appends(batch: &Persist) -> bool {
         append,
         forget,
         compact: None,
+        dropped_in: None,
+        forget_epochs: None,
+        rename: None,
     } = batch
     else {
         return false;

@@ -28,9 +28,13 @@ pub(super) const FORMAT: &str = "format";
 pub(super) const CLUSTER: &str = "cluster";
 pub(super) const REPLICA: &str = "replica";
 pub(super) const STORE: &str = "store";
+/// The store uuid that the disk was created with: what its segments are of, whatever it is called now.
+pub(super) const CREATED: &str = "created";
 pub(super) const PROMISED: &str = "promised";
 /// Entries up to this index are gone.
 pub(super) const COMPACTED: &str = "compacted";
+/// The last epoch in which entries were dropped.
+pub(super) const DROPPED_IN: &str = "dropped_in";
 
 /// Length of an epoch's bytes.
 pub(super) const EPOCH: usize = 28;

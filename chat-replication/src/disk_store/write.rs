@@ -4,8 +4,8 @@ use redb::{ReadableTableMetadata, WriteTransaction};
 
 use super::file::Fault;
 use super::rows::{
-    BRANCHES, COMPACTED, META, ORPHANS, PROMISED, SEGMENTS, Table, VIEW_STARTS, epoch_bytes,
-    position_bytes, seal, seal_segment, seal_view_start,
+    BRANCHES, COMPACTED, DROPPED_IN, META, ORPHANS, PROMISED, SEGMENTS, STORE, Table, VIEW_STARTS,
+    epoch_bytes, position_bytes, seal, seal_segment, seal_view_start,
 };
 use super::segments::Segment;
 use crate::branch::BranchTable;
@@ -40,9 +40,16 @@ pub(super) fn write(
     for origin in &batch.forget {
         orphans.remove(&position_bytes(*origin))?;
     }
-    write_view_starts(transaction, batch)?;
+    if let Some(store) = batch.rename {
+        put_meta(transaction, STORE, store.0.as_bytes())?;
+    }
+    write_view_starts(transaction, batch, new.branches)?;
     if new.compacted != old.compacted {
         put_meta(transaction, COMPACTED, &new.compacted.to_be_bytes())?;
+    }
+    if new.branches.dropped_in() != old.branches.dropped_in() {
+        let epoch = epoch_bytes(new.branches.dropped_in());
+        put_meta(transaction, DROPPED_IN, &epoch)?;
     }
     write_branches(transaction, old.branches, new.branches)?;
     write_segments(transaction, old.segments, new.segments)?;
@@ -57,7 +64,11 @@ fn put_meta(transaction: &WriteTransaction, name: &str, body: &[u8]) -> Result<(
     Ok(())
 }
 
-fn write_view_starts(transaction: &WriteTransaction, batch: &Persist) -> Result<(), Fault> {
+fn write_view_starts(
+    transaction: &WriteTransaction,
+    batch: &Persist,
+    branches: &BranchTable,
+) -> Result<(), Fault> {
     let mut starts = transaction.open_table(VIEW_STARTS)?;
     if let Some(keep) = batch.truncate {
         starts.retain_in(keep.saturating_add(1).., |_, _| false)?;
@@ -72,6 +83,10 @@ fn write_view_starts(transaction: &WriteTransaction, batch: &Persist) -> Result<
             let index = entry.position.index;
             starts.insert(index, seal_view_start(index, start).as_slice())?;
         }
+    }
+    if batch.forget_epochs.is_some() {
+        let oldest = branches.epochs().first().map_or(0, |(_, first)| *first);
+        starts.retain_in(..oldest, |_, _| false)?;
     }
     Ok(())
 }

@@ -120,7 +120,10 @@ impl Range<'_> {
             let Some(last) = entries.last().map(|entry| entry.position) else {
                 break;
             };
-            bytes += entries.iter().map(|entry| entry.payload.len()).sum::<usize>();
+            bytes += entries
+                .iter()
+                .map(|entry| entry.payload.len())
+                .sum::<usize>();
             send(previous, entries);
             previous = last;
         }

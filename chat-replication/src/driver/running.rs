@@ -585,6 +585,8 @@ fn log(note: &Note) {
         | Note::LeaderLost { .. }
         | Note::SteppedDown { .. }
         | Note::Reconciled { .. }
+        | Note::AwayTooLong { .. }
+        | Note::Renewed
         | Note::StateLost => {
             warn!("{note}");
         }

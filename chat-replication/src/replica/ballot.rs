@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::judge::{Case, Plan, Verdict, Waiting, judge, newest_start};
+use super::judge::{Case, Plan, Verdict, Waiting, judge, newest_start, removed};
 use super::membership::Change;
 use super::state::State;
 use super::{Mutation, Replica};
@@ -73,12 +73,13 @@ impl Replica {
         };
         let round = ballot.round;
         // Those too whom only others know, or know again: their branch may be the one to go on from.
-        let others = newest_start(&ballot.standings)
+        let others = newest_start(&ballot.standings, self.broken)
             .map(|(_, start)| start.configuration.members.clone())
             .unwrap_or_default();
         let me = self.me();
         let mut ids = self.electors();
         ids.extend(others.iter().map(|member| member.id).filter(|id| *id != me));
+        ids.extend(self.rival);
         for id in ids {
             self.send_after(id, Message::PreBallot { round });
         }
@@ -92,7 +93,7 @@ impl Replica {
             && let Some(newest) = &standing.newest
             && newest.configuration.has_removed(self.identity.store)
         {
-            self.waiting = Some(Waiting::Removed);
+            self.waiting = Some(removed(&newest.configuration, self.identity.store));
         }
         let Some(ballot) = &mut self.ballot else {
             return;
@@ -168,9 +169,9 @@ impl Replica {
             }
             // They met as well, and on the one that stays this disk has no vote. Whoever has one is kept from leading by
             // those who follow here.
-            Verdict::Wait(Waiting::Removed | Waiting::NoMember | Waiting::NoVote)
-                if matches!(self.state, State::Leading(_)) =>
-            {
+            Verdict::Wait(
+                Waiting::Removed | Waiting::Returning | Waiting::NoMember | Waiting::NoVote,
+            ) if matches!(self.state, State::Leading(_)) => {
                 self.seek("another history is newer, and this disk has no vote in it");
                 self.next_ballot = self.now + self.jitter(self.settings.suspect);
             }

@@ -4,7 +4,7 @@
 //! without itself knows that it is out, and one that promised a view with itself knows that nothing can be acknowledged
 //! there without it: should the candidate die, it is still in the view that it was in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ballot::Ballot;
 use super::following::well_formed;
@@ -15,7 +15,9 @@ use super::state::{Leading, State};
 use super::{Mutation, Note, Outgoing, Replica};
 use crate::branch::BranchTable;
 use crate::message::{Message, Standing};
-use crate::types::{Configuration, Entry, Epoch, Payload, Position, ReplicaId, ViewStart};
+use crate::types::{
+    Configuration, Entry, Epoch, Payload, Position, ReplicaId, StoreUuid, ViewStart,
+};
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Candidate {
@@ -85,7 +87,7 @@ impl Replica {
             .filter(|(id, _)| **id != me)
             .map(|(id, standing)| (*id, standing.promised))
             .collect();
-        let view = newest_start(&ballot.standings)
+        let view = newest_start(&ballot.standings, self.broken)
             .map(|(_, start)| start.members.clone())
             .unwrap_or_default();
         let adds = match (&ballot.change, self.log.configuration()) {
@@ -201,6 +203,28 @@ impl Replica {
             plan.donor
         };
         let branches = standings[&donor].branches.clone();
+        let mut configuration = plan.configuration;
+        // Who knows of the configuration as it is knows who decides from now on, once all do.
+        let newest = newest_start(&standings, self.broken).map(|(_, start)| &start.configuration);
+        if newest.is_some_and(|before| before.members == configuration.members) {
+            let knows = |standing: &&Standing| {
+                let known = standing.newest.as_ref().map(|start| &start.configuration);
+                known.is_some_and(|known| {
+                    (&known.members, &known.removed)
+                        == (&configuration.members, &configuration.removed)
+                })
+            };
+            let known_to = standings.values().filter(knows);
+            let known_to: BTreeSet<StoreUuid> = known_to.map(|standing| standing.store).collect();
+            configuration.settle(&known_to);
+        }
+        configuration
+            .absent
+            .retain(|absent| absent.returns || !self.drained.contains(&absent.store));
+        let away = self.away.iter().map(|(id, ticks)| (*id, *ticks));
+        configuration.away = away
+            .filter(|(id, _)| configuration.member(*id).is_some() && !members.contains(id))
+            .collect();
         let now = self.now;
         let State::Candidate(candidate) = &mut self.state else {
             return;
@@ -208,7 +232,7 @@ impl Replica {
         candidate.catching_up = Some(CatchingUp {
             donor,
             branches,
-            configuration: plan.configuration,
+            configuration,
             forced: plan.forced,
             ask_again: now,
         });

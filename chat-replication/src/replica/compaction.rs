@@ -66,6 +66,7 @@ impl Replica {
         let through = through.min(self.compaction_limit());
         if through > self.log.compacted.index {
             self.log.compact(through);
+            self.log.forget_epochs(self.settings.max_epochs / 2);
         }
     }
 
@@ -97,7 +98,8 @@ impl Replica {
             .filter(|(id, progress)| !self.suspects(**id) && !progress.is_beyond(compacted))
             .map(|(_, progress)| progress.holds())
             .fold(self.log.durable, Index::min);
-        matched.max(not_waited_for).min(served)
+        let owed = self.owed_from(&leading.members);
+        matched.max(not_waited_for).min(served).min(owed)
     }
 
     /// Cut to below this index, the log does not rebuild the state any more.
@@ -143,9 +145,21 @@ impl Replica {
         }
     }
 
-    /// Whether a snapshot of this position is of use here.
-    pub fn needs_snapshot(&self, position: Position) -> bool {
-        let behind = !self.log.branches.holds(position);
+    /// Whether a snapshot is of use here. Not one of a history that lacks what this replica has dropped: nobody could hand
+    /// that over any more.
+    pub fn needs_snapshot(&self, reset: &Reset) -> bool {
+        let position = reset.branches.last();
+        let own = &self.log.branches;
+        let available = self
+            .log
+            .configuration()
+            .is_some_and(|known| known.mode == Mode::Available);
+        let common = own.common_ancestor(&reset.branches).index;
+        let drops = available && self.log.compacted.index > common;
+        let stays = drops
+            && reset.branches.dropped_in() <= own.dropped_in()
+            && !self.is_broken(Mutation::NewerAlwaysStays);
+        let behind = !own.holds(position) && !stays;
         behind
             || self
                 .wants_snapshot

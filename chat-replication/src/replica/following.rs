@@ -32,6 +32,7 @@ impl Replica {
     }
 
     pub(super) fn tick_following(&mut self) {
+        self.renew();
         self.check_leader();
     }
 
@@ -61,6 +62,8 @@ impl Replica {
         }
         self.ballot = None;
         self.waiting = None;
+        self.rival = None;
+        self.drained.clear();
         self.stop_leading();
         self.state = State::Following(Following {
             leader,
@@ -229,7 +232,8 @@ impl Replica {
     }
 
     /// Whoever was removed leads nobody any more, whatever it thinks. But a removal that is not known to be committed
-    /// yields to a view that came after it: that one was started without.
+    /// yields to a view that came after it: that one was started without. So does one that the others may have made as
+    /// well, of this side: what it is to keep for whom it removed is still there.
     fn is_removed(&self, epoch: Epoch) -> bool {
         let Some((newest, start)) = self.log.newest() else {
             return false;
@@ -237,8 +241,10 @@ impl Replica {
         let begins = self.log.branches.first_of(newest);
         let known = self.commit.max(self.log.compacted.index);
         let committed = begins.is_some_and(|index| index <= known);
-        start.configuration.has_removed(epoch.store)
-            && (committed || epoch < newest)
+        let known = &start.configuration;
+        let decides = known.mode == Mode::Consistent || known.may_drop(&start.members);
+        known.has_removed(epoch.store)
+            && (committed && decides || epoch < newest)
             && !self.is_broken(Mutation::RemovedLeads)
     }
 

@@ -1,12 +1,13 @@
 //! Whether a view may start, and with whom.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::membership::Change;
 use super::{Mutation, Seed};
 use crate::message::Standing;
-use crate::types::{Configuration, Epoch, Index, Member, Mode, ReplicaId, ViewStart};
+use crate::types::{Configuration, Epoch, Index, Member, Mode, ReplicaId, StoreUuid, ViewStart};
 
 /// All that the decision depends on.
 pub(super) struct Case<'a> {
@@ -103,6 +104,8 @@ pub enum Waiting {
     NoMember,
     /// The cluster has removed this replica.
     Removed,
+    /// The cluster has removed this replica because it was away for long, and adds it again.
+    Returning,
     /// This disk has no vote in the cluster's configuration.
     NoVote,
     /// This replica misses too much to be a member.
@@ -164,6 +167,11 @@ impl fmt::Display for Waiting {
                 f,
                 "this replica was removed from the cluster; stop it, or add it again with an empty data folder"
             ),
+            Waiting::Returning => write!(
+                f,
+                "this replica was away for too long, so that the others went on without it; it hands over what only it \
+                 has, and is added again by itself"
+            ),
             Waiting::NoVote => write!(
                 f,
                 "this data folder is not the one that the cluster knows this replica by; waiting for the leader to \
@@ -197,14 +205,41 @@ impl fmt::Display for Ids<'_> {
     }
 }
 
-/// The newest view start that anybody's log holds, and its epoch.
+/// The view start that the history begins with which is gone on from, and its epoch: the newest that anybody's log holds,
+/// unless another's has to stay.
 pub(super) fn newest_start(
     standings: &BTreeMap<ReplicaId, Standing>,
+    broken: Option<Mutation>,
 ) -> Option<(Epoch, &ViewStart)> {
     standings
         .values()
-        .filter_map(|standing| Some((standing.branches.last().epoch, standing.newest.as_ref()?)))
-        .max_by_key(|(epoch, _)| *epoch)
+        .filter_map(|standing| Some((standing, standing.newest.as_ref()?)))
+        .max_by(|(one, _), (other, _)| precedence(one, other, broken))
+        .map(|(standing, start)| (standing.branches.last().epoch, start))
+}
+
+/// Of two logs the newer one is gone on from. But one of which entries were dropped that the other lacks has to stay,
+/// however new the other is: nobody could hand over what it has dropped. Where both have, the one that dropped last has
+/// from one of its disks what the other had dropped before.
+fn precedence(one: &Standing, other: &Standing, broken: Option<Mutation>) -> Ordering {
+    let newer = one.branches.last().cmp(&other.branches.last());
+    let by_majority = |standing: &Standing| {
+        let newest = standing.newest.as_ref();
+        newest.is_none_or(|start| start.configuration.mode == Mode::Consistent)
+    };
+    if by_majority(one) || by_majority(other) || broken == Some(Mutation::NewerAlwaysStays) {
+        return newer;
+    }
+    let common = one.branches.common_ancestor(&other.branches).index;
+    match (one.compacted > common, other.compacted > common) {
+        (true, false) => Ordering::Greater,
+        (false, true) => Ordering::Less,
+        (true, true) => {
+            let dropped = one.branches.dropped_in().cmp(&other.branches.dropped_in());
+            dropped.then(newer)
+        }
+        (false, false) => newer,
+    }
 }
 
 /// Decides from answers, and again from promises.
@@ -215,7 +250,7 @@ pub(super) fn newest_start(
 /// when nobody of W is missing, nor the leader of a view that somebody promised since. A new view shares a member with W,
 /// which has promised it, so that (b) cannot overlook a view newer than W.
 pub(super) fn judge(case: &Case<'_>) -> Verdict {
-    let Some((view, start)) = newest_start(case.standings) else {
+    let Some((view, start)) = newest_start(case.standings, case.broken) else {
         return bootstrap(case);
     };
 
@@ -250,7 +285,13 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
     let mine = &case.standings[&case.me];
     let (mut donor, mut newest_log) = voters
         .iter()
-        .max_by_key(|(id, standing)| (standing.branches.last(), **id == case.me))
+        .max_by(|(id, one), (_, other)| {
+            let tie = || match **id == case.me {
+                true => Ordering::Greater,
+                false => Ordering::Less,
+            };
+            precedence(one, other, case.broken).then_with(tie)
+        })
         .map(|(id, standing)| (*id, &standing.branches))
         .expect("the asker has a vote");
     // A leader without a state would serve nobody, and the next one that takes that log would lose its own. Whoever led
@@ -406,10 +447,19 @@ fn judge_by_majority(
     })
 }
 
+/// What a removed disk waits for.
+pub(super) fn removed(configuration: &Configuration, store: StoreUuid) -> Waiting {
+    let mut absent = configuration.absent.iter();
+    match absent.any(|absent| absent.store == store && absent.returns) {
+        true => Waiting::Returning,
+        false => Waiting::Removed,
+    }
+}
+
 fn voteless(case: &Case<'_>, configuration: &Configuration) -> Waiting {
     let store = case.standings[&case.me].store;
     if configuration.has_removed(store) {
-        Waiting::Removed
+        removed(configuration, store)
     } else if configuration.member(case.me).is_some() {
         Waiting::NoVote
     } else {
@@ -459,13 +509,15 @@ fn bootstrap(case: &Case<'_>) -> Verdict {
         .collect();
     members.sort_by_key(|member| member.id);
     let ids = members.iter().map(|member| member.id).collect();
+    let mut configuration = Configuration {
+        members,
+        mode: case.mode,
+        ..Configuration::default()
+    };
+    configuration.base = configuration.disks();
     Verdict::Go(Plan {
         members: ids,
-        configuration: Configuration {
-            members,
-            mode: case.mode,
-            removed: Vec::new(),
-        },
+        configuration,
         forced: false,
         donor: case.me,
     })

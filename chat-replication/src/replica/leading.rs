@@ -35,6 +35,7 @@ impl Replica {
         self.repeat_lost_appends();
         self.judge_pace();
         self.tick_change();
+        self.tick_absence();
         self.check_view();
         self.tick_hand_over();
     }
@@ -330,6 +331,13 @@ impl Replica {
             Some(peer) => peer.report.applied,
             None => self.applied.0,
         };
+        let (commit, most) = (self.commit, self.settings.max_uncommitted as usize);
+        if let State::Leading(leading) = &mut self.state
+            && leading.reproposed.len() > most
+        {
+            // Once more has no other effect than once, so it need not be known for ever.
+            leading.reproposed.retain(|_, index| *index > commit);
+        }
         for Orphan { origin, command } in orphans {
             let State::Leading(leading) = &self.state else {
                 return;

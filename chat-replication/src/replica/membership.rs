@@ -6,7 +6,7 @@
 use super::progress::Progress;
 use super::state::State;
 use super::{Note, Replica, Seed};
-use crate::types::{Configuration, Member, Mode, ReplicaId, StoreUuid};
+use crate::types::{Configuration, Index, Member, Mode, ReplicaId, StoreUuid};
 
 /// Names a change of membership between its [`Replica::change_members`] and its fate.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -20,6 +20,9 @@ pub enum MembershipChange {
     Add(Seed),
     /// Removes a replica, whether it runs or not.
     Remove(ReplicaId),
+    /// The same, and its disk is destroyed: nothing is kept for what it may come back with. Also of one that was removed
+    /// before.
+    RemoveDestroyed(ReplicaId),
 }
 
 /// Why a change of membership was not made.
@@ -47,14 +50,30 @@ pub enum ChangeRefusal {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Change {
     Join(Member),
-    Leave(ReplicaId),
+    Leave {
+        id: ReplicaId,
+        /// Up to where it has the log for certain, if what it lacks is to be kept.
+        holds: Option<Index>,
+        /// It is added again when it is back.
+        returns: bool,
+    },
+    /// A removed replica does not come back.
+    Destroyed(ReplicaId),
 }
 
 impl Change {
     pub(super) fn applied_to(&self, configuration: &Configuration) -> Configuration {
         match self {
             Change::Join(member) => configuration.with(member.clone()),
-            Change::Leave(id) => configuration.without(*id),
+            Change::Leave {
+                id,
+                holds: Some(holds),
+                returns,
+            } => configuration.without_absent(*id, *holds, *returns),
+            Change::Leave {
+                id, holds: None, ..
+            } => configuration.without(*id),
+            Change::Destroyed(id) => configuration.without_absence(|absent| absent.replica == *id),
         }
     }
 
@@ -66,7 +85,7 @@ impl Change {
             {
                 before.members.iter().map(|member| member.id).collect()
             }
-            Change::Join(_) | Change::Leave(_) => Vec::new(),
+            Change::Join(_) | Change::Leave { .. } | Change::Destroyed(_) => Vec::new(),
         }
     }
 }
@@ -89,7 +108,22 @@ enum What {
         seed: Seed,
         store: Option<StoreUuid>,
     },
-    Leave(ReplicaId),
+    Leave {
+        id: ReplicaId,
+        destroyed: bool,
+        returns: bool,
+    },
+    Destroyed(ReplicaId),
+}
+
+impl What {
+    fn leave(id: ReplicaId, destroyed: bool) -> What {
+        What::Leave {
+            id,
+            destroyed,
+            returns: false,
+        }
+    }
 }
 
 impl Replica {
@@ -99,19 +133,35 @@ impl Replica {
         else {
             return self.ready.changes.push((id, Err(ChangeRefusal::NotLeader)));
         };
-        let what = match change {
+        let what = match change.clone() {
             MembershipChange::Add(seed) => match configuration.member(seed.id) {
                 Some(member) if member.peer_address == seed.peer_address => Err(Ok(())),
                 Some(_) => Err(Err(ChangeRefusal::Taken)),
                 None => Ok(What::Join { seed, store: None }),
             },
-            MembershipChange::Remove(id) => match configuration.member(id) {
-                None if configuration.removed.iter().any(|member| member.id == id) => Err(Ok(())),
-                None => Err(Err(ChangeRefusal::Unknown)),
-                Some(_) if configuration.members.len() == 1 => Err(Err(ChangeRefusal::Last)),
-                Some(_) if id == self.me() => Err(Err(ChangeRefusal::Leads)),
-                Some(_) => Ok(What::Leave(id)),
-            },
+            MembershipChange::RemoveDestroyed(id)
+                if configuration.member(id).is_none()
+                    && configuration
+                        .absent
+                        .iter()
+                        .any(|absent| absent.replica == id) =>
+            {
+                Ok(What::Destroyed(id))
+            }
+            MembershipChange::Remove(id) | MembershipChange::RemoveDestroyed(id) => {
+                match configuration.member(id) {
+                    None if configuration.removed.iter().any(|member| member.id == id) => {
+                        Err(Ok(()))
+                    }
+                    None => Err(Err(ChangeRefusal::Unknown)),
+                    Some(_) if configuration.members.len() == 1 => Err(Err(ChangeRefusal::Last)),
+                    Some(_) if id == self.me() => Err(Err(ChangeRefusal::Leads)),
+                    Some(_) => {
+                        let destroyed = matches!(change, MembershipChange::RemoveDestroyed(_));
+                        Ok(What::leave(id, destroyed))
+                    }
+                }
+            }
         };
         match what {
             // It is as it should be already, or cannot be.
@@ -136,7 +186,7 @@ impl Replica {
     pub(super) fn joining(&self) -> Option<ReplicaId> {
         match &self.change.as_ref()?.what {
             What::Join { seed, .. } => Some(seed.id),
-            What::Leave(_) => None,
+            What::Leave { .. } | What::Destroyed(_) => None,
         }
     }
 
@@ -149,7 +199,7 @@ impl Replica {
                 peer_address: seed.peer_address.clone(),
                 client_address: seed.client_address.clone(),
             }),
-            What::Leave(_) => None,
+            What::Leave { .. } | What::Destroyed(_) => None,
         }
     }
 
@@ -200,7 +250,12 @@ impl Replica {
             return None;
         };
         match &self.change.as_ref()?.what {
-            What::Leave(id) => Some(Change::Leave(*id)),
+            What::Leave {
+                id,
+                destroyed,
+                returns,
+            } => Some(self.leave(*id, *destroyed, *returns)),
+            What::Destroyed(id) => Some(Change::Destroyed(*id)),
             What::Join { seed, store } => {
                 (*store)?;
                 let lagging = self.peers.get(&seed.id).is_none_or(|peer| peer.lagging);
@@ -220,7 +275,17 @@ impl Replica {
         let Some(configuration) = self.log.configuration() else {
             return;
         };
-        let Some(member) = configuration.member(id).filter(|_| self.leads().is_some()) else {
+        // So does one that was away for long, once it has handed over what it had.
+        let returns = configuration
+            .absent
+            .iter()
+            .find(|absent| absent.replica == id && absent.returns)
+            .and_then(|absent| {
+                let removed = configuration.removed.iter();
+                removed.rev().find(|member| member.store == absent.store)
+            });
+        let member = configuration.member(id).or(returns);
+        let Some(member) = member.filter(|_| self.leads().is_some()) else {
             return;
         };
         if member.store == disk || configuration.has_removed(disk) {
@@ -233,6 +298,7 @@ impl Replica {
         };
         // One change at a time. But to be one more takes the promise of all that there are, this one included.
         let waits_for_all = configuration.mode == Mode::Available
+            && configuration.member(id).is_some()
             && self
                 .joining()
                 .is_some_and(|id| configuration.member(id).is_none());
@@ -262,13 +328,32 @@ impl Replica {
         self.check_view();
     }
 
+    /// A replica was away for too long.
+    pub(super) fn remove_by_itself(&mut self, id: ReplicaId) {
+        self.change = Some(PendingChange {
+            id: None,
+            what: What::Leave {
+                id,
+                destroyed: false,
+                returns: true,
+            },
+            since: self.now,
+            ripe_since: None,
+        });
+        self.check_view();
+    }
+
     /// Tells the fate of the change if the view that has just started makes it.
     pub(super) fn settle_change(&mut self) {
         let (Some(change), Some(configuration)) = (&self.change, self.log.configuration()) else {
             return;
         };
         let made = match &change.what {
-            What::Leave(id) => configuration.member(*id).is_none(),
+            What::Leave { id, .. } => configuration.member(*id).is_none(),
+            What::Destroyed(id) => configuration
+                .absent
+                .iter()
+                .all(|absent| absent.replica != *id),
             What::Join { seed, store } => {
                 store.is_some_and(|store| configuration.votes(seed.id, store))
             }

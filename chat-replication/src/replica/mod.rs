@@ -6,6 +6,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `absence` | who is away for too long, and how it comes back |
 //! | `ballot` | whether a view may be started: asking around, which changes nothing |
 //! | `judge` | the decision itself |
 //! | `candidate` | promises, the newest log, the view start |
@@ -17,6 +18,7 @@
 //! | `compaction` | which entries are dropped, and the snapshots that take their place |
 //! | `outline` | what is kept in memory of the log |
 
+mod absence;
 mod ballot;
 mod candidate;
 mod compaction;
@@ -35,10 +37,11 @@ mod report;
 mod settings;
 mod state;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+pub use self::absence::AwayFor;
 use self::ballot::Ballot;
 pub use self::force::ForceRefusal;
 pub use self::judge::Waiting;
@@ -53,7 +56,7 @@ pub use self::settings::Settings;
 use self::state::State;
 use crate::message::Message;
 use crate::store::{Durable, Identity, Persisted};
-use crate::types::{Epoch, Index, Payload, Position, ReplicaId};
+use crate::types::{Epoch, Index, Payload, Position, ReplicaId, StoreUuid};
 
 /// A replica as the configuration file names it, before the first start told its disk.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -99,6 +102,16 @@ pub struct Replica {
     queued: VecDeque<(ProposalId, Bytes)>,
     /// What the leader is about to change in the configuration.
     change: Option<PendingChange>,
+    /// For how many ticks members of the configuration have been away.
+    away: BTreeMap<ReplicaId, u64>,
+    /// How many bytes of the log are kept for them, as far as they were weighed.
+    kept: BTreeMap<ReplicaId, u64>,
+    /// Not before then is a replica removed by itself.
+    next_removal: u64,
+    /// Removed disks that have nothing that this history lacks.
+    drained: BTreeSet<StoreUuid>,
+    /// One that has dropped what this leader's history lacks: it is asked as well.
+    rival: Option<ReplicaId>,
     /// Until when the next view is to start with whoever is there, if an operator wants that.
     force: Option<u64>,
     orphans: u64,
@@ -146,6 +159,11 @@ impl Replica {
             peers: BTreeMap::new(),
             queued: VecDeque::new(),
             change: None,
+            away: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            next_removal: 0,
+            drained: BTreeSet::new(),
+            rival: None,
             force: None,
             orphans,
             next_orphans: 0,
@@ -167,6 +185,7 @@ impl Replica {
         self.life.get_or_insert(random >> 1);
         self.note_silence();
         self.probe_the_quiet();
+        self.count_absence();
         match self.state {
             State::Seeking => {}
             State::Candidate(_) => self.tick_candidate(),

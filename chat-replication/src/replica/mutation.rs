@@ -53,11 +53,15 @@ pub enum Mutation {
     OldVersionJoins,
     /// A replica starts on a disk of the cluster as it was before it was restored.
     TakesOldDisks,
+    /// Where histories parted the newer one stays, though entries were dropped of the other.
+    NewerAlwaysStays,
+    /// Either side of a partition drops what replicas lack that it has removed.
+    DropsWithoutMajority,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 25] = [
+    pub const ALL: [Mutation; 27] = [
         Mutation::AcknowledgeBeforeSync,
         Mutation::PromiseBeforeSync,
         Mutation::PrepareBeforeSync,
@@ -83,5 +87,7 @@ impl Mutation {
         Mutation::DropsOrphans,
         Mutation::OldVersionJoins,
         Mutation::TakesOldDisks,
+        Mutation::NewerAlwaysStays,
+        Mutation::DropsWithoutMajority,
     ];
 }

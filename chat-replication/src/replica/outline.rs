@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::branch::BranchTable;
 use crate::store::{Durable, Persist, Reset};
-use crate::types::{Configuration, Entry, Epoch, Index, Mode, Payload, Position, ViewStart};
+use crate::types::{
+    Configuration, Entry, Epoch, Index, Mode, Payload, Position, StoreUuid, ViewStart,
+};
 
 /// The log in outline, and the writes that the next transaction takes to disk.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -128,6 +130,27 @@ impl Outline {
         let position = self.branches.position_at(through);
         self.compacted = position.expect("only entries of the log are dropped");
         self.pending.compact = Some(through);
+        self.branches.note_drop(self.promised);
+        self.pending.dropped_in = Some(self.promised);
+    }
+
+    /// Forgets the oldest epochs, as far as no entries of them are left, until there are so many.
+    pub(super) fn forget_epochs(&mut self, keep: usize) {
+        let epochs = self.branches.epochs();
+        let gone = epochs.partition_point(|(_, first)| *first <= self.compacted.index);
+        let surplus = epochs.len().saturating_sub(keep);
+        let oldest = surplus.min(gone.saturating_sub(1));
+        let Some((_, first)) = epochs.get(oldest).copied().filter(|_| oldest > 0) else {
+            return;
+        };
+        self.branches.forget_before(first);
+        self.view_starts = self.view_starts.split_off(&first);
+        self.pending.forget_epochs = Some(first);
+    }
+
+    /// The disk goes on under another name.
+    pub(super) fn rename(&mut self, store: StoreUuid) {
+        self.pending.rename = Some(store);
     }
 
     /// A snapshot takes the place of the log, that is cut behind `ancestor` first.
@@ -135,6 +158,8 @@ impl Outline {
         // What is not on disk yet was never acknowledged by this replica.
         self.pending.append.clear();
         self.pending.compact = None;
+        self.pending.dropped_in = None;
+        self.pending.forget_epochs = None;
         if self.durable > ancestor {
             let before = self.pending.truncate.unwrap_or(Index::MAX);
             self.pending.truncate = Some(ancestor.min(before));
@@ -145,6 +170,18 @@ impl Outline {
         self.compacted = self.branches.last();
         self.durable = self.compacted.index;
         self.pending.reset = Some(reset);
+    }
+
+    /// Whether a log is to be gone on from, and not this one, however new this one is: of the other one entries were dropped
+    /// that this one lacks.
+    pub(super) fn has_to_yield_to(&self, other: &BranchTable, its_compacted: Index) -> bool {
+        let available = self
+            .configuration()
+            .is_some_and(|known| known.mode == Mode::Available);
+        let common = self.branches.common_ancestor(other).index;
+        let lacks = its_compacted > common;
+        let both = self.compacted.index > common;
+        available && lacks && !(both && self.branches.dropped_in() >= other.dropped_in())
     }
 
     /// Whether another entry stands where this one is to stand.

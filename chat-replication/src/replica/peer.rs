@@ -96,6 +96,9 @@ impl Replica {
         {
             let removed = configuration.removed.iter().map(|member| member.id);
             ids.extend(removed.filter(|id| !leading.retired.contains(id)));
+            // These are to come in again.
+            let absent = configuration.absent.iter();
+            ids.extend(absent.filter(|it| it.returns).map(|it| it.replica));
         }
         ids.remove(&self.me());
         ids

@@ -388,6 +388,12 @@ impl Replica {
                 // One that has taken a snapshot meanwhile can be sent entries again.
                 let beyond = progress.is_beyond(gone);
                 progress.learn_outline(ancestor, compacted);
+                if self.log.has_to_yield_to(&branches, compacted)
+                    && self.broken != Some(Mutation::NewerAlwaysStays)
+                {
+                    self.rival = Some(from);
+                    leading.outpromised = true;
+                }
                 if known && (progress.verified.is_some() || (beyond && progress.floor < ancestor)) {
                     progress.rewind(ancestor, now);
                 }
@@ -421,6 +427,7 @@ impl Replica {
         if removed && drained && verified.is_some_and(|verified| verified >= leading.start) {
             leading.retired.insert(id);
             leading.progress.remove(&id);
+            self.drained.insert(store);
         }
     }
 

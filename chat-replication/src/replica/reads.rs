@@ -25,7 +25,10 @@ impl Replica {
     pub fn read(&mut self, id: ReadId) {
         let index = self.commit;
         match &mut self.state {
-            State::Leading(leading) if leading.established_at.is_some() => {
+            State::Leading(leading)
+                if leading.established_at.is_some()
+                    && (leading.reads.len() as u64) < self.settings.max_uncommitted =>
+            {
                 leading.reads.push(PendingRead {
                     id,
                     index,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::absence::AwayFor;
 use super::force::ForceRefusal;
 use super::membership::{ChangeId, ChangeRefusal};
 use crate::message::Message;
@@ -185,6 +186,16 @@ pub enum Note {
         /// The replica.
         replica: ReplicaId,
     },
+    /// A replica is removed because it was away past a limit.
+    AwayTooLong {
+        /// The replica.
+        replica: ReplicaId,
+        /// Which limit it was.
+        why: AwayFor,
+    },
+    /// This replica was removed because it was away for too long. It has handed over what it held, and comes back as a
+    /// new one.
+    Renewed,
     /// The leader drains, to hand over.
     HandingOver {
         /// To whom.
@@ -252,6 +263,14 @@ impl fmt::Display for Note {
                     "replica {replica} has another disk; it is taken in once it has caught up"
                 )
             }
+            Note::AwayTooLong { replica, why } => write!(
+                f,
+                "removing replica {replica}: {why}; it is added again by itself when it is back"
+            ),
+            Note::Renewed => write!(
+                f,
+                "this replica was removed while it was away; it has handed over what it held, and comes back as a new one"
+            ),
             Note::HandingOver { to } => write!(f, "handing leadership over to replica {to}"),
         }
     }

@@ -1,5 +1,6 @@
 //! What a replica says of itself.
 
+use super::judge::removed;
 use super::state::State;
 use super::{Mutation, Replica, Waiting};
 use crate::branch::BranchTable;
@@ -192,18 +193,23 @@ impl Replica {
         match (&self.state, &self.waiting) {
             (State::Seeking, Some(waiting)) => waiting.to_string(),
             // It follows all the same, in order to hand over what it still holds.
-            (State::Following(_), Some(Waiting::Removed)) => Waiting::Removed.to_string(),
-            (State::Following(_), _) if self.is_removed_here() => Waiting::Removed.to_string(),
+            (State::Following(_), Some(waiting @ (Waiting::Removed | Waiting::Returning))) => {
+                waiting.to_string()
+            }
+            (State::Following(_), _) => self
+                .removed_here()
+                .map_or(String::new(), |it| it.to_string()),
             // It cannot go on: without a majority, say.
             (State::Leading(_), Some(waiting)) if self.ballot.is_some() => waiting.to_string(),
             _ => String::new(),
         }
     }
 
-    /// Whether its own log says that its disk was removed.
-    fn is_removed_here(&self) -> bool {
-        let configuration = self.log.configuration();
-        configuration.is_some_and(|known| known.has_removed(self.identity.store))
+    /// What it waits for if its own log says that its disk was removed.
+    fn removed_here(&self) -> Option<Waiting> {
+        let known = self.log.configuration()?;
+        let store = self.identity.store;
+        known.has_removed(store).then(|| removed(known, store))
     }
 
     fn peer_status(&self, id: ReplicaId) -> PeerStatus {

@@ -42,12 +42,22 @@ pub struct Settings {
     /// Entries beyond which a replica that is away is not waited for, where a view needs a majority: they are dropped, and
     /// that replica takes a snapshot.
     pub log_cap: u64,
+    /// Bytes of the log that are kept for a replica that is away. Past that it is removed by itself, and added again when
+    /// it is back; so for it as for the next two limits.
+    pub absent_bytes: u64,
+    /// Ticks for which a replica may be away, counted while others serve.
+    pub absent_ticks: u64,
+    /// Views that may start without a replica that is away.
+    pub absent_views: u64,
+    /// Epochs that a branch table has once entries were dropped: more are kept only for a replica that is away.
+    pub max_epochs: usize,
     /// What views of a new cluster need. A cluster that has begun keeps its own.
     pub mode: Mode,
 }
 
 impl Default for Settings {
-    /// For ticks of 10 ms: heartbeats every 50 ms, suspicion after 1 s, a grace of 10 s.
+    /// For ticks of 10 ms: heartbeats every 50 ms, suspicion after 1 s, a grace of 10 s; a replica may be away for 7 days,
+    /// or 4 GiB.
     fn default() -> Self {
         Settings {
             heartbeat: 5,
@@ -67,6 +77,10 @@ impl Default for Settings {
             max_uncommitted: 65_536,
             log_keep: 10_000,
             log_cap: 200_000,
+            absent_bytes: 4 << 30,
+            absent_ticks: 7 * 24 * 3600 * 100,
+            absent_views: 4096,
+            max_epochs: 1024,
             mode: Mode::Available,
         }
     }

@@ -147,9 +147,12 @@ impl Disk {
         self.content().known.identity().store
     }
 
-    /// Whether its log holds a position.
+    /// Whether its log holds a position, or goes so far beyond it that its table does not tell.
     pub(super) fn holds(&self, position: Position) -> bool {
-        self.content().known.branches().holds(position)
+        let content = self.content();
+        let branches = content.known.branches();
+        let oldest = branches.epochs().first().map_or(0, |(_, first)| *first);
+        position.index < oldest || branches.holds(position)
     }
 
     /// Whether it holds a command: in the log, among the orphans, or in the state.
@@ -396,6 +399,10 @@ impl Store for SimStore {
             Some(store) => store.entries(from, through, max_bytes),
             None => self.disk.content().known.entries(from, through, max_bytes),
         }
+    }
+
+    fn bytes_behind(&self, index: Index) -> Result<u64, StoreError> {
+        self.disk.content().known.bytes_behind(index)
     }
 
     fn orphans(

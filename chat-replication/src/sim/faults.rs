@@ -25,6 +25,8 @@ pub(super) enum Fault {
     Outage,
     /// Links are cut for a while.
     Cut(&'static str, Vec<Link>),
+    /// The sides of a partition remove each other's replicas.
+    Estrange(Vec<Link>),
     /// Links become slow for a while.
     Slow(Vec<Link>, Time),
     /// A process is not scheduled for a while. It notices, or its clock was paused as well.
@@ -92,6 +94,7 @@ impl Fault {
             Fault::TwoCrashes(_) => "two crashes",
             Fault::Outage => "outage",
             Fault::Cut(name, _) => name,
+            Fault::Estrange(_) => "sides removed each other",
             Fault::Slow(..) => "slow links",
             Fault::Pause(_, _, Notices::Yes) => "pause",
             Fault::Pause(_, _, Notices::No) => "unnoticed pause",
@@ -270,7 +273,11 @@ fn cut(roll: u32, replicas: u32, random: &mut ChaCha8Rng) -> Fault {
         0..35 => {
             let side: Vec<bool> = (0..replicas).map(|_| random.random_bool(0.5)).collect();
             let across = |(a, b): &Link| side[a.0 as usize] != side[b.0 as usize];
-            Fault::Cut("partition", links.into_iter().filter(across).collect())
+            let across = links.into_iter().filter(across).collect();
+            match roll {
+                0..12 => Fault::Estrange(across),
+                _ => Fault::Cut("partition", across),
+            }
         }
         35..50 => Fault::Cut("one-way cut", vec![random_pair()]),
         50..70 => {

@@ -32,6 +32,8 @@
 //! | false suspicion: slow links, pauses noticed and not, a clock set forward | D X L | `seeds_with_everything` |
 //! | outage of everybody, and return in any order | D F C | `seeds_with_outages` |
 //! | crash, or another fork, while logs are cut | D X F K | `seeds_with_everything` |
+//! | a member that is away past a limit; sides of a partition that remove each other | D X C | `seeds_with_partitions`, `seeds_with_members_that_come_and_go` |
+//! | so many views that branch tables are cut | D F C | all, in half of the seeds |
 //! | replicas added, removed alive and dead; leadership transferred; views forced | D M C | `seeds_with_members_that_come_and_go`, `seeds_with_everything` |
 //! | short logs: entries dropped, snapshots taken, with any of the above | D F K | all, in half of the seeds |
 //! | newer software on one replica after the other, older software that comes back to a log which needs newer | F C | `seeds_with_crashes`, `seeds_with_everything` |

@@ -99,7 +99,7 @@ impl SimOptions {
             M::MinorityIsEnough => (Some(Mode::Consistent), Some(Profile::Partitions)),
             M::ReadsUnconfirmed => (Some(Mode::Consistent), Some(Profile::Everything)),
             M::WipedDiskVotes | M::RemovedLeads => (Some(Mode::Consistent), Some(Profile::Members)),
-            M::DropsOrphans | M::OrphansByMark => {
+            M::DropsOrphans | M::OrphansByMark | M::NewerAlwaysStays | M::DropsWithoutMajority => {
                 (Some(Mode::Available), Some(Profile::Partitions))
             }
             M::OldVersionJoins => (Some(Mode::Available), Some(Profile::Everything)),

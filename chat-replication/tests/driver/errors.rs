@@ -39,6 +39,10 @@ impl Store for Failing {
         self.store.entries(from, through, max)
     }
 
+    fn bytes_behind(&self, index: Index) -> Result<u64, StoreError> {
+        self.store.bytes_behind(index)
+    }
+
     fn orphans(&self, after: Option<Position>, max: usize) -> Result<Vec<Orphan>, StoreError> {
         self.store.orphans(after, max)
     }

@@ -257,6 +257,7 @@ impl Step {
                 .take(self.forget)
                 .map(|orphan| orphan.origin)
                 .collect(),
+            ..Persist::default()
         }
     }
 }

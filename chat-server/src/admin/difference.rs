@@ -133,7 +133,7 @@ mod tests {
                 member(3, "127.0.0.1:7403"),
             ],
             mode: Mode::Consistent,
-            removed: Vec::new(),
+            ..Configuration::default()
         };
         let found = between(&file, &other, ReplicaId(1)).join("\n");
         for words in [

@@ -143,6 +143,14 @@ impl Segments {
         &self.list
     }
 
+    /// How long the files are that hold entries behind an index.
+    pub(super) fn bytes_behind(&self, index: Index) -> Result<u64, Fault> {
+        let held = self.named().into_iter();
+        held.filter(|segment| segment.through > index)
+            .map(|segment| Ok(self.folder.open(&segment.name())?.len()?))
+            .sum()
+    }
+
     /// The last entry; `None` where there is none.
     pub(super) fn last(&self) -> Option<Index> {
         let open = self.open.as_ref().map(|open| open.last);

@@ -8,7 +8,7 @@ use crate::driver::{Applier, Driver, Work};
 use crate::message::{Message, SnapshotChunk};
 use crate::store::{Reset, Store};
 use crate::transport::Transport;
-use crate::types::{Position, ReplicaId};
+use crate::types::ReplicaId;
 
 /// Bytes that may wait to be written down: far more than a leader sends ahead.
 const ROOM: u64 = 16 << 20;
@@ -27,12 +27,6 @@ pub(in crate::driver) struct Taking {
     whole: bool,
 }
 
-impl Taking {
-    fn position(&self) -> Position {
-        self.reset.branches.last()
-    }
-}
-
 impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
     /// A piece came.
     pub(in crate::driver) fn take_chunk(&mut self, from: ReplicaId, chunk: SnapshotChunk) {
@@ -46,7 +40,7 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
                 return self.acknowledge_chunk(from, chunk.id, 0);
             };
             let position = reset.branches.last();
-            if position.epoch > chunk.epoch || !self.replica.needs_snapshot(position) {
+            if position.epoch > chunk.epoch || !self.replica.needs_snapshot(reset) {
                 return;
             }
             if !self.replica.knows_version(reset.newest.1.apply_version) {
@@ -152,12 +146,12 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
         if !taking.whole || written < taking.received {
             return self.acknowledge_chunk(from, id, written);
         }
-        let position = taking.position();
+        let position = taking.reset.branches.last();
         let wanted = self
             .replica
             .takes_snapshots_of()
             .is_some_and(|epoch| epoch.replica == from && position.epoch <= epoch)
-            && self.replica.needs_snapshot(position);
+            && self.replica.needs_snapshot(&taking.reset);
         if wanted {
             self.swapping = true;
             self.applier.hand(Work::Install(Install::Finish));

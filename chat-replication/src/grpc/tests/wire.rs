@@ -50,7 +50,7 @@ fn view_start() -> impl Strategy<Value = ViewStart> {
                     })
                     .collect(),
                 mode: Mode::Available,
-                removed: Vec::new(),
+                ..Configuration::default()
             },
             forced,
             apply_version: 3,

@@ -36,7 +36,7 @@ fn cluster(replicas: u32) -> Configuration {
     Configuration {
         members: (0..replicas).map(member).collect(),
         mode: Mode::Available,
-        removed: Vec::new(),
+        ..Configuration::default()
     }
 }
 

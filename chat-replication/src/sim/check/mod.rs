@@ -137,7 +137,8 @@ impl Check {
     /// A write that a crash cut short may be there all the same: what nobody has seen yet is noted now.
     fn found(&mut self, log: &BranchTable, disk: &Disk) -> Checked {
         let mut before = Position::default();
-        let all = || (1..=log.last_index()).filter_map(|index| log.position_at(index));
+        let oldest = log.epochs().first().map_or(1, |(_, first)| *first);
+        let all = || (oldest..=log.last_index()).filter_map(|index| log.position_at(index));
         if all().all(|at| self.entries.contains_key(&at)) {
             return Ok(());
         }
@@ -148,7 +149,10 @@ impl Check {
         if compacted > 0 {
             before = log.position_at(compacted).unwrap_or_default();
         }
-        for (position, payload) in all().skip(compacted as usize).zip(payloads) {
+        for (position, payload) in all()
+            .skip((compacted + 1 - oldest.min(compacted + 1)) as usize)
+            .zip(payloads)
+        {
             if let Payload::ViewStart(start) = &payload {
                 self.forced |= start.forced;
                 self.views

@@ -40,6 +40,12 @@ impl Check {
         for entry in &batch.append {
             self.appended(written, &mut log, entry)?;
         }
+        if let Some(epoch) = batch.dropped_in {
+            log.note_drop(epoch);
+        }
+        if let Some(index) = batch.forget_epochs {
+            log.forget_before(index);
+        }
         self.shortened(written, &log, holds)?;
         self.logs.insert(*id, log);
         Ok(())
@@ -52,13 +58,27 @@ impl Check {
         let common = before.common_ancestor(after).index;
         let lost = (common + 1..=before.last_index())
             .filter_map(|index| before.position_at(index))
-            .find(|position| self.committed.contains_key(position));
+            .filter(|position| self.committed.contains_key(position))
+            // Of a log from long ago the table does not tell any more that it is of the same history.
+            .find(|position| !self.is_behind(*position, after.last()));
         ensure(lost.is_none(), || {
             format!(
                 "replica {id} cuts {}, which was committed: a needless fork",
                 lost.unwrap_or_default()
             )
         })
+    }
+
+    /// Whether an entry stands in the history that ends with another.
+    fn is_behind(&self, position: Position, last: Position) -> bool {
+        let mut at = last;
+        while at.index > position.index {
+            at = self
+                .entries
+                .get(&at)
+                .map_or(Position::default(), |(before, _)| *before);
+        }
+        at == position
     }
 
     fn appended(&mut self, written: &Written<'_>, log: &mut BranchTable, entry: &Entry) -> Checked {

@@ -58,6 +58,8 @@ enum Event {
     /// Somebody reads.
     Read,
     Fault,
+    /// Each leader is told to remove somebody who is not in its view.
+    Estranged,
     /// There is room on a disk again.
     Room(ReplicaId),
     /// An operator puts a disk into a replica's machine, and starts it.
@@ -300,6 +302,10 @@ impl World {
                 Ok(())
             }
             Event::Fault => self.next_fault(),
+            Event::Estranged => {
+                self.remove_estranged();
+                Ok(())
+            }
             Event::Room(id) => {
                 self.node(id).disk.fill(false);
                 Ok(())
@@ -418,6 +424,10 @@ fn settings(random: &mut ChaCha8Rng) -> Settings {
         max_uncommitted: pick(8, 1024),
         log_keep: pick(4, 10_000),
         log_cap: pick(20, 200_000),
+        absent_bytes: pick(2000, 1 << 30),
+        absent_ticks: pick(150, 1 << 40),
+        absent_views: pick(8, 4096),
+        max_epochs: pick(6, 1024) as usize,
         ..brisk()
     }
 }

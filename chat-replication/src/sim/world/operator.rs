@@ -344,6 +344,25 @@ impl World {
         Ok(self.order(order, leader, Some((Wanted::NoMember, id))))
     }
 
+    /// Whoever leads is told to remove somebody who is not in its view.
+    pub(super) fn remove_estranged(&mut self) {
+        let orders: Vec<(ReplicaId, ReplicaId)> = self
+            .nodes
+            .iter()
+            .filter_map(|node| {
+                let replica = node.run.as_ref()?.process.replica();
+                let view = &replica.view_start(replica.leads()?)?.members;
+                let known = &replica.configuration()?.members;
+                let gone = known.iter().find(|member| !view.contains(&member.id))?;
+                Some((node.id, gone.id))
+            })
+            .collect();
+        for (leader, gone) in orders {
+            let order = Order::Change(MembershipChange::Remove(gone));
+            self.order(order, leader, None);
+        }
+    }
+
     pub(super) fn transfer(&mut self, who: Who) -> bool {
         let Some((_, leader)) = self.known() else {
             return false;

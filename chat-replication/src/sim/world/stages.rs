@@ -46,7 +46,7 @@ impl World {
     fn patience(&self) -> Time {
         let settings = &self.setup.settings;
         let ticks = 2 * settings.recovery_grace
-            + 4 * (settings.rejoin + settings.hand_back)
+            + 8 * (settings.rejoin + settings.hand_back)
             + 20 * settings.suspect;
         ticks * TICK
     }
@@ -131,6 +131,9 @@ impl World {
             return Err(format!(
                 "the leader knows of {configured:?}, not of {known:?}"
             ));
+        }
+        if let Some(absent) = known.absent.iter().find(|absent| absent.returns) {
+            return Err(format!("replica {} is not back", absent.replica));
         }
         let members = preferred.view_start(epoch).map(|start| &start.members);
         if members != Some(&all) {

@@ -95,6 +95,15 @@ impl World {
                 self.network.cut(&links);
                 self.mend_later(links);
             }
+            Fault::Estrange(links) => {
+                self.network.cut(&links);
+                let suspect = self.setup.settings.suspect * TICK;
+                for times in 2..7 {
+                    self.schedule(times * suspect, Event::Estranged);
+                }
+                let delay = self.random.random_range(4 * suspect..20 * suspect);
+                self.schedule(delay, Event::Mend(links));
+            }
             Fault::Slow(links, most) => {
                 self.network.slow_down(&links, most);
                 self.mend_later(links);
