@@ -154,12 +154,15 @@ impl Orders {
                 };
                 self.change(MembershipChange::Add(seed), *replica).await
             }
-            Order::Remove(replica) => {
+            Order::Remove { replica, destroyed } => {
                 if self.handle.status().leader == Some(*replica) {
                     return self.give_up_leadership(*replica).await;
                 }
-                self.change(MembershipChange::Remove(*replica), *replica)
-                    .await
+                let change = match destroyed {
+                    true => MembershipChange::RemoveDestroyed(*replica),
+                    false => MembershipChange::Remove(*replica),
+                };
+                self.change(change, *replica).await
             }
             Order::Transfer(to) => self.transfer(*to).await,
             Order::Propose(command) => self.propose(command).await,

@@ -7,7 +7,7 @@ use chat_client::Endpoint;
 use chat_replication::handle::OrderError;
 use chat_replication::replica::ForceRefusal;
 use chat_replication::status::Status as ReplicaStatus;
-use chat_replication::types::{Member, Position, ReplicaId};
+use chat_replication::types::{Member, Mode, Position, ReplicaId};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
@@ -91,7 +91,16 @@ impl AdminService for Service {
             }
         };
         let configuration = &status.configuration;
+        let kept = configuration.mode == Mode::Available && !configuration.may_drop(&status.view);
+        let absent = configuration.absent.iter().filter(|_| kept);
         Ok(Response::new(ListReplicasResponse {
+            kept_for: absent.map(|absent| absent.replica.0).collect(),
+            returning: configuration
+                .absent
+                .iter()
+                .filter(|absent| absent.returns)
+                .map(|absent| absent.replica.0)
+                .collect(),
             replicas: configuration.members.iter().map(listed).collect(),
             removed: configuration
                 .removed
@@ -124,7 +133,14 @@ impl AdminService for Service {
         &self,
         request: Request<RemoveReplicaRequest>,
     ) -> Result<Response<RemoveReplicaResponse>, Status> {
-        let order = Order::Remove(ReplicaId(request.into_inner().replica_id));
+        let RemoveReplicaRequest {
+            replica_id,
+            destroyed,
+        } = request.into_inner();
+        let order = Order::Remove {
+            replica: ReplicaId(replica_id),
+            destroyed,
+        };
         self.orders.carry_out(&order).await?;
         Ok(Response::new(RemoveReplicaResponse {}))
     }

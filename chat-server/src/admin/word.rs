@@ -16,7 +16,10 @@ pub(crate) enum Order {
         peer_address: String,
         client_address: String,
     },
-    Remove(ReplicaId),
+    Remove {
+        replica: ReplicaId,
+        destroyed: bool,
+    },
     Transfer(ReplicaId),
     /// A command for the log, from whichever replica it comes.
     Propose(Sealed),

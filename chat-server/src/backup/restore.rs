@@ -208,6 +208,7 @@ impl Plan {
             members: vec![me],
             mode: head.configuration.mode,
             removed: Vec::new(),
+            ..Configuration::default()
         };
         if configuration.mode == Mode::Available {
             // One replica is enough. Whichever disks come for the others take the places that are kept for them.

@@ -30,10 +30,15 @@ pub(super) async fn replica(command: ReplicaCommand) -> Result<(), Problem> {
             client,
             through,
         } => add(replica, (peer, client), &through).await,
-        ReplicaCommand::Remove { replica, through } => {
+        ReplicaCommand::Remove {
+            replica,
+            destroyed,
+            through,
+        } => {
             let mut operator = reach(&through).await?;
             let request = RemoveReplicaRequest {
                 replica_id: replica,
+                destroyed,
             };
             operator.remove_replica(request).await.map_err(told)?;
             say(format!(
@@ -292,6 +297,7 @@ mod tests {
         let listed = ListReplicasResponse {
             replicas: vec![replica(1, true, true), replica(2, false, false)],
             removed: vec![replica(0, false, false)],
+            ..ListReplicasResponse::default()
         };
         let expected = "\
 cluster abc

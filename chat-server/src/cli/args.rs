@@ -164,6 +164,9 @@ pub(super) enum ReplicaCommand {
         /// Its number.
         #[arg(value_name = "ID")]
         replica: u32,
+        /// Its disk is destroyed: nothing is kept for what it may come back with. Also for one that was removed before.
+        #[arg(long)]
+        destroyed: bool,
         #[command(flatten)]
         through: Through,
     },

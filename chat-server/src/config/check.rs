@@ -191,7 +191,21 @@ fn log_length(lines: &Lines<'_>, raw: &raw::Cluster) -> Result<LogLength, Config
             "log_cap is less than log_keep, so that nobody could be away even for a moment; raise it",
         ));
     }
-    Ok(LogLength { keep, cap })
+    let absent_bytes = number(lines, "absent_bytes", &raw.absent_bytes, 64 << 20..=1 << 50)?;
+    let absent_bytes = absent_bytes.and_then(|bytes| u64::try_from(bytes).ok());
+    let absent_for = span(lines, "absent_for", &raw.absent_for)?;
+    if absent_for.is_some_and(|span| span < Duration::from_secs(60)) {
+        return Err(lines.mistake(
+            raw.absent_for.as_ref().map(Spanned::span),
+            "absent_for is less than 1min, so that a replica that restarts slowly would be removed; 7d is usual",
+        ));
+    }
+    Ok(LogLength {
+        keep,
+        cap,
+        absent_bytes: absent_bytes.unwrap_or(default.absent_bytes),
+        absent_for: absent_for.unwrap_or(default.absent_for),
+    })
 }
 
 fn registration(lines: &Lines<'_>, raw: &raw::Accounts) -> Result<Registration, ConfigError> {

@@ -86,6 +86,13 @@ pub struct LogLength {
     /// Entries beyond which a replica that is away is no longer waited for, where a view needs a majority; where it needs
     /// one replica, what it misses is kept however much it is. 200,000 by default.
     pub cap: u64,
+    /// Bytes of the log that are kept for a replica that is away, 4 GiB by default. Past that, or past `absent_for`, the
+    /// others remove it; when it is back it hands over what only it has, and is added again, both by itself. Less than what
+    /// is free on the smallest of their disks: a replica that is away for an hour of 1,000 messages a second of 1 KiB
+    /// misses 3.5 GiB.
+    pub absent_bytes: u64,
+    /// How long a replica may be away, counted while others serve; 7 days by default.
+    pub absent_for: Duration,
 }
 
 /// What the program says on standard error while it runs.
@@ -218,6 +225,8 @@ impl Default for LogLength {
         LogLength {
             keep: 10_000,
             cap: 200_000,
+            absent_bytes: 4 << 30,
+            absent_for: Duration::from_secs(7 * 24 * 3600),
         }
     }
 }

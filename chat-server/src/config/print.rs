@@ -76,6 +76,8 @@ fn cluster(config: &ClusterConfig) -> Settings {
         ("recovery_grace", span(config.timing.recovery_grace)),
         ("log_keep", config.log.keep.to_string()),
         ("log_cap", config.log.cap.to_string()),
+        ("absent_bytes", config.log.absent_bytes.to_string()),
+        ("absent_for", span(config.log.absent_for)),
     ]);
     settings
 }
@@ -173,6 +175,8 @@ suspect_after = \"2s\"
 recovery_grace = \"3min\"
 log_keep = 100
 log_cap = 1000
+absent_bytes = 100000000
+absent_for = \"3d\"
 
 [limits]
 body_bytes = 100

@@ -30,6 +30,8 @@ pub(super) struct Cluster {
     pub(super) recovery_grace: Option<Spanned<String>>,
     pub(super) log_keep: Option<Spanned<i64>>,
     pub(super) log_cap: Option<Spanned<i64>>,
+    pub(super) absent_bytes: Option<Spanned<i64>>,
+    pub(super) absent_for: Option<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize)]

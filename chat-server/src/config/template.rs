@@ -163,6 +163,8 @@ fn head(cluster: ClusterId, mode: Mode) -> String {
          # recovery_grace = \"10s\"\n\
          # log_keep = 10000\n\
          # log_cap = 200000\n\
+         # absent_bytes = 4294967296\n\
+         # absent_for = \"7d\"\n\
          \n\
          # [limits]\n\
          # body_bytes = 65536\n\

@@ -22,6 +22,8 @@ pub(super) fn options(cluster: &ClusterConfig) -> Options {
         mode: cluster.mode,
         log_keep: cluster.log.keep,
         log_cap: cluster.log.cap,
+        absent_bytes: cluster.log.absent_bytes,
+        absent_ticks: ticks(cluster.log.absent_for),
         ..Settings::default()
     };
     options

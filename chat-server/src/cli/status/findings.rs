@@ -47,6 +47,8 @@ pub(super) enum Kind {
     Orphans,
     Waiting,
     RemovedDisk,
+    Away,
+    KeepsLog,
     DiskReserve,
     Disk,
     Certificate,
@@ -74,9 +76,11 @@ pub(super) fn findings(seen: &Seen) -> Vec<Finding> {
         );
     }
     // It is no member, so that it is not among those who are listed.
-    if is_removed(&status.store_uuid, listed) {
+    if is_removed(&status.store_uuid, listed) && !listed.returning.contains(&status.replica_id) {
         removed_disk(status.replica_id, &mut found);
     }
+    away(&listed.returning, &mut found);
+    keeps_log(&listed.kept_for, &mut found);
     for replica in &listed.replicas {
         progress(replica, &mut found);
         place(replica, status, listed, &mut found);
@@ -255,6 +259,34 @@ fn removed_disk(id: u32, found: &mut Found) {
         format!("replica {id} runs with a data folder that was removed from the cluster"),
         "stop it; if it is to be in the cluster, move its data folder away and start it again with an empty one",
     );
+}
+
+/// It is no member either, but is to be one again.
+fn away(returning: &[u32], found: &mut Found) {
+    for id in returning {
+        found.add(
+            Kind::Away,
+            format!("replica {id} was away for too long, so that the others go on without it"),
+            format!(
+                "start it: it hands over what only it has, and is added again by itself; if it is lost for good, \
+                 `chat-server replica remove {id} --destroyed`"
+            ),
+        );
+    }
+}
+
+/// A removed replica may have messages of its own, and those here may have to be joined to them.
+fn keeps_log(kept_for: &[u32], found: &mut Found) {
+    for id in kept_for {
+        found.add(
+            Kind::KeepsLog,
+            format!("the log is kept, and grows, until replica {id} comes back, which was removed while it was away"),
+            format!(
+                "start it again, so that it hands over what only it has; if its disk is destroyed, `chat-server replica \
+                 remove {id} --destroyed`"
+            ),
+        );
+    }
 }
 
 fn disk(replica: &Replica, found: &mut Found) {

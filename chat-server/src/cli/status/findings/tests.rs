@@ -41,7 +41,7 @@ fn well() -> Seen {
                 replica(1),
                 replica(2),
             ],
-            removed: Vec::new(),
+            ..ListReplicasResponse::default()
         },
         now: NOW,
     }
@@ -163,6 +163,18 @@ const CASES: &[Case] = &[
         Kind::RemovedDisk,
         "replica 7 runs with a data folder that was removed from the cluster",
         "stop it; if it is to be in the cluster",
+    ),
+    (
+        |seen| seen.listed.returning.push(4),
+        Kind::Away,
+        "replica 4 was away for too long",
+        "is added again by itself",
+    ),
+    (
+        |seen| seen.listed.kept_for.push(4),
+        Kind::KeepsLog,
+        "the log is kept, and grows, until replica 4 comes back",
+        "`chat-server replica remove 4 --destroyed`",
     ),
     (
         |seen| seen.listed.replicas[1].disk_free_bytes = 1 << 29,
