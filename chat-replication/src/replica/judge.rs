@@ -345,6 +345,13 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
         // Slow ones are better than no majority.
         members = candidates.keys().copied().collect();
     }
+    // The configuration counts on whoever joins from now on, so its own log says so from the first: it may be the last one
+    // that is left.
+    if let Some(Change::Join(member)) = case.change
+        && !members.contains(&member.id)
+    {
+        return Verdict::Wait(Waiting::Answers(vec![member.id]));
+    }
     if !members.contains(&case.me) || !by_log(&case.standings[&case.me]) {
         return Verdict::Wait(Waiting::Behind);
     }

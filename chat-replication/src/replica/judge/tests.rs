@@ -98,6 +98,7 @@ struct Around {
     lagging: &'static [u32],
     grace_over: bool,
     state_base: Index,
+    change: Option<Change>,
 }
 
 /// What the first of these decides.
@@ -124,7 +125,7 @@ fn decide(standings: Vec<(u32, Standing)>, around: Around) -> Verdict {
         catch_up_limit: 10,
         state_base: around.state_base,
         named: None,
-        change: None,
+        change: around.change.as_ref(),
         forced: false,
         mode: Mode::Available,
         broken: None,
@@ -154,6 +155,7 @@ const DEAD_0: Around = Around {
     lagging: &[],
     grace_over: false,
     state_base: 0,
+    change: None,
 };
 
 #[test]
@@ -392,4 +394,34 @@ fn whoever_lost_its_state_is_no_member() {
     );
     let (members, donor, _) = goes(decide(branches(), around(true)));
     assert_eq!((members, donor), (vec![0], 1));
+}
+
+/// A replica was added by a view without itself. When the only disk that knew of that was lost, it held everything, and could
+/// not go on.
+#[test]
+fn who_joins_is_a_member_from_the_first() {
+    let log = || Log(5, 0, &[0, 1, 2], 9);
+    let joins = || Around {
+        change: Some(Change::Join(Member {
+            id: id(3),
+            store: store(3),
+            peer_address: "peer3".to_owned(),
+            client_address: "client3".to_owned(),
+        })),
+        ..Around::default()
+    };
+    let all = || {
+        vec![
+            (0, in_view(0, log())),
+            (1, in_view(1, log())),
+            (2, in_view(2, log())),
+        ]
+    };
+    assert_eq!(
+        decide(all(), joins()),
+        Verdict::Wait(Waiting::Answers(ids(&[3])))
+    );
+    let with_it = || all().into_iter().chain([(3, standing(3, log()))]).collect();
+    let (members, ..) = goes(decide(with_it(), joins()));
+    assert_eq!(members, [0, 1, 2, 3]);
 }
