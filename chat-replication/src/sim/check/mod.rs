@@ -196,9 +196,11 @@ impl Check {
         }
     }
 
-    /// A replica says that it leads, though maybe not for the whole turn.
-    pub(super) fn leads(&mut self, id: ReplicaId, epoch: Epoch) -> Checked {
+    /// A replica says that it leads, though maybe not for the whole turn. Whoever does not know that it was removed may go
+    /// on after the grace, with a view that says so: it is told before what the same turn has written.
+    pub(super) fn leads(&mut self, id: ReplicaId, epoch: Epoch, forced: bool) -> Checked {
         self.led.insert(id, epoch);
+        self.forced |= forced;
         let before = self.newest_committed_before(epoch);
         let removed = before.is_some_and(|known| known.has_removed(epoch.store));
         ensure(!removed || !self.one_history(), || {

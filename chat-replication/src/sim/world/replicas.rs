@@ -106,8 +106,8 @@ impl World {
         let (ticks, grace) = (run.ticks, self.setup.settings.recovery_grace);
         if let Ok(notes) = &outcome {
             for note in notes {
-                if let Note::Leading { epoch, .. } = note {
-                    self.check.leads(id, *epoch)?;
+                if let Note::Leading { epoch, forced, .. } = note {
+                    self.check.leads(id, *epoch, *forced)?;
                 }
                 self.tell_trace(format_args!("replica {id}: {note}"));
             }

@@ -168,7 +168,9 @@ impl World {
             let status = self.replica(id)?.status();
             let store = self.disks[&id].store();
             let told = status.configuration.has_removed(store);
-            if status.orphans > 0 || status.last.index > 0 && !told {
+            // What the leader does not have is of a branch that lost, and will be cut.
+            let shared = preferred.branches().holds(status.last);
+            if status.orphans > 0 || !shared || status.last.index > 0 && !told {
                 return Err(format!("replica {id}, that is no member, is not drained"));
             }
         }
