@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
+use tokio::task::JoinSet;
+use tokio::time::{interval, timeout};
 use tonic::codegen::Service;
 use tonic::codegen::http::Uri;
 use tonic::transport::{Channel, Endpoint};
@@ -19,6 +20,15 @@ use crate::types::ReplicaId;
 /// Time for a name to be resolved, and for a connection to be made.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time after which one more attempt is made beside those that have not been answered: the system itself asks again after a
+/// second only, and so long the peer would be away that was cut off until just now.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+
+/// A connection on which something waits to be confirmed is asked for a sign of life so often, and given up without one for
+/// so long: the system would repeat what was lost ever more rarely, and for seconds go on doing so after a cut that lasted
+/// as long.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(500);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// HTTP/2 windows: enough for the largest batches to be under way without waiting for the receiver's word.
 pub(super) const STREAM_WINDOW: u32 = 8 << 20;
@@ -51,7 +61,7 @@ pub(super) async fn tcp(address: &str) -> Result<TcpStream, DialError> {
     };
     let mut failure = None;
     for address in addresses {
-        match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+        match timeout(CONNECT_TIMEOUT, connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) if is_refusal(&error) => {
                 failure.get_or_insert(DialError::Refused);
@@ -62,6 +72,20 @@ pub(super) async fn tcp(address: &str) -> Result<TcpStream, DialError> {
         }
     }
     Err(failure.unwrap_or_else(|| DialError::Unresolvable("the name has no address".to_owned())))
+}
+
+/// The first of some attempts that is answered.
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let mut attempts = JoinSet::new();
+    let mut again = interval(ASK_AGAIN);
+    loop {
+        tokio::select! {
+            _ = again.tick() => {
+                attempts.spawn(TcpStream::connect(address));
+            }
+            Some(answered) = attempts.join_next() => return answered.map_err(io::Error::other)?,
+        }
+    }
 }
 
 fn is_refusal(error: &io::Error) -> bool {
@@ -90,7 +114,9 @@ pub(super) async fn channel(
     };
     let endpoint = Endpoint::from_static("http://peer.invalid")
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW);
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
     let connecting = endpoint.connect_with_connector(Once(Some(connection)));
     match timeout(CONNECT_TIMEOUT, connecting).await {
         Ok(Ok(channel)) => Ok(channel),
