@@ -44,7 +44,7 @@ use self::snapshot::{Servings, Taking};
 use self::tail::Tail;
 use crate::handle::{LeaderHint, OrderError, ProposeError};
 use crate::message::Message;
-use crate::replica::{Note, Outgoing, Ready, Refusal, Replica};
+use crate::replica::{Note, Outgoing, PeersAsOf, Ready, Refusal, Replica};
 use crate::status::Status;
 use crate::store::{Persisted, Reset, Store, StoreError};
 use crate::transport::Transport;
@@ -106,7 +106,7 @@ pub struct Driver<S, T, A, R> {
     led: Option<Epoch>,
     /// What the transport was told last, and in which state of affairs.
     peers: Vec<Member>,
-    peers_as_of: Option<(Epoch, Option<Member>)>,
+    peers_as_of: Option<PeersAsOf>,
     casts: VecDeque<(ReplicaId, Bytes)>,
     /// Ticks so far, and how many of them are a silence.
     now: u64,

@@ -87,6 +87,7 @@ impl Replica {
 
     pub(super) fn on_answer(&mut self, from: ReplicaId, round: u64, standing: Standing) {
         self.seen_number = self.seen_number.max(standing.promised.number);
+        self.meet(from, &standing);
         // A leader says to whom it leads, and gives nothing, why that is.
         if let State::Following(following) = &self.state
             && following.leader == from

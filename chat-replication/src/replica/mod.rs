@@ -51,12 +51,13 @@ pub use self::membership::{ChangeId, ChangeRefusal, MembershipChange};
 pub use self::mutation::Mutation;
 use self::outline::Outline;
 use self::peer::Peer;
+pub(crate) use self::peer::PeersAsOf;
 pub use self::ready::{Note, Outgoing, ProposalId, ReadId, Ready, Refusal};
 pub use self::settings::Settings;
 use self::state::State;
 use crate::message::Message;
 use crate::store::{Durable, Identity, Persisted};
-use crate::types::{Epoch, Index, Payload, Position, ReplicaId, StoreUuid};
+use crate::types::{Epoch, Index, Member, Payload, Position, ReplicaId, StoreUuid};
 
 /// A replica as the configuration file names it, before the first start told its disk.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -98,6 +99,9 @@ pub struct Replica {
     /// The greatest promised number that anybody told.
     seen_number: u64,
     peers: BTreeMap<ReplicaId, Peer>,
+    /// The newest view of which anybody told, and the replicas of its configuration: where the histories have parted this
+    /// log may not know them all.
+    met: Option<(Epoch, Vec<Member>)>,
     /// Proposals that wait for a view to start or for a hand-over to fail.
     queued: VecDeque<(ProposalId, Bytes)>,
     /// What the leader is about to change in the configuration.
@@ -157,6 +161,7 @@ impl Replica {
             waiting: None,
             seen_number,
             peers: BTreeMap::new(),
+            met: None,
             queued: VecDeque::new(),
             change: None,
             away: BTreeMap::new(),

@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 
 use super::state::State;
 use super::{Mutation, Note, Outgoing, Replica};
-use crate::message::{AppliedReport, Message};
+use crate::message::{AppliedReport, Message, Standing};
 use crate::types::{Epoch, Member, ReplicaId, StoreUuid};
 
 /// The round of questions whose only purpose is that somebody answers.
 pub(super) const PROBE: u64 = u64::MAX;
+
+/// The epoch of the log, the one met, and who joins.
+pub(crate) type PeersAsOf = (Epoch, Option<Epoch>, Option<Member>);
 
 /// One of the others.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -73,6 +76,7 @@ impl Replica {
     fn others(&self) -> BTreeSet<ReplicaId> {
         let mut ids = self.concerned();
         ids.extend(self.seeds.iter().map(|seed| seed.id));
+        ids.extend(self.met().iter().map(|member| member.id));
         ids.remove(&self.me());
         ids
     }
@@ -102,6 +106,33 @@ impl Replica {
         }
         ids.remove(&self.me());
         ids
+    }
+
+    /// Those of a newer history than this log's.
+    fn met(&self) -> &[Member] {
+        let newest = self.log.last().epoch;
+        match &self.met {
+            Some((epoch, members)) if *epoch > newest => members,
+            _ => &[],
+        }
+    }
+
+    /// Somebody tells where it stands. If that is in a newer history, its replicas have to be reached: any of them may have
+    /// to be waited for.
+    pub(super) fn meet(&mut self, from: ReplicaId, standing: &Standing) {
+        let Some(start) = &standing.newest else {
+            return;
+        };
+        let epoch = standing.branches.last().epoch;
+        let newest = self.log.last().epoch;
+        let known = self
+            .met
+            .as_ref()
+            .map_or(newest, |(met, _)| newest.max(*met));
+        if epoch > known && !self.has_removed(from, standing.store) {
+            self.met = Some((epoch, start.configuration.members.clone()));
+            self.meet_peers();
+        }
     }
 
     /// Keeps a record for each of the others. One that is new counts as just heard of.
@@ -221,6 +252,7 @@ impl Replica {
         };
         let mut known = configuration.members.clone();
         known.extend(self.joining_member());
+        known.extend(self.met().iter().cloned());
         known.extend(configuration.removed.iter().rev().cloned());
         known.extend(self.seeds.iter().map(|seed| Member {
             id: seed.id,
@@ -236,8 +268,9 @@ impl Replica {
     }
 
     /// While this is the same, so is [`Replica::known_peers`]: an epoch names its configuration.
-    pub(crate) fn known_peers_as_of(&self) -> (Epoch, Option<Member>) {
-        (self.log.last().epoch, self.joining_member())
+    pub(crate) fn known_peers_as_of(&self) -> PeersAsOf {
+        let met = self.met.as_ref().map(|(epoch, _)| *epoch);
+        (self.log.last().epoch, met, self.joining_member())
     }
 
     /// Whether the configuration knows this replica by this store.
@@ -245,5 +278,95 @@ impl Replica {
         self.log
             .configuration()
             .is_some_and(|configuration| configuration.votes(id, store))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::branch::BranchTable;
+    use crate::replica::{Seed, Settings};
+    use crate::store::{Durable, Identity};
+    use crate::types::{ClusterId, Configuration, Position, ViewStart};
+
+    fn member(n: u32) -> Member {
+        Member {
+            id: ReplicaId(n),
+            store: StoreUuid(Uuid::from_u128(u128::from(n) + 1)),
+            peer_address: format!("peer{n}"),
+            client_address: format!("client{n}"),
+        }
+    }
+
+    fn view(number: u64, members: &[u32]) -> (BranchTable, ViewStart) {
+        let epoch = Epoch {
+            number,
+            replica: ReplicaId(0),
+            store: member(0).store,
+        };
+        let mut branches = BranchTable::default();
+        branches.append(Position { epoch, index: 1 });
+        let members: Vec<Member> = members.iter().copied().map(member).collect();
+        let start = ViewStart {
+            members: members.iter().map(|member| member.id).collect(),
+            configuration: Configuration {
+                members,
+                ..Configuration::default()
+            },
+            forced: false,
+            apply_version: 1,
+        };
+        (branches, start)
+    }
+
+    /// A replica was added on one side of a partition, and the leader of the other waited for its answer without end: it had
+    /// no connection to it, as its own log did not know it.
+    #[test]
+    fn replicas_of_a_newer_history_are_connected_to() {
+        let (branches, start) = view(2, &[0, 1]);
+        let seed = |n| Seed {
+            id: ReplicaId(n),
+            peer_address: member(n).peer_address,
+            client_address: member(n).client_address,
+        };
+        let durable = Durable {
+            identity: Identity {
+                cluster: ClusterId::default(),
+                replica: ReplicaId(0),
+                store: member(0).store,
+            },
+            promised: branches.last().epoch,
+            branches,
+            compacted: Position::default(),
+            view_starts: vec![(1, start)],
+            damaged: Vec::new(),
+            orphans: 0,
+        };
+        let mut replica = Replica::new(durable, vec![seed(0), seed(1)], 1, Settings::default());
+        assert_eq!(replica.known_peers(), [member(1)]);
+        let before = replica.known_peers_as_of();
+        let (branches, newest) = view(5, &[0, 1, 4]);
+        replica.receive(
+            ReplicaId(1),
+            Message::PreBallotAnswer {
+                round: 0,
+                standing: Box::new(Standing {
+                    store: member(1).store,
+                    promised: branches.last().epoch,
+                    branches,
+                    compacted: 0,
+                    newest: Some(newest),
+                    in_view: None,
+                    leader: None,
+                    apply_version: 1,
+                    state_lost: false,
+                }),
+            },
+        );
+        assert_ne!(replica.known_peers_as_of(), before);
+        assert_eq!(replica.known_peers(), [member(1), member(4)]);
+        assert!(!replica.suspects(ReplicaId(4)), "it was just heard of");
     }
 }
