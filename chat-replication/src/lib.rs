@@ -75,9 +75,8 @@
 //! 1. *Pre-ballot.* Ask everybody where they stand. It changes nothing, so it is where all waiting is done: a candidate
 //!    that waited after it had taken promises would stop those who gave them.
 //! 2. *Prepare* names the new epoch and the members to be. Who promises takes nothing of a lower epoch from then on, and has
-//!    that on disk before it answers. Who promises a view without itself is no longer in the old one. The question repeats
-//!    what the receiver had promised when it was asked before; if that has changed, it refuses, for somebody else may have
-//!    got further with it in between.
+//!    that on disk before it answers. Who promises a view without itself is no longer in the old one. With the promise it
+//!    says again where it stands, and the candidate decides anew: somebody else may have got further in between.
 //! 3. *The newest log* among the promisers is fetched by the candidate: the one whose last entry has the greatest epoch, then
 //!    the greatest index. Not the one with the greatest promise: a promise says nothing of what is in the log.
 //! 4. *View start.* The first entry of the epoch says who its members are. It leaves its leader only once it is on the

@@ -53,9 +53,6 @@ pub enum Message {
         members: Vec<ReplicaId>,
         /// The epoch of the leader that handed leadership over to the sender, if one did.
         ticket: Option<Epoch>,
-        /// What the receiver had promised when it said where it stands: with a later promise the decision would have
-        /// been another, so it refuses.
-        seen: Epoch,
     },
     /// The promise, durable.
     Promise {
@@ -77,7 +74,7 @@ pub enum Message {
     },
     /// A candidate asks the donor for the log behind a position.
     Fetch {
-        /// The candidate's epoch, which the donor has promised.
+        /// The candidate's epoch.
         epoch: Epoch,
         /// The last position that both hold.
         after: Position,
@@ -163,7 +160,7 @@ pub enum Message {
         /// How far the sender's state machine is.
         progress: AppliedReport,
     },
-    /// The leader has drained and wants the receiver to lead: good for one Prepare.
+    /// The leader takes no more proposals and wants the receiver to lead: good for one Prepare.
     HandOver {
         /// The leader's epoch: the ticket.
         epoch: Epoch,

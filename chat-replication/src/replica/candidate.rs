@@ -25,9 +25,8 @@ pub(super) struct Candidate {
     pub(super) members: Vec<ReplicaId>,
     /// It led before, and only changes its view.
     pub(super) led: bool,
-    /// Who answered the ballot, this replica excluded, and what they had promised then: asked for a promise, members to
-    /// be or not.
-    asked: BTreeMap<ReplicaId, Epoch>,
+    /// Who answered the ballot, this replica excluded: asked for a promise, members to be or not.
+    asked: BTreeSet<ReplicaId>,
     /// Whose promise counts for the decision.
     awaited: Vec<ReplicaId>,
     ticket: Option<Epoch>,
@@ -81,11 +80,11 @@ impl Replica {
         };
         self.seen_number = epoch.number;
         let me = self.me();
-        let asked: BTreeMap<ReplicaId, Epoch> = ballot
+        let asked: BTreeSet<ReplicaId> = ballot
             .standings
-            .iter()
-            .filter(|(id, _)| **id != me)
-            .map(|(id, standing)| (*id, standing.promised))
+            .keys()
+            .copied()
+            .filter(|id| *id != me)
             .collect();
         let view = newest_start(&ballot.standings, self.broken)
             .map(|(_, start)| start.members.clone())
@@ -95,7 +94,7 @@ impl Replica {
             _ => Vec::new(),
         };
         let awaited: Vec<ReplicaId> = asked
-            .keys()
+            .iter()
             .copied()
             .filter(|id| plan.members.contains(id) || view.contains(id) || adds.contains(id))
             .collect();
@@ -139,13 +138,12 @@ impl Replica {
         let missing: Vec<(ReplicaId, Message)> = candidate
             .asked
             .iter()
-            .filter(|(id, _)| !candidate.promises.contains_key(id))
-            .map(|(id, seen)| {
+            .filter(|id| !candidate.promises.contains_key(id))
+            .map(|id| {
                 let prepare = Message::Prepare {
                     epoch: candidate.epoch,
                     members: candidate.members.clone(),
                     ticket: candidate.ticket,
-                    seen: *seen,
                 };
                 (*id, prepare)
             })
@@ -419,7 +417,7 @@ impl Replica {
     pub(super) fn abandon(&mut self, why: &'static str) {
         let (epoch, told) = match &self.state {
             State::Candidate(candidate) => {
-                (candidate.epoch, candidate.asked.keys().copied().collect())
+                (candidate.epoch, candidate.asked.iter().copied().collect())
             }
             State::Leading(leading) => (leading.epoch, leading.members.clone()),
             State::Seeking | State::Following(_) => return,

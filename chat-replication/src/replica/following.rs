@@ -106,7 +106,6 @@ impl Replica {
         epoch: Epoch,
         members: Vec<ReplicaId>,
         ticket: Option<Epoch>,
-        seen: Epoch,
     ) {
         if epoch.replica != from {
             return;
@@ -133,7 +132,7 @@ impl Replica {
         let released = held.is_none()
             || self.gave_ticket(ticket, from)
             || (ticket == held && matches!(self.state, State::Following(_)));
-        if epoch <= self.log.promised || self.log.promised > seen || !released {
+        if epoch <= self.log.promised || !released {
             return self.refuse(from, epoch);
         }
         if !members.contains(&self.me()) && !self.is_broken(Mutation::UnnamedStaysInView) {
@@ -153,13 +152,10 @@ impl Replica {
         }
     }
 
-    /// A donor serves only the epoch that it promised: its log stands still until that view starts.
+    /// A candidate asks for what this log holds behind a place. It takes nothing but what it was told of with the promise,
+    /// so no harm is done if this replica has promised another since.
     pub(super) fn on_fetch(&mut self, from: ReplicaId, epoch: Epoch, after: Position) {
-        let State::Following(following) = &self.state else {
-            return;
-        };
-        let served = following.epoch == epoch && following.leader == from;
-        if served && self.log.branches.holds(after) {
+        if self.log.branches.holds(after) {
             let through = self.log.last().index;
             let fetched = Outgoing::Fetched {
                 epoch,

@@ -268,34 +268,14 @@ impl Replica {
                 if to != me && near(to) && well(to) {
                     self.note(Note::HandingOver { to });
                     let until = now + self.settings.hand_over;
-                    self.set_handing_over(Some(HandingOver {
-                        to,
-                        hold,
-                        until,
-                        ticket_sent: false,
-                    }));
+                    self.set_handing_over(Some(HandingOver { to, until }));
+                    self.send_after(to, Message::HandOver { epoch, hold });
                 }
             }
-            Some(handing_over) => {
-                let HandingOver {
-                    to,
-                    hold,
-                    until,
-                    ticket_sent,
-                } = *handing_over;
-                let drained = self.commit == last && verified(to) == Some(last);
-                if now > until || !well(to) {
+            Some(HandingOver { to, until }) => {
+                if now > *until || !well(*to) {
                     self.set_handing_over(None);
                     self.append_queued();
-                } else if drained && !ticket_sent {
-                    let until = now + self.settings.hand_over;
-                    self.set_handing_over(Some(HandingOver {
-                        to,
-                        hold,
-                        until,
-                        ticket_sent: true,
-                    }));
-                    self.send_after(to, Message::HandOver { epoch, hold });
                 }
             }
         }
@@ -321,7 +301,7 @@ impl Replica {
             && leading
                 .handing_over
                 .as_ref()
-                .is_some_and(|over| over.to == to && over.ticket_sent)
+                .is_some_and(|over| over.to == to)
     }
 
     /// Commands that lost their place come back: each is appended once in a reign. But if somebody is beyond that place

@@ -233,9 +233,8 @@ impl Replica {
                 epoch,
                 members,
                 ticket,
-                seen,
             } => {
-                self.on_prepare(from, epoch, members, ticket, seen);
+                self.on_prepare(from, epoch, members, ticket);
             }
             Message::Promise { epoch, standing } => self.on_promise(from, epoch, *standing),
             Message::Fetch { epoch, after } => self.on_fetch(from, epoch, after),

@@ -64,11 +64,8 @@ impl Leading {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct HandingOver {
     pub(super) to: ReplicaId,
-    /// For how long it is to keep it.
-    pub(super) hold: u64,
     /// Until then a Prepare must have come.
     pub(super) until: u64,
-    pub(super) ticket_sent: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

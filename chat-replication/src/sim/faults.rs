@@ -127,7 +127,8 @@ pub(super) fn draw(
 ) -> Option<Fault> {
     let roll = random.random_range(0..100);
     let fault = match profile {
-        Profile::Calm => return None,
+        Profile::Calm if roll < 50 => return None,
+        Profile::Calm => Fault::Transfer(who(replicas, random)),
         Profile::Crashes => crash(roll, replicas, random),
         Profile::Members if roll < 55 => operate(random.random_range(0..96), replicas, random),
         Profile::Members => crash(random.random_range(0..100), replicas, random),

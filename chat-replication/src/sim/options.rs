@@ -8,7 +8,7 @@ use crate::types::Mode;
 /// Which faults a schedule has.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Profile {
-    /// None: messages are delayed, reordered and repeated, no more.
+    /// None: messages are delayed, reordered and repeated, and leadership is transferred, no more.
     Calm,
     /// Processes die and come back, and the system says so: connections are refused, or the machine is silent. Messages
     /// are lost now and then. Nobody is suspected without cause.

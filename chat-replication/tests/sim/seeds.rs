@@ -36,9 +36,10 @@ fn profile(profile: Profile) -> SimOptions {
 #[test]
 fn calm_seeds() {
     let total = passes(30, &profile(Profile::Calm));
-    // Nobody dies, so each cluster has one view, the first.
-    assert_eq!(total.of("views"), total.seeds);
     assert!(total.of("acknowledged") > total.seeds);
+    // Nobody dies. Leadership is handed over now and then, and nobody who waits for an answer is left without one.
+    assert!(total.of("leadership transferred") > total.seeds);
+    assert_eq!(total.of("unknown outcomes"), 0);
 }
 
 #[test]
