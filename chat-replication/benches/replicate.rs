@@ -131,21 +131,25 @@ fn whole(outgoing: Outgoing, store: &MemoryStore) -> Message {
             previous,
             through,
             commit,
+            forced,
             ..
         } => Message::Append {
             epoch,
             previous,
             entries: entries(previous, through),
             commit,
+            forced,
         },
         Outgoing::Fetched {
             epoch,
             previous,
             through,
+            forced,
         } => Message::Fetched {
             epoch,
             previous,
             entries: entries(previous, through),
+            forced,
         },
         Outgoing::Snapshot { .. } | Outgoing::Orphans { .. } => unreachable!("nobody was away"),
     }

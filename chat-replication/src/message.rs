@@ -87,6 +87,8 @@ pub enum Message {
         previous: Position,
         /// Entries in order.
         entries: Vec<Entry>,
+        /// Where the newest forced view start stands that the sender's log still has; 0 where there is none.
+        forced: Index,
     },
     /// The leader's entries for a follower or learner.
     Append {
@@ -98,6 +100,9 @@ pub enum Message {
         entries: Vec<Entry>,
         /// The leader's commit index.
         commit: Index,
+        /// Where the newest forced view start stands that the leader's log still has; 0 where there is none. Of a branch
+        /// that parts from it before then, anything may have been acknowledged.
+        forced: Index,
     },
     /// Everything up to `verified` is on the sender's disk and equals the leader's log.
     AppendAck {

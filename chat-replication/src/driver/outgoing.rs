@@ -39,6 +39,7 @@ pub(super) fn complete(
             through,
             room,
             commit,
+            forced,
         } => {
             let range = range(epoch, previous, through);
             return range.pieces(store, room, |previous, entries| {
@@ -47,6 +48,7 @@ pub(super) fn complete(
                     previous,
                     entries,
                     commit,
+                    forced,
                 });
             });
         }
@@ -54,6 +56,7 @@ pub(super) fn complete(
             epoch,
             previous,
             through,
+            forced,
         } => {
             let range = range(epoch, previous, through);
             range.pieces(store, 1, |previous, entries| {
@@ -61,6 +64,7 @@ pub(super) fn complete(
                     epoch,
                     previous,
                     entries,
+                    forced,
                 });
             })?;
         }

@@ -16,7 +16,7 @@ use super::{Mutation, Note, Outgoing, Replica};
 use crate::branch::BranchTable;
 use crate::message::{Message, Standing};
 use crate::types::{
-    Configuration, Entry, Epoch, Payload, Position, ReplicaId, StoreUuid, ViewStart,
+    Configuration, Entry, Epoch, Index, Payload, Position, ReplicaId, StoreUuid, ViewStart,
 };
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -271,6 +271,7 @@ impl Replica {
         epoch: Epoch,
         previous: Position,
         entries: Vec<Entry>,
+        forced: Index,
     ) {
         let now = self.now;
         let State::Candidate(candidate) = &mut self.state else {
@@ -300,7 +301,7 @@ impl Replica {
             candidate.since = now;
             catching_up.ask_again = now;
         }
-        self.take_all(entries);
+        self.take_all(entries, forced);
         self.catch_up();
     }
 

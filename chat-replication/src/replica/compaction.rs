@@ -227,11 +227,7 @@ impl Replica {
         if !lost.is_empty() {
             self.note_lost_changes(before.as_ref());
         }
-        let dropped = lost.iter().filter(|(_, kept)| !kept);
-        self.log
-            .pending
-            .forget
-            .extend(dropped.map(|(position, _)| *position));
+        // Of the branch that won no more is known than its epochs: any of them may have been forced, so all is kept.
         self.commit = position.index;
         if self
             .in_view

@@ -161,6 +161,7 @@ impl Replica {
                 epoch,
                 previous: after,
                 through,
+                forced: self.log.newest_forced(),
             };
             self.ready.after.push((from, fetched));
         }
@@ -173,6 +174,7 @@ impl Replica {
         previous: Position,
         entries: Vec<Entry>,
         commit: Index,
+        forced: Index,
     ) {
         if epoch.replica != from || !well_formed(epoch, previous, &entries) {
             return;
@@ -187,7 +189,7 @@ impl Replica {
             if epoch < self.log.promised {
                 // Only a broken rule comes here.
                 if self.log.branches.holds(previous) {
-                    self.take_all(entries);
+                    self.take_all(entries, forced);
                 }
                 return;
             }
@@ -211,7 +213,7 @@ impl Replica {
             .last()
             .map_or(previous.index, |entry| entry.position.index);
         let is_word_of_commit = entries.is_empty() && commit > self.commit;
-        self.take_all(entries);
+        self.take_all(entries, forced);
         if self.is_broken(Mutation::LateAppendCuts) {
             self.log.cut(verified);
         }
@@ -278,31 +280,29 @@ impl Replica {
         self.commit = self.commit.max(commit.min(verified));
     }
 
-    /// Takes entries that stand behind one that this log holds. Where they differ from its own, its own are cut.
-    pub(super) fn take_all(&mut self, entries: Vec<Entry>) {
+    /// Takes entries that stand behind one that this log holds, of a log whose newest forced view starts at `forced`. Where
+    /// they differ from its own, its own are cut.
+    pub(super) fn take_all(&mut self, entries: Vec<Entry>, forced: Index) {
         for entry in entries {
             let begins_view = matches!(entry.payload, Payload::ViewStart(_));
             let before = match self.log.holds_another(&entry) {
                 true => self.log.configuration().cloned(),
                 false => None,
             };
-            if let Some(cut) = self.log.take(entry) {
+            if let Some(cut) = self.log.take(entry, forced) {
                 self.note_lost_changes(before.as_ref());
-                let lost_all = self.is_broken(Mutation::DropsOrphans);
                 let ancestor = cut.ancestor;
                 self.note(Note::Reconciled {
                     ancestor,
                     cut: cut.positions.len() as u64,
                 });
                 self.commit = self.commit.min(ancestor.index);
-                let dropped = cut
-                    .positions
-                    .into_iter()
-                    .filter(|(_, kept)| lost_all || !kept);
-                self.log
-                    .pending
-                    .forget
-                    .extend(dropped.map(|(position, _)| position));
+                let by_majority = before.is_some_and(|known| known.mode == Mode::Consistent);
+                let lost = self.is_broken(Mutation::DropsOrphans)
+                    || self.is_broken(Mutation::DropsForcedCuts) && by_majority;
+                if !cut.may_be_acknowledged || lost {
+                    self.log.pending.forget.extend(cut.positions);
+                }
                 if self
                     .in_view
                     .is_some_and(|epoch| self.log.view_start(epoch).is_none())

@@ -242,8 +242,9 @@ impl Replica {
                 epoch,
                 previous,
                 entries,
+                forced,
             } => {
-                self.on_fetched(from, epoch, previous, entries);
+                self.on_fetched(from, epoch, previous, entries, forced);
             }
             Message::Refuse {
                 epoch,
@@ -260,8 +261,9 @@ impl Replica {
                 previous,
                 entries,
                 commit,
+                forced,
             } => {
-                self.on_append(from, epoch, previous, entries, commit);
+                self.on_append(from, epoch, previous, entries, commit, forced);
             }
             Message::AppendAck {
                 epoch,

@@ -49,6 +49,8 @@ pub enum Mutation {
     CompactsAtOnce,
     /// Commands of a losing branch are dropped.
     DropsOrphans,
+    /// Commands that lose to a forced view are dropped, where a view needs a majority.
+    DropsForcedCuts,
     /// A replica whose software is too old for the log becomes a member nevertheless.
     OldVersionJoins,
     /// A replica starts on a disk of the cluster as it was before it was restored.
@@ -61,7 +63,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 27] = [
+    pub const ALL: [Mutation; 28] = [
         Mutation::AcknowledgeBeforeSync,
         Mutation::PromiseBeforeSync,
         Mutation::PrepareBeforeSync,
@@ -85,6 +87,7 @@ impl Mutation {
         Mutation::RemovedLeads,
         Mutation::CompactsAtOnce,
         Mutation::DropsOrphans,
+        Mutation::DropsForcedCuts,
         Mutation::OldVersionJoins,
         Mutation::TakesOldDisks,
         Mutation::NewerAlwaysStays,

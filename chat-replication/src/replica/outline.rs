@@ -13,6 +13,8 @@ use crate::types::{
 pub(super) struct Outline {
     pub(super) branches: BranchTable,
     view_starts: BTreeMap<Index, ViewStart>,
+    /// Where the newest forced one of them stands; 0 where there is none.
+    forced: Index,
     pub(super) promised: Epoch,
     /// The last index that is on disk.
     pub(super) durable: Index,
@@ -25,20 +27,37 @@ pub(super) struct Outline {
 pub(super) struct Cut {
     /// The last position that both branches have.
     pub(super) ancestor: Position,
-    /// What stood behind it, each with whether its command is to be kept.
-    pub(super) positions: Vec<(Position, bool)>,
+    /// What stood behind it.
+    pub(super) positions: Vec<Position>,
+    /// Whether somebody may have been told that the commands there are safe.
+    pub(super) may_be_acknowledged: bool,
 }
 
 impl Outline {
     pub(super) fn new(durable: Durable) -> Outline {
-        Outline {
+        let mut outline = Outline {
             durable: durable.branches.last_index(),
             compacted: durable.compacted,
             branches: durable.branches,
             view_starts: durable.view_starts.into_iter().collect(),
+            forced: 0,
             promised: durable.promised,
             pending: Persist::default(),
-        }
+        };
+        outline.find_forced();
+        outline
+    }
+
+    /// Where the newest forced view start stands that the log still has; 0 where there is none.
+    pub(super) fn newest_forced(&self) -> Index {
+        self.forced
+    }
+
+    fn find_forced(&mut self) {
+        let mut starts = self.view_starts.iter().rev();
+        self.forced = starts
+            .find(|(_, start)| start.forced)
+            .map_or(0, |(index, _)| *index);
     }
 
     /// The newest view start; its epoch is that of the last entry, as every epoch begins with one.
@@ -90,6 +109,9 @@ impl Outline {
         self.branches.append(entry.position);
         if let Payload::ViewStart(start) = &entry.payload {
             self.view_starts.insert(entry.position.index, start.clone());
+            if start.forced {
+                self.forced = entry.position.index;
+            }
         }
         self.pending.append.push(entry);
     }
@@ -100,6 +122,7 @@ impl Outline {
         assert!(last >= self.compacted.index, "what is compacted is not cut");
         self.branches.truncate(last);
         self.view_starts.split_off(&(last + 1));
+        self.find_forced();
         while self
             .pending
             .append
@@ -167,6 +190,7 @@ impl Outline {
         }
         self.branches.clone_from(&reset.branches);
         self.view_starts = BTreeMap::from([reset.newest.clone()]);
+        self.find_forced();
         self.compacted = self.branches.last();
         self.durable = self.compacted.index;
         self.pending.reset = Some(reset);
@@ -189,9 +213,9 @@ impl Outline {
         entry.position.index <= self.branches.last_index() && !self.branches.holds(entry.position)
     }
 
-    /// Takes an entry of somebody else's log, that stands right behind `previous`, which this log holds. Returns what was
-    /// cut, if it held another entry there.
-    pub(super) fn take(&mut self, entry: Entry) -> Option<Cut> {
+    /// Takes an entry of somebody else's log, that stands right behind `previous`, which this log holds, and whose newest
+    /// forced view starts at `forced`. Returns what was cut, if it held another entry there.
+    pub(super) fn take(&mut self, entry: Entry, forced: Index) -> Option<Cut> {
         let index = entry.position.index;
         if self.branches.holds(entry.position) {
             return None;
@@ -199,30 +223,40 @@ impl Outline {
         let mut cut = None;
         if index <= self.branches.last_index() {
             let positions = self.behind(index - 1);
+            let may_be_acknowledged = self.may_be_acknowledged(index, forced);
             self.cut(index - 1);
             let ancestor = self.branches.last();
             cut = Some(Cut {
                 ancestor,
                 positions,
+                may_be_acknowledged,
             });
         }
         self.append(entry);
         cut
     }
 
-    /// What stands behind an index, each with whether its command is to be kept if it is cut.
-    pub(super) fn behind(&self, index: Index) -> Vec<(Position, bool)> {
+    /// What stands behind an index.
+    pub(super) fn behind(&self, index: Index) -> Vec<Position> {
         (index.max(self.compacted.index) + 1..=self.branches.last_index())
             .filter_map(|index| self.branches.position_at(index))
-            .map(|position| (position, self.may_be_acknowledged(position)))
             .collect()
     }
 
-    /// Whether somebody may have been told that the command there is safe, though another branch has won. Not in a view
-    /// of a majority: it would not have lost.
-    fn may_be_acknowledged(&self, position: Position) -> bool {
-        self.view_start(position.epoch)
-            .is_none_or(|(_, start)| start.forced || start.configuration.mode == Mode::Available)
+    /// Whether somebody may have been told that the commands from an index on are safe, though another branch has won.
+    ///
+    /// What a view of a majority acknowledged does not lose, unless views were forced: on the branch that won, since the
+    /// two parted, or on this one, where the first view that is cut may be such a one itself. Whoever they were forced
+    /// without may have acknowledged more, and so may the views that followed them, with replicas that others do not know.
+    fn may_be_acknowledged(&self, from: Index, forced_there: Index) -> bool {
+        let majority = self
+            .configuration()
+            .is_some_and(|known| known.mode == Mode::Consistent);
+        let begins = self
+            .branches
+            .epoch_at(from)
+            .and_then(|epoch| self.branches.first_of(epoch));
+        !majority || forced_there >= from || begins.is_none_or(|begins| self.forced >= begins)
     }
 
     pub(super) fn take_pending(&mut self) -> Persist {
@@ -231,5 +265,102 @@ impl Outline {
 
     pub(super) fn persisted(&mut self) {
         self.durable = self.branches.last_index();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Identity;
+    use crate::types::{ClusterId, ReplicaId, StoreUuid};
+
+    fn position(number: u64, index: Index) -> Position {
+        let epoch = Epoch {
+            number,
+            ..Epoch::default()
+        };
+        Position { epoch, index }
+    }
+
+    fn start(number: u64, index: Index, mode: Mode, forced: bool) -> Entry {
+        Entry {
+            position: position(number, index),
+            payload: Payload::ViewStart(ViewStart {
+                members: vec![ReplicaId(0)],
+                configuration: Configuration {
+                    mode,
+                    ..Configuration::default()
+                },
+                forced,
+                apply_version: 1,
+            }),
+        }
+    }
+
+    /// A log of views, each with a command behind its start.
+    fn log(mode: Mode, views: &[(u64, bool)]) -> Outline {
+        let mut log = Outline::new(Durable {
+            identity: Identity {
+                cluster: ClusterId::default(),
+                replica: ReplicaId(0),
+                store: StoreUuid::default(),
+            },
+            promised: position(99, 0).epoch,
+            branches: BranchTable::default(),
+            compacted: Position::default(),
+            view_starts: Vec::new(),
+            damaged: Vec::new(),
+            orphans: 0,
+        });
+        for (number, forced) in views {
+            let index = log.last().index + 1;
+            log.append(start(*number, index, mode, *forced));
+            log.append(Entry {
+                position: position(*number, index + 1),
+                payload: Payload::Command(Default::default()),
+            });
+        }
+        log
+    }
+
+    /// Whether commands are kept that stood behind an index, when another branch has this view there, and its newest forced
+    /// one where it says.
+    fn keeps(mut log: Outline, index: Index, number: u64, forced: Index) -> bool {
+        let cut = log.take(
+            start(number, index, Mode::Consistent, forced == index),
+            forced,
+        );
+        cut.expect("it held another").may_be_acknowledged
+    }
+
+    /// What a majority had acknowledged was dropped when a minority was forced: the views that lost were asked, and not
+    /// those that won.
+    #[test]
+    fn what_a_forced_view_cuts_is_kept() {
+        let consistent = |views: &[(u64, bool)]| log(Mode::Consistent, views);
+        let plain = || consistent(&[(1, false), (4, false)]);
+        assert!(!keeps(plain(), 3, 5, 0), "nobody was overruled");
+        assert!(keeps(plain(), 3, 5, 3), "the view that won is forced");
+        assert!(
+            keeps(plain(), 3, 5, 7),
+            "it began unforced, and a later one is forced"
+        );
+        assert!(
+            !keeps(plain(), 3, 5, 1),
+            "a forced view that both have behind them overruled nobody since"
+        );
+        let forced = || consistent(&[(1, false), (4, true), (6, false)]);
+        assert!(keeps(forced(), 3, 7, 0), "this branch was forced");
+        assert!(
+            keeps(forced(), 4, 7, 0),
+            "what a forced view acknowledged is on fewer than half"
+        );
+        assert!(!keeps(forced(), 5, 7, 0), "a majority followed on it");
+        assert!(keeps(
+            log(Mode::Available, &[(1, false), (4, false)]),
+            3,
+            5,
+            0
+        ));
     }
 }

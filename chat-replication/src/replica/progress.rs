@@ -225,6 +225,7 @@ impl Replica {
                 through,
                 room,
                 commit,
+                forced: self.log.newest_forced(),
             };
             self.ready.messages.push((*id, append));
         }

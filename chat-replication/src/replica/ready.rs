@@ -85,6 +85,8 @@ pub enum Outgoing {
         room: usize,
         /// The leader's commit index.
         commit: Index,
+        /// The newest forced view start of the log.
+        forced: Index,
     },
     /// A [`Message::Fetched`] with entries behind `previous`, as many as fit into one, and none behind `through`: the
     /// candidate asks for the next.
@@ -95,6 +97,8 @@ pub enum Outgoing {
         previous: Position,
         /// The last entry to send.
         through: Index,
+        /// The newest forced view start of the log.
+        forced: Index,
     },
     /// A snapshot of the state, unless one is on its way already.
     Snapshot {

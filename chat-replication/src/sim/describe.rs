@@ -90,12 +90,14 @@ impl fmt::Display for Brief<'_> {
                 epoch,
                 previous,
                 entries,
+                ..
             } => write!(f, "Fetched {epoch} after {previous} {}", Entries(entries)),
             Message::Append {
                 epoch,
                 previous,
                 entries,
                 commit,
+                ..
             } => {
                 write!(
                     f,

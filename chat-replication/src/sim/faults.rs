@@ -8,7 +8,7 @@ use super::describe::Kind;
 use super::network::Link;
 use super::node::Time;
 use super::options::Profile;
-use crate::types::{Mode, ReplicaId};
+use crate::types::ReplicaId;
 
 /// Trouble for one or more replicas.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,10 +57,15 @@ pub(super) enum Fault {
     Remove(Who),
     /// An operator removes one that is dead.
     RemoveDead(Who),
+    /// An operator removes one that is cut off just then, and may go on alone.
+    RemoveParted(Who),
     /// An operator wants another to lead.
     Transfer(Who),
     /// An operator lets a view start with whoever is there.
     Force(Who),
+    /// One dies, the others go on and die, and an operator has the first one go on alone, again and again: then its branch
+    /// is the newer one.
+    ForceAlone(Who),
 }
 
 /// Whom a fault meets.
@@ -111,8 +116,10 @@ impl Fault {
             Fault::Add => "replica added",
             Fault::Remove(_) => "replica removed",
             Fault::RemoveDead(_) => "dead replica removed",
+            Fault::RemoveParted(_) => "parted replica removed",
             Fault::Transfer(_) => "leadership transferred",
             Fault::Force(_) => "forced view",
+            Fault::ForceAlone(_) => "last one forced",
         }
     }
 }
@@ -120,7 +127,6 @@ impl Fault {
 /// Draws trouble that the profile allows.
 pub(super) fn draw(
     profile: Profile,
-    mode: Mode,
     replicas: u32,
     suspect: Time,
     random: &mut ChaCha8Rng,
@@ -136,7 +142,7 @@ pub(super) fn draw(
         Profile::Outages => crash(random.random_range(0..100), replicas, random),
         Profile::Partitions if roll < 10 => {
             let who = who(replicas, random);
-            match random.random_bool(0.3) && mode == Mode::Available {
+            match random.random_bool(0.3) {
                 true => Fault::Force(who),
                 false => Fault::Transfer(who),
             }
@@ -145,11 +151,7 @@ pub(super) fn draw(
         Profile::Everything => match roll {
             0..30 => crash(random.random_range(0..100), replicas, random),
             30..53 => cut(random.random_range(0..100), replicas, random),
-            // An override of the rules is an override of what consistency promises.
-            53..73 => match (random.random_range(0..100), mode) {
-                (96.., Mode::Consistent) => Fault::Outage,
-                (roll, _) => operate(roll, replicas, random),
-            },
+            53..73 => operate(random.random_range(0..120), replicas, random),
             73..76 => Fault::Outage,
             76..79 => Fault::ClockJump(
                 who(replicas, random),
@@ -225,7 +227,9 @@ fn operate(roll: u32, replicas: u32, random: &mut ChaCha8Rng) -> Fault {
         82..87 => Fault::Restore(who),
         87..91 => Fault::OldDisk(who),
         91..96 => Fault::Swap(who),
-        _ => Fault::Force(who),
+        96..100 => Fault::Force(who),
+        100..110 => Fault::ForceAlone(who),
+        _ => Fault::RemoveParted(who),
     }
 }
 

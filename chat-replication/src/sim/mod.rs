@@ -17,7 +17,7 @@
 //! | C | one leader, the preferred one, all in the view, no orphans, equal states, served clients and operators, and no change after that | once healed |
 //!
 //! Histories may part in the available mode where somebody is suspected without cause (profiles `partitions` and
-//! `everything`), and after a view that was forced. That subscribers see every message once and in order (S) is a matter of
+//! `everything`), and after a view that was forced, in either mode. That subscribers see every message once and in order (S) is a matter of
 //! the server, which has tests of its own for it: `events` and `failover` in `chat-server/tests/it`.
 //!
 //! | fault | rules it is there for | test, in `tests/sim` unless another is named |
@@ -34,7 +34,7 @@
 //! | crash, or another fork, while logs are cut | D X F K | `seeds_with_everything` |
 //! | a member that is away past a limit; sides of a partition that remove each other | D X C | `seeds_with_partitions`, `seeds_with_members_that_come_and_go` |
 //! | so many views that branch tables are cut | D F C | all, in half of the seeds |
-//! | replicas added, removed alive and dead; leadership transferred; views forced | D M C | `seeds_with_members_that_come_and_go`, `seeds_with_everything` |
+//! | replicas added, removed alive, dead and cut off; leadership transferred; views forced, also of the last one alone | D M C | `seeds_with_members_that_come_and_go`, `seeds_with_everything` |
 //! | short logs: entries dropped, snapshots taken, with any of the above | D F K | all, in half of the seeds |
 //! | newer software on one replica after the other, older software that comes back to a log which needs newer | F C | `seeds_with_crashes`, `seeds_with_everything` |
 //! | a client that asks again after a failover | X | all |

@@ -103,6 +103,7 @@ impl SimOptions {
                 (Some(Mode::Available), Some(Profile::Partitions))
             }
             M::OldVersionJoins => (Some(Mode::Available), Some(Profile::Everything)),
+            M::DropsForcedCuts => (Some(Mode::Consistent), Some(Profile::Everything)),
             M::UnnamedStaysInView | M::TakesOldDisks => {
                 (Some(Mode::Available), Some(Profile::Members))
             }

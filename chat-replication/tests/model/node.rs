@@ -312,21 +312,25 @@ impl Process {
                 previous,
                 through,
                 commit,
+                forced,
                 ..
             } => range(epoch, previous, through).map(|entries| Message::Append {
                 epoch,
                 previous,
                 entries,
                 commit,
+                forced,
             }),
             Outgoing::Fetched {
                 epoch,
                 previous,
                 through,
+                forced,
             } => range(epoch, previous, through).map(|entries| Message::Fetched {
                 epoch,
                 previous,
                 entries,
+                forced,
             }),
             Outgoing::Orphans { epoch } => {
                 let orphans = disk.store.orphans(None, usize::MAX);

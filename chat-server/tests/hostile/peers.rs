@@ -61,11 +61,13 @@ fn lie(rng: &mut ChaCha8Rng, store: StoreUuid) -> Message {
             previous: position,
             entries,
             commit: index,
+            forced: index,
         },
         1 => Message::Fetched {
             epoch,
             previous: position,
             entries,
+            forced: index,
         },
         2 => Message::Fetch {
             epoch,

@@ -35,6 +35,7 @@ fn ten_thousand_messages_arrive_in_order_both_ways() {
                 payload: Payload::Command(vec![number as u8; 100].into()),
             }],
             commit: number,
+            forced: 0,
         }
     };
     for number in 0..10_000 {

@@ -204,6 +204,7 @@ fn unknown_frames_and_messages_are_ignored() {
             previous,
             entries,
             commit: 0,
+            forced: 0,
         };
         frame(Frame::Message(wire::pack(message)))
     };

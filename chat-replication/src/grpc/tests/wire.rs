@@ -116,12 +116,14 @@ fn message() -> impl Strategy<Value = Message> {
                 previous,
                 entries,
                 commit,
+                forced: commit / 2,
             }
         }),
         (epoch(), entries()).prop_map(|(epoch, (previous, entries))| Message::Fetched {
             epoch,
             previous,
-            entries
+            entries,
+            forced: 0,
         }),
         (epoch(), prop::option::of(table()), any::<u128>()).prop_map(
             |(epoch, branches, state_hash)| {

@@ -5,13 +5,16 @@
 //!
 //! | command | what it does |
 //! |---|---|
-//! | `replicas N` | so many there are; the first line |
+//! | `consistent` | a view needs a majority |
+//! | `usual times` | the times of [`Settings`](crate::replica::Settings), not the shorter ones that stories have |
+//! | `replicas N` | so many there are; after these two, before all else |
 //! | `start A B …` | starts processes; they and the others find each other connected |
 //! | `tick N` | so many ticks for everybody who is up; messages arrive after each, unless they are held |
 //! | `hold`, `deliver` | from now on messages wait; those that wait arrive, and so do all after them |
 //! | `deliver N` | of the messages that wait the first N arrive, and the rest waits on |
 //! | `drop`, `drop A B` | loses the messages that wait; those from A to B |
 //! | `propose A name` | a client proposes a command to a replica |
+//! | `force A` | an operator lets a view start with whoever is there |
 //! | `crash A B …` | processes die; nobody is told |
 //! | `refused` | everybody finds the connections of those who are down refused |
 //! | `jump A` | time jumps for a replica |

@@ -7,10 +7,10 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::oneshot;
 
-use crate::driver::{Answer, Limits};
+use crate::driver::{Answer, Limits, Order};
 use crate::handle::{Committed, ProposeError};
 use crate::message::Message;
-use crate::replica::{Replica, Seed};
+use crate::replica::{Replica, Seed, Settings};
 use crate::sim::describe::Brief;
 use crate::sim::disk::Disk;
 use crate::sim::ledger::{Ledger, command};
@@ -18,7 +18,7 @@ use crate::sim::network::Link;
 use crate::sim::options;
 use crate::sim::process::{Process, Setup};
 use crate::sim::world::{brisk, seed_of};
-use crate::types::{ClusterId, ReplicaId};
+use crate::types::{ClusterId, Mode, ReplicaId};
 
 type Outcome = Result<Committed<u64>, ProposeError>;
 
@@ -86,6 +86,13 @@ impl Theatre {
     /// Carries out one command.
     pub(super) fn play(&mut self, words: &[&str]) -> Result<(), String> {
         match words {
+            ["consistent"] => self.setup.settings.mode = Mode::Consistent,
+            ["usual", "times"] => {
+                self.setup.settings = Settings {
+                    mode: self.setup.settings.mode,
+                    ..Settings::default()
+                };
+            }
             ["replicas", count] => self.cast(number(count)?),
             ["start", who @ ..] => {
                 for id in self.ids(who)? {
@@ -113,6 +120,7 @@ impl Theatre {
                 self.on_the_way.retain(|(from, to, _)| (*from, *to) != link);
             }
             ["propose", at, name] => self.propose(at, name)?,
+            ["force", who] => self.force(who)?,
             ["crash", who @ ..] => {
                 for id in self.ids(who)? {
                     self.crash(id)?;
@@ -304,6 +312,17 @@ impl Theatre {
             .driver
             .propose(command(number, 8), Answer::new(sender, None));
         self.waiting.insert(number, receiver);
+        self.turn(id)?;
+        self.settle()
+    }
+
+    fn force(&mut self, who: &str) -> Result<(), String> {
+        let id = self.id(who)?;
+        let Some(process) = &mut self.actor(id).process else {
+            return Err(format!("replica {id} is down"));
+        };
+        let (sender, _) = oneshot::channel();
+        process.driver.order(Order::ForceView, sender);
         self.turn(id)?;
         self.settle()
     }

@@ -65,6 +65,8 @@ enum Event {
     /// An operator puts a disk into a replica's machine, and starts it.
     Replace(ReplicaId, Replacement),
     Crash(ReplicaId, u32),
+    /// The next step of having a replica go on alone.
+    ForceAlone(ReplicaId, Alone),
     Restart(ReplicaId),
     Mend(Vec<Link>),
     Resume(ReplicaId, u32, super::faults::Notices),
@@ -74,6 +76,19 @@ enum Event {
     Retry,
     /// Is everything well yet?
     Look,
+}
+
+/// How one comes to go on alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Alone {
+    /// The others have gone on without it, and die; it starts.
+    Starts,
+    /// It is forced, and so often again.
+    Forced(u32),
+    /// It dies and starts, to be forced so often.
+    StartsAgain(u32),
+    /// The others come back.
+    Over,
 }
 
 /// What takes the place of a disk.
@@ -315,6 +330,7 @@ impl World {
                 true => self.crash(id),
                 false => Ok(()),
             },
+            Event::ForceAlone(id, step) => self.force_alone(id, step),
             Event::Restart(id) => self.restart(id),
             Event::Mend(links) => {
                 self.mend(&links);

@@ -6,9 +6,9 @@ use rand::RngExt;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
-use super::{Event, Replacement, World, node, seed_of};
+use super::{Alone, Event, Replacement, World, node, seed_of};
 use crate::driver::Order;
-use crate::replica::{MembershipChange, Mutation};
+use crate::replica::{MembershipChange, Mutation, Settings};
 use crate::sim::check::Checked;
 use crate::sim::client::{OwedOrder, Wanted};
 use crate::sim::disk::Disk;
@@ -20,6 +20,9 @@ use crate::types::{Configuration, Mode, ReplicaId};
 
 /// Replicas that ever are.
 const MOST: u32 = 7;
+
+/// How often the last one is forced again, so that its epoch is beyond those of the others.
+const FORCED_AGAIN: u32 = 5;
 
 /// What is under way.
 #[derive(Debug, Default)]
@@ -336,9 +339,13 @@ impl World {
         if known.members.len() < 2 || id == leader {
             return Ok(false);
         }
-        if let Fault::RemoveDead(_) = fault {
-            self.crash(id)?;
-            self.node_mut(id).held_down = true;
+        match fault {
+            Fault::RemoveDead(_) => {
+                self.crash(id)?;
+                self.node_mut(id).held_down = true;
+            }
+            Fault::RemoveParted(_) => self.isolate(id),
+            _ => {}
         }
         let order = Order::Change(MembershipChange::Remove(id));
         Ok(self.order(order, leader, Some((Wanted::NoMember, id))))
@@ -371,9 +378,83 @@ impl World {
         self.order(Order::Transfer(to), leader, None)
     }
 
+    /// Whether a view may be forced. Where a majority is needed, who is away beyond the cap is not waited for: what the others
+    /// dropped from their logs meanwhile cannot be kept if that one is forced.
+    fn may_force(&self) -> bool {
+        let cap = self.setup.settings.log_cap;
+        self.mode == Mode::Available || cap >= Settings::default().log_cap
+    }
+
     pub(super) fn force(&mut self, who: Who) -> bool {
         let at = self.meant(who);
+        if !self.may_force() {
+            return false;
+        }
         self.check.overridden = true;
         self.order(Order::ForceView, at, None)
+    }
+
+    pub(super) fn begin_alone(&mut self, who: Who) -> Result<bool, String> {
+        if !self.may_force() || !self.operator.works_on.is_empty() {
+            return Ok(false);
+        }
+        let alone = self.meant(who);
+        self.crash(alone)?;
+        // Nobody else opens these machines meanwhile.
+        for id in self.ids() {
+            self.operator.works_on.insert(id);
+        }
+        self.node_mut(alone).held_down = true;
+        self.next_of_alone(alone, Alone::Starts);
+        Ok(true)
+    }
+
+    fn next_of_alone(&mut self, id: ReplicaId, step: Alone) {
+        let delay = self.random.random_range(50_000..350_000);
+        self.schedule(delay, Event::ForceAlone(id, step));
+    }
+
+    pub(super) fn force_alone(&mut self, alone: ReplicaId, step: Alone) -> Checked {
+        self.tell_trace(format_args!("replica {alone} is to go on alone: {step:?}"));
+        let others = || {
+            (0..self.replicas())
+                .map(ReplicaId)
+                .filter(|id| *id != alone)
+        };
+        let others: Vec<ReplicaId> = others().collect();
+        match step {
+            Alone::Starts => {
+                for id in others {
+                    self.crash(id)?;
+                    self.node_mut(id).held_down = true;
+                }
+                self.node_mut(alone).held_down = false;
+                self.restart(alone)?;
+                self.next_of_alone(alone, Alone::Forced(FORCED_AGAIN));
+            }
+            Alone::Forced(again) => {
+                self.force(Who::Any(alone));
+                self.next_of_alone(
+                    alone,
+                    match again {
+                        0 => Alone::Over,
+                        _ => Alone::StartsAgain(again),
+                    },
+                );
+            }
+            Alone::StartsAgain(times) => {
+                self.crash(alone)?;
+                self.restart(alone)?;
+                self.next_of_alone(alone, Alone::Forced(times - 1));
+            }
+            Alone::Over => {
+                for id in self.ids() {
+                    self.operator.works_on.remove(&id);
+                    self.node_mut(id).held_down = false;
+                    self.restart(id)?;
+                }
+            }
+        }
+        Ok(())
     }
 }

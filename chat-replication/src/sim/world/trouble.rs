@@ -19,7 +19,7 @@ impl World {
         self.faults_left -= 1;
         let suspect = self.setup.settings.suspect * TICK;
         let replicas = self.replicas();
-        if let Some(fault) = draw(self.profile, self.mode, replicas, suspect, &mut self.random) {
+        if let Some(fault) = draw(self.profile, replicas, suspect, &mut self.random) {
             self.inject(fault)?;
         }
         let pause = match self.random.random_bool(0.6) {
@@ -41,9 +41,12 @@ impl World {
             Fault::OldDisk(who) => self.put_in_old_disk(who)?,
             Fault::Swap(who) => self.swap(who)?,
             Fault::Add => self.add_replica()?,
-            Fault::Remove(who) | Fault::RemoveDead(who) => self.remove_replica(&fault, who)?,
+            Fault::Remove(who) | Fault::RemoveDead(who) | Fault::RemoveParted(who) => {
+                self.remove_replica(&fault, who)?
+            }
             Fault::Transfer(who) => self.transfer(who),
             Fault::Force(who) => self.force(who),
+            Fault::ForceAlone(who) => self.begin_alone(who)?,
             _ => {
                 self.disturb(fault)?;
                 true
@@ -146,8 +149,10 @@ impl World {
             | Fault::Add
             | Fault::Remove(_)
             | Fault::RemoveDead(_)
+            | Fault::RemoveParted(_)
             | Fault::Transfer(_)
-            | Fault::Force(_) => {}
+            | Fault::Force(_)
+            | Fault::ForceAlone(_) => {}
         }
         Ok(())
     }
