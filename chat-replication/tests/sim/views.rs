@@ -98,6 +98,7 @@ impl Cluster {
                             previous,
                             through,
                             commit,
+                            forced,
                             ..
                         } => Message::Append {
                             epoch,
@@ -109,17 +110,20 @@ impl Cluster {
                                 false => Vec::new(),
                             },
                             commit,
+                            forced,
                         },
                         Outgoing::Fetched {
                             epoch,
                             previous,
                             through,
+                            forced,
                         } => Message::Fetched {
                             epoch,
                             previous,
                             entries: store
                                 .entries(previous.index + 1, through, usize::MAX)
                                 .unwrap(),
+                            forced,
                         },
                         Outgoing::Snapshot { .. } => panic!("nobody was away for long"),
                         Outgoing::Orphans { .. } => continue,
