@@ -271,7 +271,8 @@ pub enum StoreError {
     },
     /// Entries are damaged, and nothing else: they can be mended with what other replicas hold.
     #[error(
-        "the entries {} to {} of the log in {} are damaged: {reason}; they can be fetched from other replicas",
+        "the entries {} to {} of the log in {} are damaged: {reason}; start the replica beside the others, from which they are \
+         fetched; if none of those holds them, restore a backup",
         entries.start(),
         entries.end(),
         path.display()

@@ -136,6 +136,12 @@ fn try_to_start(folder: &Path) -> Result<Served, Start> {
         Ok((hash.to_string(), manager.check()?))
     });
     let (hash, census) = read.map_err(of_state)?;
+    if !log.damaged.is_empty() {
+        return Err(Start::Damaged(format!(
+            "entries {:?} are damaged",
+            log.damaged
+        )));
+    }
     Ok(Served {
         log,
         hash,
