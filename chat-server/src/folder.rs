@@ -167,6 +167,9 @@ pub(crate) fn check(folder: &Path) -> Result<Option<u32>, FolderError> {
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return Err(FolderError::Damaged { path });
+        }
         Err(error) => return Err(FolderError::io(&path, &error)),
     };
     match text.trim().parse() {
@@ -306,9 +309,11 @@ mod tests {
             assert!(words.contains(part), "{words}");
         }
         assert_eq!(read(&folder, FILE), "2\n");
-        write(&folder, FILE, "two");
-        let words = prepare(folder.path()).unwrap_err().to_string();
-        assert!(words.contains("holds no number"), "{words}");
+        for damaged in [b"two".as_slice(), b"\xb1\n"] {
+            fs::write(folder.path().join(FILE), damaged).unwrap();
+            let words = prepare(folder.path()).unwrap_err().to_string();
+            assert!(words.contains("holds no number"), "{words}");
+        }
     }
 
     #[test]
