@@ -121,6 +121,19 @@ impl BranchTable {
         Some(self.epochs[at].1)
     }
 
+    /// The epochs of the entries between two indexes, both included, each with the first index of it among them.
+    pub fn stretches(
+        &self,
+        from: Index,
+        through: Index,
+    ) -> impl Iterator<Item = (Epoch, Index)> + '_ {
+        let before = self.epochs.partition_point(|(_, first)| *first <= from);
+        let among = self.epochs[before.saturating_sub(1)..].iter();
+        among
+            .take_while(move |(_, first)| *first <= through)
+            .map(move |(epoch, first)| (*epoch, from.max(*first)))
+    }
+
     /// The last position that both logs hold.
     pub fn common_ancestor(&self, other: &BranchTable) -> Position {
         for (epoch, _) in self.epochs.iter().rev() {

@@ -121,7 +121,10 @@
 //! transaction, since any of them may have been acknowledged. They are offered to the leader, appended again under the
 //! position that they once had, and forgotten when they are committed in the holder's own log: not when they are offered,
 //! nor when others have them. A command must therefore mean the same wherever it stands, and must have one effect however
-//! often it is applied: it carries ids of its own, and the application remembers them as a set. Where a majority is needed,
+//! often it is applied: it carries ids of its own, and the application remembers them as a set. What "everything up to here"
+//! means to a command depends on where it stood, though, so an orphan takes its [lineage](types::Lineage) along: up to where
+//! its own branch and the one that won are the same, and which epochs it stood behind after that. By these the application
+//! tells what the command's author can have seen. Where a majority is needed,
 //! what it acknowledged is cut only where a view was forced, on this branch or on the one that wins, since the two parted:
 //! only then orphans are kept.
 //!

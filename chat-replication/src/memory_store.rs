@@ -12,7 +12,7 @@ use crate::store::{
     compacted_after,
 };
 use crate::types::{
-    ClusterId, Entry, Epoch, Index, Orphan, Payload, Position, StoreUuid, ViewStart,
+    ClusterId, Entry, Epoch, Index, Lineage, Orphan, Payload, Position, StoreUuid, ViewStart,
 };
 
 /// A [`Store`] whose disk is memory. A clone is a second disk with the same content.
@@ -25,7 +25,7 @@ pub struct MemoryStore {
     compacted: Index,
     /// View starts whose entries are gone.
     view_starts: BTreeMap<Index, ViewStart>,
-    orphans: BTreeMap<Position, Bytes>,
+    orphans: BTreeMap<Position, (Lineage, Bytes)>,
     /// Entries that cannot be read.
     damaged: BTreeSet<Index>,
 }
@@ -101,19 +101,25 @@ impl MemoryStore {
 
     /// The orphans' commands, in the order of their origins.
     pub(crate) fn orphaned(&self) -> impl Iterator<Item = &Bytes> {
-        self.orphans.values()
+        self.orphans.values().map(|(_, command)| command)
     }
 
-    fn orphan(&mut self, index: Index, payload: Payload) {
-        let position = self
-            .branches
-            .position_at(index)
-            .expect("the log holds what is cut from it");
-        match payload {
-            Payload::Command(command) => self.orphans.insert(position, command),
-            Payload::Reproposed { origin, command } => self.orphans.insert(origin, command),
-            Payload::ViewStart(_) => None,
-        };
+    /// Cuts the log behind an index.
+    fn cut(&mut self, keep: Index) {
+        for (index, payload) in self.log.split_off(&(keep.saturating_add(1))) {
+            let position = self
+                .branches
+                .position_at(index)
+                .expect("the log holds what is cut from it");
+            let orphan = Entry { position, payload }.orphaned(&self.branches, keep);
+            if let Some(orphan) = orphan {
+                self.orphans
+                    .insert(orphan.origin, (orphan.lineage, orphan.command));
+            }
+        }
+        for (lineage, _) in self.orphans.values_mut() {
+            lineage.cut(&self.branches, keep);
+        }
     }
 }
 
@@ -175,9 +181,7 @@ impl Store for MemoryStore {
         let branches = branches_after(&self.branches, batch);
         let compacted = compacted_after(self.compacted, batch, &branches);
         if let Some(keep) = batch.truncate {
-            for (index, payload) in self.log.split_off(&(keep.saturating_add(1))) {
-                self.orphan(index, payload);
-            }
+            self.cut(keep);
         }
         if let Some(reset) = &batch.reset {
             self.log.clear();
@@ -257,12 +261,13 @@ impl Store for MemoryStore {
         let lower = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut orphans = Vec::new();
         let mut piece = Piece::new(max_bytes);
-        for (origin, command) in self.orphans.range((lower, Bound::Unbounded)) {
+        for (origin, (lineage, command)) in self.orphans.range((lower, Bound::Unbounded)) {
             if !piece.takes(command.len()) {
                 break;
             }
             orphans.push(Orphan {
                 origin: *origin,
+                lineage: lineage.clone(),
                 command: command.clone(),
             });
         }

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::branch::BranchTable;
+
 /// A replica's number. Lower ids are preferred as leaders.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
@@ -295,6 +297,8 @@ pub enum Payload {
     Reproposed {
         /// Where the command was first appended; its name among orphans.
         origin: Position,
+        /// What stood before it there.
+        lineage: Lineage,
         /// The command as it was.
         command: Bytes,
     },
@@ -307,7 +311,9 @@ impl Payload {
     pub fn len(&self) -> usize {
         match self {
             Payload::Command(command) => command.len(),
-            Payload::Reproposed { command, .. } => command.len() + 40,
+            Payload::Reproposed {
+                lineage, command, ..
+            } => command.len() + 48 + 40 * lineage.epochs.len(),
             Payload::ViewStart(start) => {
                 let known = &start.configuration;
                 64 + 96 * (known.members.len() + known.removed.len() + known.absent.len())
@@ -330,12 +336,169 @@ pub struct Entry {
     pub payload: Payload,
 }
 
+impl Entry {
+    /// What becomes of the entry when its log is cut behind an index before it. A view start is dropped.
+    pub fn orphaned(self, log: &BranchTable, keep: Index) -> Option<Orphan> {
+        match self.payload {
+            Payload::Command(command) => Some(Orphan {
+                origin: self.position,
+                lineage: Lineage::of(self.position, log, keep),
+                command,
+            }),
+            Payload::Reproposed {
+                origin,
+                mut lineage,
+                command,
+            } => {
+                lineage.cut(log, keep);
+                Some(Orphan {
+                    origin,
+                    lineage,
+                    command,
+                })
+            }
+            Payload::ViewStart(_) => None,
+        }
+    }
+}
+
 /// A command that was cut from this replica's log because another branch won. It may have been acknowledged, so it is
 /// kept until it is committed again in this replica's own log.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Orphan {
     /// Where the command was first appended.
     pub origin: Position,
+    /// What stood before it there.
+    pub lineage: Lineage,
     /// The command.
     pub command: Bytes,
+}
+
+/// What stood before a command where it was first appended, as far as it is known: all that its author can have seen.
+///
+/// Two logs that hold an entry of the same position are equal up to it, so that the epochs of a branch say which entries
+/// stand in it. What was proposed again on the branch is not told from what was appended there.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct Lineage {
+    /// Entries up to this index stand in both logs: the one that the command was cut from, and the one in which it is
+    /// proposed again.
+    pub fork: Index,
+    /// The epochs of its branch behind the fork, each with its first index there, in order; the command's own is the last.
+    /// Of very many the oldest are left out.
+    pub epochs: Vec<(Epoch, Index)>,
+}
+
+impl Lineage {
+    /// Epochs that are remembered. A branch that began so many views before a command has had a bad day: what its author
+    /// saw before them counts as unseen.
+    pub const MAX_EPOCHS: usize = 64;
+
+    /// Of a command that was appended at this position of a log, which is cut behind an index.
+    pub fn of(position: Position, log: &BranchTable, keep: Index) -> Lineage {
+        let mut lineage = Lineage {
+            fork: position.index.saturating_sub(1),
+            epochs: vec![(position.epoch, position.index)],
+        };
+        lineage.cut(log, keep);
+        lineage
+    }
+
+    /// The log that the command was, or was to be, proposed again in is cut behind an index: the command's branch and the
+    /// log that wins have no more in common than that.
+    pub fn cut(&mut self, log: &BranchTable, keep: Index) {
+        if keep >= self.fork {
+            return;
+        }
+        // Up to the fork the log is the branch's own.
+        let behind = log.stretches(keep + 1, self.fork);
+        let mut epochs: Vec<_> = behind.collect();
+        if let (Some((epoch, _)), Some((next, first))) = (epochs.last(), self.epochs.first_mut())
+            && epoch == next
+        {
+            // One epoch on both sides of the fork.
+            *first = epochs.pop().map_or(*first, |(_, first)| first);
+        }
+        epochs.append(&mut self.epochs);
+        let surplus = epochs.len().saturating_sub(Lineage::MAX_EPOCHS);
+        epochs.drain(..surplus);
+        (self.fork, self.epochs) = (keep, epochs);
+    }
+
+    /// Whether it can be the lineage of a command that was first appended there.
+    pub fn fits(&self, origin: Position) -> bool {
+        let grows = |pair: &[(Epoch, Index)]| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1;
+        let (Some((_, first)), Some((epoch, last))) = (self.epochs.first(), self.epochs.last())
+        else {
+            return false;
+        };
+        self.epochs.len() <= Lineage::MAX_EPOCHS
+            && self.epochs.windows(2).all(grows)
+            && self.fork < *first
+            && (*epoch, true) == (origin.epoch, *last <= origin.index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epoch(number: u64) -> Epoch {
+        Epoch {
+            number,
+            ..Epoch::default()
+        }
+    }
+
+    fn table(epochs: &[(u64, Index)], last: Index) -> BranchTable {
+        let epochs = epochs
+            .iter()
+            .map(|(number, first)| (epoch(*number), *first));
+        BranchTable::from_parts(epochs.collect(), last).expect("the parts fit")
+    }
+
+    #[test]
+    fn a_lineage_is_what_stands_between_the_fork_and_the_command() {
+        let log = table(&[(1, 1), (2, 10), (3, 20), (5, 30)], 40);
+        let position = |number, index| Position {
+            epoch: epoch(number),
+            index,
+        };
+        let named = |lineage: &Lineage| -> Vec<(u64, Index)> {
+            let epochs = lineage.epochs.iter();
+            epochs
+                .map(|(epoch, first)| (epoch.number, *first))
+                .collect()
+        };
+        for (at, keep, expected) in [
+            (position(3, 25), 14, vec![(2, 15), (3, 20)]),
+            (position(3, 25), 19, vec![(3, 20)]),
+            (position(3, 25), 22, vec![(3, 23)]),
+            (position(3, 25), 24, vec![(3, 25)]),
+            (position(3, 20), 19, vec![(3, 20)]),
+            (position(5, 30), 0, vec![(1, 1), (2, 10), (3, 20), (5, 30)]),
+        ] {
+            let mut lineage = Lineage::of(at, &log, keep);
+            assert_eq!((lineage.fork, named(&lineage)), (keep, expected));
+            assert!(lineage.fits(at), "{lineage:?}");
+            // Cut again, further up, it stays; further down, it is as if it had been cut there at once.
+            let before = lineage.clone();
+            lineage.cut(&log, keep + 3);
+            assert_eq!(lineage, before);
+            lineage.cut(&log, keep / 2);
+            assert_eq!(lineage, Lineage::of(at, &log, keep / 2));
+        }
+    }
+
+    #[test]
+    fn of_very_many_epochs_the_newest_are_kept() {
+        let many = 3 * Lineage::MAX_EPOCHS as u64;
+        let epochs: Vec<_> = (1..=many).map(|number| (number, number)).collect();
+        let last = Position {
+            epoch: epoch(many),
+            index: many,
+        };
+        let lineage = Lineage::of(last, &table(&epochs, many), 0);
+        assert_eq!(lineage.epochs.len(), Lineage::MAX_EPOCHS);
+        assert!(lineage.fits(last));
+    }
 }

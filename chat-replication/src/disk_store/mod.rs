@@ -35,7 +35,7 @@ use self::file::{DataFile, Fault, contain};
 use self::load::{initialise, read_created, read_durable, read_identity, read_segments};
 #[cfg(fuzzing)]
 pub use self::rows::fuzz_entry;
-use self::rows::{ORPHANS, POSITION, Table, parse_position, position_bytes, unseal};
+use self::rows::{ORPHANS, POSITION, position_bytes, unseal_orphan};
 use self::segments::{DiskFolder, SegmentFolder, Segments};
 use self::write::{Shape, write};
 use crate::branch::BranchTable;
@@ -217,15 +217,7 @@ impl DiskStore {
         let mut cut = Vec::new();
         let last = self.branches.last_index();
         self.visit(keep.max(self.compacted) + 1, last, |entry| {
-            let position = entry.position;
-            match entry.payload {
-                Payload::Command(command) => cut.push(Orphan {
-                    origin: position,
-                    command,
-                }),
-                Payload::Reproposed { origin, command } => cut.push(Orphan { origin, command }),
-                Payload::ViewStart(_) => {}
-            }
+            cut.extend(entry.orphaned(&self.branches, keep));
             true
         })?;
         Ok(cut)
@@ -355,14 +347,11 @@ impl Store for DiskStore {
             let mut piece = Piece::new(max_bytes);
             for row in table.range::<&[u8; POSITION]>((lower, Unbounded))? {
                 let (key, value) = row?;
-                let command = unseal(Table::Orphans, key.value(), value.value())?;
-                if !piece.takes(command.len()) {
+                let orphan = unseal_orphan(key.value(), value.value())?;
+                if !piece.takes(orphan.command.len()) {
                     break;
                 }
-                orphans.push(Orphan {
-                    origin: parse_position(key.value())?,
-                    command: command.to_vec().into(),
-                });
+                orphans.push(orphan);
             }
             Ok(orphans)
         })

@@ -10,7 +10,9 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::file::Fault;
 use super::segments::Segment;
-use crate::types::{Epoch, Index, Payload, Position, ReplicaId, StoreUuid, ViewStart};
+use crate::types::{
+    Epoch, Index, Lineage, Orphan, Payload, Position, ReplicaId, StoreUuid, ViewStart,
+};
 
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// Segments by the index of their first entry.
@@ -19,7 +21,7 @@ pub(super) const SEGMENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::ne
 pub(super) const BRANCHES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("branches");
 /// View starts by index.
 pub(super) const VIEW_STARTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("view_starts");
-/// Commands by the position that they were first appended at.
+/// Commands and their lineages by the position that they were first appended at.
 pub(super) const ORPHANS: TableDefinition<'_, &[u8; POSITION], &[u8]> =
     TableDefinition::new("orphans");
 
@@ -129,6 +131,56 @@ pub(super) fn payload_len(payload: &Payload) -> usize {
     1 + POSITION + payload.len()
 }
 
+/// Appends a lineage: the fork, how many epochs there are, and each with its first index.
+fn encode_lineage(lineage: &Lineage, bytes: &mut Vec<u8>) {
+    let count = u8::try_from(lineage.epochs.len()).expect("a lineage has few epochs");
+    bytes.extend_from_slice(&lineage.fork.to_be_bytes());
+    bytes.push(count);
+    for (epoch, index) in &lineage.epochs {
+        let first = Position {
+            epoch: *epoch,
+            index: *index,
+        };
+        bytes.extend_from_slice(&position_bytes(first));
+    }
+}
+
+/// The lineage of a command, and how many bytes it takes.
+fn parse_lineage(bytes: &[u8]) -> Result<(Lineage, usize), Fault> {
+    let (fork, rest) = bytes.split_first_chunk().ok_or_else(short)?;
+    let (count, rest) = rest.split_first().ok_or_else(short)?;
+    let length = usize::from(*count) * POSITION;
+    let epochs = rest.get(..length).ok_or_else(short)?;
+    let epochs = epochs.chunks_exact(POSITION).map(|first| {
+        let Position { epoch, index } = parse_position(exactly(first)?)?;
+        Ok((epoch, index))
+    });
+    let lineage = Lineage {
+        fork: u64::from_be_bytes(*fork),
+        epochs: epochs.collect::<Result<_, Fault>>()?,
+    };
+    Ok((lineage, 8 + 1 + length))
+}
+
+/// The row of an orphan: its key and its value.
+pub(super) fn seal_orphan(orphan: &Orphan) -> ([u8; POSITION], Vec<u8>) {
+    let key = position_bytes(orphan.origin);
+    let mut body = Vec::with_capacity(orphan.command.len() + 64);
+    encode_lineage(&orphan.lineage, &mut body);
+    body.extend_from_slice(&orphan.command);
+    (key, seal(Table::Orphans, &key, &body))
+}
+
+pub(super) fn unseal_orphan(key: &[u8; POSITION], value: &[u8]) -> Result<Orphan, Fault> {
+    let body = unseal(Table::Orphans, key, value)?;
+    let (lineage, length) = parse_lineage(body)?;
+    Ok(Orphan {
+        origin: parse_position(key)?,
+        lineage,
+        command: body[length..].to_vec().into(),
+    })
+}
+
 /// Appends a payload.
 pub(super) fn encode_payload(payload: &Payload, bytes: &mut Vec<u8>) {
     match payload {
@@ -136,9 +188,14 @@ pub(super) fn encode_payload(payload: &Payload, bytes: &mut Vec<u8>) {
             bytes.push(COMMAND);
             bytes.extend_from_slice(command);
         }
-        Payload::Reproposed { origin, command } => {
+        Payload::Reproposed {
+            origin,
+            lineage,
+            command,
+        } => {
             bytes.push(REPROPOSED);
             bytes.extend_from_slice(&position_bytes(*origin));
+            encode_lineage(lineage, bytes);
             bytes.extend_from_slice(command);
         }
         Payload::ViewStart(start) => {
@@ -156,10 +213,12 @@ pub(super) fn parse_payload(index: Index, bytes: &Bytes) -> Result<Payload, Faul
     match *bytes.first().ok_or_else(short)? {
         COMMAND => Ok(Payload::Command(bytes.slice(1..))),
         REPROPOSED => {
-            let (origin, _) = bytes[1..].split_first_chunk().ok_or_else(short)?;
+            let (origin, rest) = bytes[1..].split_first_chunk().ok_or_else(short)?;
+            let (lineage, length) = parse_lineage(rest)?;
             Ok(Payload::Reproposed {
                 origin: parse_position(origin)?,
-                command: bytes.slice(1 + POSITION..),
+                lineage,
+                command: bytes.slice(1 + POSITION + length..),
             })
         }
         VIEW_START => parse_view_start(index, &bytes[1..]).map(Payload::ViewStart),

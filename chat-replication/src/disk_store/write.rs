@@ -1,11 +1,11 @@
 //! Writing what a batch changes beside the entries.
 
-use redb::{ReadableTableMetadata, WriteTransaction};
+use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 
 use super::file::Fault;
 use super::rows::{
     BRANCHES, COMPACTED, DROPPED_IN, META, ORPHANS, PROMISED, SEGMENTS, STORE, Table, VIEW_STARTS,
-    epoch_bytes, position_bytes, seal, seal_segment, seal_view_start,
+    epoch_bytes, position_bytes, seal, seal_orphan, seal_segment, seal_view_start, unseal_orphan,
 };
 use super::segments::Segment;
 use crate::branch::BranchTable;
@@ -31,10 +31,12 @@ pub(super) fn write(
     if let Some(promised) = batch.promised {
         put_meta(transaction, PROMISED, &epoch_bytes(promised))?;
     }
+    if let Some(keep) = batch.truncate {
+        cut_orphans(transaction, old.branches, keep)?;
+    }
     let mut orphans = transaction.open_table(ORPHANS)?;
     for orphan in cut {
-        let key = position_bytes(orphan.origin);
-        let value = seal(Table::Orphans, &key, &orphan.command);
+        let (key, value) = seal_orphan(orphan);
         orphans.insert(&key, value.as_slice())?;
     }
     for origin in &batch.forget {
@@ -54,6 +56,28 @@ pub(super) fn write(
     write_branches(transaction, old.branches, new.branches)?;
     write_segments(transaction, old.segments, new.segments)?;
     Ok(orphans.len()?)
+}
+
+/// The log that the orphans were to be proposed again in has lost as well.
+fn cut_orphans(
+    transaction: &WriteTransaction,
+    log: &BranchTable,
+    keep: Index,
+) -> Result<(), Fault> {
+    let mut table = transaction.open_table(ORPHANS)?;
+    let mut changed = Vec::new();
+    for row in table.iter()? {
+        let (key, value) = row?;
+        let mut orphan = unseal_orphan(key.value(), value.value())?;
+        if keep < orphan.lineage.fork {
+            orphan.lineage.cut(log, keep);
+            changed.push(seal_orphan(&orphan));
+        }
+    }
+    for (key, value) in changed {
+        table.insert(&key, value.as_slice())?;
+    }
+    Ok(())
 }
 
 fn put_meta(transaction: &WriteTransaction, name: &str, body: &[u8]) -> Result<(), Fault> {

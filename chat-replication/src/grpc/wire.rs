@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::proto::PeerMessage;
 use crate::branch::BranchTable;
 use crate::message::{Message, SnapshotChunk};
-use crate::types::{Entry, Index, Payload, Position};
+use crate::types::{Entry, Index, Orphan, Payload, Position};
 
 /// What a peer sent is no message of this version.
 #[derive(Debug, Error)]
@@ -22,6 +22,8 @@ pub(super) enum Malformed {
     BranchTable,
     #[error("its entries do not follow each other")]
     Entries,
+    #[error("what stood before a command contradicts where it stood")]
+    Lineage,
     #[error("its snapshot contradicts itself")]
     Snapshot,
 }
@@ -117,6 +119,14 @@ fn check(message: &Message) -> Result<(), Malformed> {
             previous, entries, ..
         } => check_entries(*previous, entries),
         Message::SnapshotChunk(chunk) => check_chunk(chunk),
+        Message::Orphans { orphans, .. } => {
+            let fits = |orphan: &Orphan| orphan.lineage.fits(orphan.origin);
+            orphans
+                .iter()
+                .all(fits)
+                .then_some(())
+                .ok_or(Malformed::Lineage)
+        }
         _ => Ok(()),
     }
 }
@@ -157,6 +167,13 @@ fn check_entries(previous: Position, entries: &[Entry]) -> Result<(), Malformed>
             next.epoch == last.epoch || matches!(entry.payload, Payload::ViewStart(_));
         if !follows || !begins_well {
             return Err(Malformed::Entries);
+        }
+        if let Payload::Reproposed {
+            origin, lineage, ..
+        } = &entry.payload
+            && !lineage.fits(*origin)
+        {
+            return Err(Malformed::Lineage);
         }
         last = next;
     }

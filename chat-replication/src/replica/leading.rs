@@ -318,7 +318,8 @@ impl Replica {
             // Once more has no other effect than once, so it need not be known for ever.
             leading.reproposed.retain(|_, index| *index > commit);
         }
-        for Orphan { origin, command } in orphans {
+        for orphan in orphans {
+            let origin = orphan.origin;
             let State::Leading(leading) = &self.state else {
                 return;
             };
@@ -336,7 +337,11 @@ impl Replica {
             if under_way || below || uncommitted >= self.settings.max_uncommitted {
                 continue;
             }
-            let position = self.append_own(Payload::Reproposed { origin, command });
+            let position = self.append_own(Payload::Reproposed {
+                origin,
+                lineage: orphan.lineage,
+                command: orphan.command,
+            });
             if let State::Leading(leading) = &mut self.state {
                 leading.reproposed.insert(origin, position.index);
             }
@@ -350,7 +355,11 @@ impl Replica {
         }
         let (to, epoch) = match &self.state {
             State::Leading(leading) if leading.takes_proposals() => (self.me(), leading.epoch),
-            State::Following(following) if following.started && following.verified.is_some() => {
+            // While there are entries that the leader has not verified, they may yet be cut, and the orphans' lineages
+            // with them.
+            State::Following(following)
+                if following.started && following.verified == Some(self.log.last().index) =>
+            {
                 (following.leader, following.epoch)
             }
             _ => return,

@@ -2,7 +2,7 @@
 
 use chat_replication::disk_store::DiskStore;
 use chat_replication::store::{Persist, Store, StoreError};
-use chat_replication::types::{Epoch, Orphan};
+use chat_replication::types::{Epoch, Index, Lineage, Orphan};
 
 use crate::support::*;
 
@@ -104,13 +104,18 @@ fn entries_that_are_not_there_are_an_error() {
 fn what_is_cut_becomes_orphans_but_for_view_starts() {
     with_each(|store| {
         let (a, b, c) = (epoch(1, 0), epoch(2, 1), epoch(3, 2));
-        let origin = position(77, epoch(1, 2));
+        let other = epoch(1, 2);
+        let origin = position(77, other);
+        let behind = |fork, epochs: &[(Epoch, Index)]| Lineage {
+            fork,
+            epochs: epochs.to_vec(),
+        };
         let entries = vec![
             view_start(1, a),
             command(2, a, "kept"),
             command(3, a, "cut"),
             view_start(4, b),
-            reproposed(5, b, origin, "cut twice"),
+            reproposed(5, b, origin, behind(3, &[(other, 4)]), "cut twice"),
         ];
         store.persist(&append(entries)).unwrap();
         let fork = Persist {
@@ -121,11 +126,15 @@ fn what_is_cut_becomes_orphans_but_for_view_starts() {
         };
         assert_eq!(store.persist(&fork).unwrap().orphans, 2);
 
-        let orphan = |origin, command: &str| Orphan {
+        let orphan = |origin, lineage, command: &str| Orphan {
             origin,
+            lineage,
             command: command.to_owned().into(),
         };
-        let expected = [orphan(position(3, a), "cut"), orphan(origin, "cut twice")];
+        let expected = [
+            orphan(position(3, a), behind(2, &[(a, 3)]), "cut"),
+            orphan(origin, behind(2, &[(a, 3), (other, 4)]), "cut twice"),
+        ];
         assert_eq!(store.orphans(None, usize::MAX).unwrap(), expected);
         assert_eq!(store.orphans(None, 5).unwrap(), expected[..1]);
         assert_eq!(
@@ -144,6 +153,18 @@ fn what_is_cut_becomes_orphans_but_for_view_starts() {
         };
         assert_eq!(store.persist(&forget).unwrap().orphans, 1);
         assert_eq!(store.orphans(None, usize::MAX).unwrap(), expected[1..]);
+
+        // The log that it was to be proposed again in loses as well: less is common to its branch and the next.
+        let another = Persist {
+            truncate: Some(1),
+            ..Persist::default()
+        };
+        assert_eq!(store.persist(&another).unwrap().orphans, 3);
+        let orphans = store.orphans(None, usize::MAX).unwrap();
+        let again = orphan(origin, behind(1, &[(a, 2), (other, 4)]), "cut twice");
+        let new = orphan(position(4, c), behind(1, &[(a, 2), (c, 3)]), "new");
+        let kept = orphan(position(2, a), behind(1, &[(a, 2)]), "kept");
+        assert_eq!(orphans, [kept, again, new]);
     });
 }
 

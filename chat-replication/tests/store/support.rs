@@ -5,8 +5,8 @@ use chat_replication::disk_store::{CrashDisk, CrashFolder, DiskStore, Fate};
 use chat_replication::memory_store::MemoryStore;
 use chat_replication::store::{Durable, Identity, Persist, Reset, Store, StoreError};
 use chat_replication::types::{
-    ClusterId, Configuration, Entry, Epoch, Index, Orphan, Payload, Position, ReplicaId, StoreUuid,
-    ViewStart,
+    ClusterId, Configuration, Entry, Epoch, Index, Lineage, Orphan, Payload, Position, ReplicaId,
+    StoreUuid, ViewStart,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -51,10 +51,12 @@ pub(crate) fn reproposed(
     index: Index,
     epoch: Epoch,
     origin: Position,
+    lineage: Lineage,
     command: impl Into<Vec<u8>>,
 ) -> Entry {
     let payload = Payload::Reproposed {
         origin,
+        lineage,
         command: command.into().into(),
     };
     Entry {
@@ -233,6 +235,7 @@ impl Step {
                 branches.last_index() + 1,
                 current,
                 orphan.origin,
+                orphan.lineage.clone(),
                 orphan.command.to_vec(),
             ));
             branches.append(position(branches.last_index() + 1, current));

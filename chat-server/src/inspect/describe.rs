@@ -9,7 +9,9 @@ use super::log::Bodies;
 pub(super) fn payload(payload: &Payload, bodies: Bodies) -> String {
     match payload {
         Payload::Command(bytes) => command(bytes, bodies),
-        Payload::Reproposed { origin, command } => {
+        Payload::Reproposed {
+            origin, command, ..
+        } => {
             format!(
                 "again, first at {origin}: {}",
                 self::command(command, bodies)

@@ -12,7 +12,7 @@ use chat_replication::message::{AppliedReport, Message};
 use chat_replication::store::Identity;
 use chat_replication::transport::{Inbox, Transport};
 use chat_replication::types::{
-    ClusterId, Entry, Epoch, Orphan, Payload, Position, ReplicaId, StoreUuid,
+    ClusterId, Entry, Epoch, Lineage, Orphan, Payload, Position, ReplicaId, StoreUuid,
 };
 use chat_server::config::ClusterConfig;
 use rand::{RngExt, SeedableRng};
@@ -114,6 +114,10 @@ fn lie(rng: &mut ChaCha8Rng, store: StoreUuid) -> Message {
             epoch,
             orphans: vec![Orphan {
                 origin: position,
+                lineage: Lineage {
+                    fork: 0,
+                    epochs: vec![(position.epoch, position.index)],
+                },
                 command: bytes,
             }],
         },

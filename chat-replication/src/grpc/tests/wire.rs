@@ -10,8 +10,8 @@ use crate::grpc::wire::{pack, unpack};
 use crate::message::{AppliedReport, Message, SnapshotChunk, Standing};
 use crate::store::Reset;
 use crate::types::{
-    Configuration, Entry, Epoch, Member, Mode, Orphan, Payload, Position, ReplicaId, StoreUuid,
-    ViewStart,
+    Configuration, Entry, Epoch, Lineage, Member, Mode, Orphan, Payload, Position, ReplicaId,
+    StoreUuid, ViewStart,
 };
 
 fn epoch() -> impl Strategy<Value = Epoch> {
@@ -23,7 +23,7 @@ fn epoch() -> impl Strategy<Value = Epoch> {
 }
 
 fn position() -> impl Strategy<Value = Position> {
-    (epoch(), 0..1u64 << 40).prop_map(|(epoch, index)| Position { epoch, index })
+    (epoch(), 2..1u64 << 40).prop_map(|(epoch, index)| Position { epoch, index })
 }
 
 fn command() -> impl Strategy<Value = Bytes> {
@@ -57,10 +57,23 @@ fn view_start() -> impl Strategy<Value = ViewStart> {
         })
 }
 
+/// Of a command that was first appended there.
+fn lineage(origin: Position) -> Lineage {
+    let before = Epoch {
+        number: origin.epoch.number - 1,
+        ..origin.epoch
+    };
+    let epochs = vec![(before, origin.index - 1), (origin.epoch, origin.index)];
+    Lineage {
+        fork: origin.index - 2,
+        epochs,
+    }
+}
+
 fn entries() -> impl Strategy<Value = (Position, Vec<Entry>)> {
     let payload = prop_oneof![
         4 => command().prop_map(Payload::Command),
-        1 => (position(), command()).prop_map(|(origin, command)| Payload::Reproposed { origin, command }),
+        1 => (position(), command()).prop_map(|(origin, command)| Payload::Reproposed { origin, lineage: lineage(origin), command }),
         1 => view_start().prop_map(Payload::ViewStart),
     ];
     (position(), prop::collection::vec(payload, 0..6)).prop_map(|(previous, payloads)| {
@@ -151,7 +164,11 @@ fn message() -> impl Strategy<Value = Message> {
             .prop_map(|(epoch, orphans)| {
                 let orphans = orphans
                     .into_iter()
-                    .map(|(origin, command)| Orphan { origin, command })
+                    .map(|(origin, command)| Orphan {
+                        origin,
+                        lineage: lineage(origin),
+                        command,
+                    })
                     .collect();
                 Message::Orphans { epoch, orphans }
             }),

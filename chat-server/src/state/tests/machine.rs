@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use chat_core::{CommandBody, EventKind, Outcome, Rejection};
 use chat_replication::state_machine::StateMachine;
-use chat_replication::types::{Entry, Payload, Position};
+use chat_replication::types::{Entry, Lineage, Payload, Position};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -117,6 +117,7 @@ fn responses_and_events_tell_what_happened() {
         position: position(7),
         payload: Payload::Reproposed {
             origin,
+            lineage: Lineage::default(),
             command: again.encode().into(),
         },
     });

@@ -11,7 +11,8 @@ use chat_core::{
 use chat_replication::disk_store::CrashDisk;
 use chat_replication::state_machine::StateMachine;
 use chat_replication::types::{
-    ClusterId, Configuration, Entry, Epoch, Payload, Position, ReplicaId, StoreUuid, ViewStart,
+    ClusterId, Configuration, Entry, Epoch, Lineage, Payload, Position, ReplicaId, StoreUuid,
+    ViewStart,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -185,6 +186,7 @@ impl Commands {
                 0 => Payload::Command(vec![0xff; 9].into()),
                 1 => Payload::Reproposed {
                     origin: Position::default(),
+                    lineage: Lineage::default(),
                     command,
                 },
                 _ => Payload::Command(command),
