@@ -5,7 +5,7 @@ use crate::branch::BranchTable;
 use crate::sim::ledger::payload_id;
 use crate::store::Persist;
 use crate::types::{
-    Configuration, Entry, Epoch, Index, Mode, Payload, Position, ReplicaId, ViewStart,
+    Configuration, Entry, Epoch, Index, Lineage, Mode, Payload, Position, ReplicaId, ViewStart,
 };
 
 /// What a replica has written, and what stood around it.
@@ -99,8 +99,38 @@ impl Check {
         if let Some(command) = payload_id(&entry.payload) {
             self.commands.insert(entry.position, command);
         }
+        if let Payload::Reproposed {
+            origin, lineage, ..
+        } = &entry.payload
+        {
+            self.stood(log, *origin, lineage)?;
+        }
         log.append(entry.position);
         Ok(())
+    }
+
+    /// What is said of where a command stood is true: up to the fork the log is the same as its branch, and behind it the
+    /// branch had these epochs.
+    fn stood(&self, log: &BranchTable, origin: Position, lineage: &Lineage) -> Checked {
+        let lie = |what: &str, at: Position| {
+            Err(format!("{origin} stood behind {what} {at}: {lineage:?}"))
+        };
+        let mut at = origin;
+        while at.index > lineage.fork {
+            let among = lineage.epochs.iter().rev();
+            let stretch = { among }.find(|(_, first)| *first <= at.index);
+            if stretch.is_some_and(|(epoch, _)| *epoch != at.epoch) {
+                return lie("another epoch at", at);
+            }
+            let Some((before, _)) = self.entries.get(&at) else {
+                return Ok(());
+            };
+            at = *before;
+        }
+        match log.holds(at) {
+            true => Ok(()),
+            false => lie("what is not in this log,", at),
+        }
     }
 
     fn view_start(
