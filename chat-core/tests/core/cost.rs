@@ -197,12 +197,13 @@ fn a_message_is_four_rows() {
         send.scanned, 0,
         "what is at the front of a list is known from the message before"
     );
-    if !cfg!(debug_assertions) {
-        assert_eq!(
-            send.reads, 4,
-            "its id, its request, its conversation and its inbox"
-        );
-    }
+    // Where debug assertions are on, a row is read once more when it is written, to see that it held what was said.
+    let checked = if cfg!(debug_assertions) { 3 } else { 0 };
+    assert_eq!(
+        send.reads,
+        4 + checked,
+        "its id, its request, its conversation and its inbox"
+    );
 }
 
 #[test]
