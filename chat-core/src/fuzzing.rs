@@ -15,6 +15,7 @@ use crate::{
         name::{NameKey, SkeletonKey},
         request::{ForgetKey, RequestKey},
         session::{AccountSessionKey, SessionEndKey, SessionKey},
+        stood::StoodKey,
         sweep::SweepKey,
     },
     store::{CorruptRow, KeyValue, Order},
@@ -31,7 +32,7 @@ pub fn row(bytes: &[u8]) {
     }
     kinds!(
         MetaKey IdentityKey AccountKey CredentialKey NameKey SkeletonKey SessionKey AccountSessionKey SessionEndKey
-        MessageKey EntriesKey ConversationKey RecentKey InboxKey WaitingKey RequestKey ForgetKey SweepKey
+        MessageKey EntriesKey ConversationKey RecentKey InboxKey WaitingKey RequestKey ForgetKey SweepKey StoodKey
     );
 }
 

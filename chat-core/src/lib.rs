@@ -103,20 +103,26 @@
 //! # Merging
 //!
 //! After two branches of history have met, the commands of the one that lost are applied to the state of the other by
-//! [`apply_reproposed`](AccountManager::apply_reproposed). They name accounts, sessions and messages by id only, and
-//! each has a rule for a state that it did not expect:
+//! [`apply_reproposed`](AccountManager::apply_reproposed). They name accounts, sessions and messages by id only. What they
+//! say of "all", or of everything up to something, they say of what their author can have known: each comes with its
+//! [`Lineage`], which tells what stood before it on its own branch. Where that is not known, less is touched: a message may
+//! show as unread twice, but none counts as read that nobody was shown. And each has a rule for a state that it did not
+//! expect:
 //!
 //! | command | when it meets a state it did not expect |
 //! |---|---|
-//! | create account | The name is taken, or looks like one that is: the account lives on as `name~xxxx`, with its sessions, and a [notice](Notice::Renamed) in its inbox says so. The account was deleted already: refused. |
-//! | change password | The greatest (time, request id) wins. |
-//! | open session | The password is another by now: refused. The session, or all sessions, were closed after it was opened: refused. |
-//! | send | The message is there: the original outcome. It was deleted: it stays deleted. The recipient is gone: refused. |
+//! | create account | The name is taken on the other branch, or looks like one that is: the account lives on as `name~xxxx`, with its sessions, and a [notice](Notice::Renamed) in its inbox says so. The account was deleted already: refused. |
+//! | change password | The greatest (time, request id) wins, and closes all sessions of other passwords, seen or not. |
+//! | open session | The password is another by now: refused. The session, or all sessions, were closed after it was opened: refused. Of the other sessions it replaces those that its branch had. |
+//! | close all sessions | Closes those that its branch had. |
+//! | send | The message is there: the original outcome. It was deleted: it stays deleted. Sender or recipient left on the other branch: the message is there for the one that is left. |
 //! | mark delivered, mark read | A union of sets. A message that is not known yet is marked when it comes. |
-//! | read through a message | Reads up to where that message stands on this branch. |
+//! | read through a message | Reads what stood up to that message on its own branch. What came from the other one stays unread, wherever it stands here. |
 //! | delete a message, a session, an account | Wins over everything, in any order, and twice is once. |
+//! | expire | Nothing: this branch sees to its own. |
 //!
-//! A registration by a client, on the other hand, is simply refused when the name is taken.
+//! A registration by a client, on the other hand, is simply refused when the name is taken. What its own branch refused for
+//! a name, a password or an account that was gone there, a merge refuses again.
 //!
 //! # What is not here
 //!
@@ -128,6 +134,7 @@ mod command;
 mod event;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod lineage;
 mod manager;
 mod message;
 mod outcome;
@@ -142,6 +149,7 @@ mod values;
 pub use crate::{
     command::{Command, CommandBody, DecodeError, DeleteScope, SessionPolicy},
     event::{CloseReason, Event, EventKind},
+    lineage::Lineage,
     manager::{AccountManager, OpenError},
     message::{
         AccountStatus, Content, Conversation, ConversationCursor, Message, MessageState, Notice,
@@ -163,7 +171,7 @@ pub use crate::{
 
 /// The version of what applying a command does. Replicas that apply the same log by different versions may drift apart,
 /// so it grows whenever an effect changes.
-pub const APPLY_VERSION: u32 = 1;
+pub const APPLY_VERSION: u32 = 2;
 
 /// How rows are written: the only format that this version reads.
 pub const ROW_FORMAT: u32 = rows::meta::Meta::FORMAT;

@@ -45,8 +45,8 @@ pub struct Session {
     pub expires_at: Timestamp,
 }
 
-/// Where a message stands among all messages on this branch of history. Grows with every message; a merge may give
-/// another one to the same message.
+/// The place of a command, and of the message that it sent, on this branch of history. Grows with every command that is
+/// accepted, not by one each time; a merge may give another one to the same message.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]

@@ -3,6 +3,7 @@
 use super::{AccountManager, Call, Fault, Origin, Party};
 use crate::{
     event::{CloseReason, EventKind},
+    lineage::Placed,
     message::{AccountStatus, Content, Notice},
     outcome::Outcome,
     password::PasswordHash,
@@ -49,10 +50,14 @@ impl<S: KeyValue> AccountManager<S> {
         if self.meta.next_account == u32::MAX {
             return Err(Fault::Rejected(Rejection::AccountsExhausted));
         }
-        let (name, lost) = match (self.name_conflict(&name, &skeleton)?, call.origin) {
+        let (name, lost) = match (self.name_conflict(&name, &skeleton)?, &call.origin) {
             (None, _) => (name, None),
-            (Some(conflict), Origin::Client) => return Err(Fault::Rejected(conflict)),
-            (Some(_), Origin::Reproposed) => (self.free_name(&name, account)?, Some(name)),
+            (Some((conflict, _)), Origin::Client) => return Err(Fault::Rejected(conflict)),
+            // It was refused there as well.
+            (Some((conflict, holder)), Origin::Reproposed(_)) if call.knew(&holder) => {
+                return Err(Fault::Rejected(conflict));
+            }
+            (Some(_), Origin::Reproposed(_)) => (self.free_name(&name, account)?, Some(name)),
         };
 
         let number = AccountNumber::new(self.meta.next_account);
@@ -77,12 +82,15 @@ impl<S: KeyValue> AccountManager<S> {
                 status: AccountStatus::Active,
                 skeleton: skeleton.clone(),
                 sessions_closed_at: Timestamp::default(),
+                created: call.placed(),
+                deleted: None,
             },
         )?;
         let row = CredentialRow {
             hash: password,
             version: credential,
             at: call.at,
+            set: call.placed(),
         };
         self.rows.insert(&CredentialKey(number), &row)?;
         self.rows.insert(&NameKey(name.clone()), &number)?;
@@ -96,6 +104,7 @@ impl<S: KeyValue> AccountManager<S> {
                     id: account,
                     number,
                     name: name.clone(),
+                    status: AccountStatus::Active,
                 },
                 lost,
             )?;
@@ -109,6 +118,10 @@ impl<S: KeyValue> AccountManager<S> {
 
     /// Deletes an account in bounded work: what is found through other rows goes now, so that nothing leads to it any
     /// more, and the rest is left to [`Expire`](crate::CommandBody::Expire).
+    ///
+    /// It names one thing, the account, and deletion wins: so it closes sessions and drops what waits whether its author
+    /// knew of them or not, even where it is proposed again. Nobody is left who could use a session or read a message;
+    /// what others see stays, whichever branch it comes from.
     pub(super) fn delete_account(
         &mut self,
         call: &mut Call,
@@ -128,6 +141,17 @@ impl<S: KeyValue> AccountManager<S> {
             if identity.is_none() && self.may_still_come(call, account.time()) {
                 self.rows.insert(&IdentityKey(account), &Identity::Gone)?;
                 self.forget_later(*account.as_uuid(), Forget::Account)?;
+            }
+            if let Some(Identity::Known { number, .. }) = identity {
+                let before = self.rows.require(&AccountKey(number))?;
+                let mut row = before.clone();
+                if row
+                    .deleted
+                    .as_mut()
+                    .is_some_and(|deleted| deleted.note(call.stood()))
+                {
+                    self.rows.replace(&AccountKey(number), &before, &row)?;
+                }
             }
             return Ok(Outcome::AccountDeleted);
         };
@@ -151,6 +175,7 @@ impl<S: KeyValue> AccountManager<S> {
         let kept = AccountRow {
             status: AccountStatus::Deleted,
             skeleton: None,
+            deleted: Some(call.placed()),
             ..row.clone()
         };
         self.rows.replace(&AccountKey(number), &row, &kept)?;
@@ -160,26 +185,34 @@ impl<S: KeyValue> AccountManager<S> {
             self.rows.remove(&SkeletonKey(skeleton), &number)?;
         }
         self.rows.insert(&SweepKey(number), &Sweep::default())?;
-        self.meta.accounts -= 1;
+        self.meta.accounts = self
+            .meta
+            .accounts
+            .checked_sub(1)
+            .expect("an account that is deleted was counted");
         self.tell_deleted(call, account, number)?;
         Ok(Outcome::AccountDeleted)
     }
 
+    /// Why a name cannot be had, and when the account was registered that has it.
     fn name_conflict(
         &self,
         name: &Username,
         skeleton: &Skeleton,
-    ) -> Result<Option<Rejection>, S::Error> {
-        if self.rows.read(&NameKey(name.clone()))?.is_some() {
-            return Ok(Some(Rejection::NameTaken { name: name.clone() }));
+    ) -> Result<Option<(Rejection, Placed)>, S::Error> {
+        if let Some(number) = self.rows.read(&NameKey(name.clone()))? {
+            let holder = self.rows.require(&AccountKey(number))?;
+            let taken = Rejection::NameTaken { name: name.clone() };
+            return Ok(Some((taken, holder.created)));
         }
         match self.rows.read(&SkeletonKey(skeleton.clone()))? {
             Some(number) => {
-                let with = self.rows.require(&AccountKey(number))?.name;
-                Ok(Some(Rejection::NameConfusable {
+                let holder = self.rows.require(&AccountKey(number))?;
+                let confusable = Rejection::NameConfusable {
                     name: name.clone(),
-                    with,
-                }))
+                    with: holder.name,
+                };
+                Ok(Some((confusable, holder.created)))
             }
             None => Ok(None),
         }
@@ -251,6 +284,7 @@ impl Party {
             id: AccountId::SYSTEM,
             number: AccountNumber::SYSTEM,
             name: Username::system(),
+            status: AccountStatus::System,
         }
     }
 }

@@ -34,12 +34,15 @@ impl<S: KeyValue> AccountManager<S> {
         scope: DeleteScope,
     ) -> Result<Outcome, Fault<S::Error>> {
         check_batch(messages)?;
-        let party = self.active(account)?;
-        for message in messages {
-            self.check_may_delete(&party, *message, scope)?;
+        let party = self.author(call, account)?;
+        let mut allowed = Vec::with_capacity(messages.len());
+        for message in messages.iter().copied() {
+            if self.check_may_delete(call, &party, message, scope)? {
+                allowed.push(message);
+            }
         }
         let mut gone = ByConversation::new();
-        for message in messages.iter().copied() {
+        for message in allowed {
             match self.rows.read(&MessageKey(message))? {
                 Some(MessageEntry::Stored(Stored { place, .. })) => {
                     let pair = Pair::of(place.sender, place.recipient);
@@ -92,26 +95,29 @@ impl<S: KeyValue> AccountManager<S> {
         Ok(self.rows.require(&AccountKey(number))?.id)
     }
 
+    /// Refuses what only others may delete. A command that is proposed again may have been accepted by a branch that did not
+    /// have the message: then it just leaves that one alone.
     fn check_may_delete(
         &self,
+        call: &Call,
         party: &Party,
         message: MessageId,
         scope: DeleteScope,
-    ) -> Result<(), Fault<S::Error>> {
+    ) -> Result<bool, Fault<S::Error>> {
         let Some(MessageEntry::Stored(Stored { place, .. })) =
             self.rows.read(&MessageKey(message))?
         else {
-            return Ok(());
+            return Ok(true);
         };
-        if place.sender == party.number {
-            return Ok(());
-        }
-        if place.recipient != party.number {
-            return Err(Fault::Rejected(Rejection::MessageNotFound { message }));
-        }
-        match scope {
-            DeleteScope::ForMe => Ok(()),
-            DeleteScope::ForBoth => Err(Fault::Rejected(Rejection::NotSender { message })),
+        let rejection = match scope {
+            _ if place.sender == party.number => return Ok(true),
+            _ if place.recipient != party.number => Rejection::MessageNotFound { message },
+            DeleteScope::ForBoth => Rejection::NotSender { message },
+            DeleteScope::ForMe => return Ok(true),
+        };
+        match self.place_there(call, place.sequence, message)? {
+            Some(_) => Err(Fault::Rejected(rejection)),
+            None => Ok(false),
         }
     }
 
@@ -182,8 +188,7 @@ impl<S: KeyValue> AccountManager<S> {
         let account = pair.account(side);
         let is_unread = open.row.is_unread(&pair, entry, sequence, side);
         let counts = open.row.side_mut(side);
-        counts.visible -= 1;
-        counts.unread -= u32::from(is_unread);
+        counts.count_out(is_unread);
         if counts.visible == 0
             && let Some(rank) = counts.rank.take()
         {
@@ -216,7 +221,11 @@ impl<S: KeyValue> AccountManager<S> {
     /// Removes the text, and leaves what a retry of the send is answered with for as long as there may be one.
     fn discard(&mut self, message: MessageId, place: Place) -> Result<(), S::Error> {
         let stored = self.rows.require_stored(message)?;
-        self.meta.messages -= 1;
+        self.meta.messages = self
+            .meta
+            .messages
+            .checked_sub(1)
+            .expect("a message that is discarded was counted");
         if message.time() < self.meta.horizon {
             let stored = MessageEntry::Stored(stored);
             return self.rows.remove(&MessageKey(message), &stored);

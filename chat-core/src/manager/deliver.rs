@@ -13,6 +13,8 @@ use crate::{
         conversation::{ConversationKey, ConversationRow, Entry, Pair, RecentKey, Side},
         inbox::{Inbox, InboxKey},
         message::{Mark, MarkKind, MessageEntry, MessageKey, Place, Stored},
+        request::Forget,
+        stood::StoodKey,
     },
     store::{KeyValue, Order},
     values::id::{AccountId, MessageId},
@@ -32,6 +34,7 @@ impl<S: KeyValue> AccountManager<S> {
         let pair = Pair::of(from.number, to.number);
         let entry = first_entry(id, &pair, from, to, marks.as_deref().unwrap_or_default());
         let before = marks.map(MessageEntry::Awaited);
+        self.take_place(call);
         if pair.sides().iter().all(|side| entry.is_deleted_by(*side)) {
             let digest = digest_of(to.id, &content);
             let gone = MessageEntry::Deleted {
@@ -39,12 +42,13 @@ impl<S: KeyValue> AccountManager<S> {
                 digest,
                 at: call.at,
             };
-            return self.rows.set(&MessageKey(id), before.as_ref(), &gone);
+            self.rows.set(&MessageKey(id), before.as_ref(), &gone)?;
+            return self.forget_later(*id.as_uuid(), Forget::Message);
         }
 
-        let sequence = Sequence::new(self.meta.next_sequence);
-        self.meta.next_sequence += 1;
+        let sequence = call.place;
         self.meta.messages += 1;
+        self.note_stood(call, id)?;
         let place = Place {
             sequence,
             sender: from.number,
@@ -74,7 +78,7 @@ impl<S: KeyValue> AccountManager<S> {
             at: call.at,
             state: state_of(entry),
         });
-        if from.number != AccountNumber::SYSTEM {
+        if from.status == AccountStatus::Active {
             call.emit(
                 from.id,
                 EventKind::MessageSent {
@@ -84,6 +88,19 @@ impl<S: KeyValue> AccountManager<S> {
         }
         if is_waiting {
             call.emit(to.id, EventKind::MessageReceived { message });
+        }
+        Ok(())
+    }
+
+    /// Remembers where a message stood on a branch of history that lost: marks from there may follow, whose author saw it.
+    pub(super) fn note_stood(&mut self, call: &Call, id: MessageId) -> Result<(), S::Error> {
+        if !call.is_reproposed() {
+            return Ok(());
+        }
+        let before = self.rows.read(&StoodKey(id))?;
+        let mut placed = before.clone().unwrap_or_default();
+        if placed.note(call.stood()) {
+            self.rows.set(&StoodKey(id), before.as_ref(), &placed)?;
         }
         Ok(())
     }
@@ -166,14 +183,10 @@ impl<S: KeyValue> AccountManager<S> {
 
 impl Party {
     fn profile(&self) -> Profile {
-        let status = match self.number {
-            AccountNumber::SYSTEM => AccountStatus::System,
-            _ => AccountStatus::Active,
-        };
         Profile {
             id: self.id,
             name: self.name.clone(),
-            status,
+            status: self.status,
         }
     }
 }
@@ -185,9 +198,12 @@ fn first_entry(id: MessageId, pair: &Pair, from: &Party, to: &Party, marks: &[Ma
     if pair.is_with_oneself() {
         entry = entry.read();
     }
-    if from.number == AccountNumber::SYSTEM {
-        // The service keeps no copy of what it says.
+    if from.status != AccountStatus::Active {
+        // The service keeps no copy of what it says, and a deleted account has nowhere to keep one.
         entry = entry.deleted(sender);
+    }
+    if to.status != AccountStatus::Active {
+        entry = entry.deleted(recipient);
     }
     for mark in marks {
         entry = match mark.kind {

@@ -11,6 +11,7 @@ use crate::{
         message::{MessageEntry, MessageKey},
         request::{Forget, ForgetKey, RequestKey, first_id_at},
         session::{SessionEndKey, SessionKey, SessionRow},
+        stood::StoodKey,
     },
     store::{KeyValue, Order},
     values::{
@@ -29,6 +30,14 @@ impl<S: KeyValue> AccountManager<S> {
         before: Timestamp,
         limit: u32,
     ) -> Result<Outcome, Fault<S::Error>> {
+        if call.is_reproposed() {
+            // What there was to forget on the other branch is forgotten with it. This one sees to its own, and its horizon
+            // must not pass orphans that are still to come.
+            return Ok(Outcome::Expired {
+                visited: 0,
+                progress: Progress::Done,
+            });
+        }
         let limit = limit.clamp(1, MAX_VISITED) as usize;
         // The newest request that was accepted vouches for the time: this command's own may come from a wrong clock.
         let newest = self.meta.newest_request;
@@ -41,6 +50,7 @@ impl<S: KeyValue> AccountManager<S> {
         let mut left = limit;
         left -= self.expire_requests(left)?;
         left -= self.expire_awaited(left)?;
+        left -= self.expire_stood(left)?;
         left -= self.expire_sessions(call, now, left)?;
         left -= self.sweep(left)?;
         let progress = if left == 0 {
@@ -75,6 +85,18 @@ impl<S: KeyValue> AccountManager<S> {
         for (key, what) in &rows {
             self.rows.remove(key, what)?;
             self.forget(key, *what)?;
+        }
+        Ok(rows.len())
+    }
+
+    fn expire_stood(&mut self, most: usize) -> Result<usize, S::Error> {
+        let rows = self.rows.list::<StoodKey>(
+            &self.before_horizon::<StoodKey>(),
+            Order::Ascending,
+            most,
+        )?;
+        for (key, stood) in &rows {
+            self.rows.remove(key, stood)?;
         }
         Ok(rows.len())
     }

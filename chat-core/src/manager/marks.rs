@@ -6,12 +6,13 @@ use std::{
 };
 
 use super::{
-    AccountManager, Call, Fault, Party,
+    AccountManager, Call, Fault, Origin, Party,
     open::{OpenConversation, OpenInbox},
 };
 use crate::{
     command::Command,
     event::EventKind,
+    lineage::Placed,
     message::Sequence,
     outcome::{Outcome, Progress},
     rejection::Rejection,
@@ -21,13 +22,60 @@ use crate::{
         identity::{Identity, IdentityKey},
         message::{MarkKind, MessageEntry, MessageKey, Place, Stored},
         series::Between,
+        stood::StoodKey,
     },
     store::KeyValue,
-    values::id::{AccountId, MessageId},
+    values::{
+        id::{AccountId, MessageId},
+        time::Timestamp,
+    },
 };
 
 /// How many messages one [`ReadThrough`](crate::CommandBody::ReadThrough) looks at.
 const READ_THROUGH_LIMIT: usize = 4_096;
+
+/// What a [`ReadThrough`](crate::CommandBody::ReadThrough) came to.
+struct Stretch {
+    /// How many messages were unread.
+    count: u32,
+    /// Everything up to here counts as read.
+    reached: Sequence,
+    progress: Progress,
+    /// Everything up to the message was read, and nothing else.
+    is_whole: bool,
+    /// The messages that were unread, if the command was proposed again.
+    seen: Vec<MessageId>,
+}
+
+impl Stretch {
+    /// What subscribers hear. That everything was read is said only where it is true.
+    fn events(
+        &self,
+        by: AccountId,
+        peer: AccountId,
+        message: MessageId,
+        at: Timestamp,
+    ) -> Vec<EventKind> {
+        match (self.is_whole, self.progress) {
+            (true, Progress::Done) => vec![EventKind::ReadThrough {
+                by,
+                peer,
+                message,
+                at,
+            }],
+            (true, Progress::More) => Vec::new(),
+            (false, _) => {
+                let parts = self.seen.chunks(Command::MAX_BATCH);
+                let read = |messages: &[MessageId]| EventKind::Read {
+                    by,
+                    messages: messages.into(),
+                    at,
+                };
+                parts.map(read).collect()
+            }
+        }
+    }
+}
 
 /// Messages that were marked, by who sent them.
 type BySender = BTreeMap<AccountNumber, Vec<MessageId>>;
@@ -39,7 +87,7 @@ impl<S: KeyValue> AccountManager<S> {
         account: AccountId,
         messages: &[MessageId],
     ) -> Result<Outcome, Fault<S::Error>> {
-        let party = self.party_to_batch(account, messages)?;
+        let party = self.party_to_batch(call, account, messages)?;
         let marked = self.mark(call, &party, messages, MarkKind::Delivered)?;
         let count = count(&marked);
         for (sender, messages) in marked {
@@ -63,7 +111,7 @@ impl<S: KeyValue> AccountManager<S> {
         account: AccountId,
         messages: &[MessageId],
     ) -> Result<Outcome, Fault<S::Error>> {
-        let party = self.party_to_batch(account, messages)?;
+        let party = self.party_to_batch(call, account, messages)?;
         let marked = self.mark(call, &party, messages, MarkKind::Read)?;
         let count = count(&marked);
         let all: Arc<[MessageId]> = marked.values().flatten().copied().collect();
@@ -102,7 +150,7 @@ impl<S: KeyValue> AccountManager<S> {
         peer: AccountId,
         message: MessageId,
     ) -> Result<Outcome, Fault<S::Error>> {
-        let party = self.active(account)?;
+        let party = self.author(call, account)?;
         let not_found = Fault::Rejected(Rejection::MessageNotFound { message });
         let pair = match self.rows.read(&IdentityKey(peer))? {
             _ if peer == AccountId::SYSTEM => Pair::of(party.number, AccountNumber::SYSTEM),
@@ -141,81 +189,135 @@ impl<S: KeyValue> AccountManager<S> {
         let Some(mut open) = self.find_conversation(pair)? else {
             return Ok(nothing);
         };
-        if pair.is_with_oneself() || target <= open.row.side(side).read_through {
+        if pair.is_with_oneself() {
             return Ok(nothing);
         }
-        let (count, reached) = self.read_stretch(&mut open, side, target)?;
-        let counts = open.row.side_mut(side);
-        counts.unread -= count;
-        counts.read_through = reached;
-        self.close_conversation(open)?;
-        if reached < target {
-            return Ok(Outcome::MarkedRead {
-                count,
-                progress: Progress::More,
-            });
+        let was_read = target <= open.row.side(side).read_through;
+        if was_read && !call.is_reproposed() {
+            return Ok(nothing);
         }
-        for listener in [Some(account), self.active_id(pair.peer(side))?]
-            .into_iter()
-            .flatten()
-        {
-            call.emit(
-                listener,
-                EventKind::ReadThrough {
-                    by: account,
-                    peer,
-                    message,
-                    at: call.at,
-                },
-            );
+        let stretch = self.read_stretch(call, &mut open, side, target, message)?;
+        let counts = open.row.side_mut(side);
+        counts.count_read(stretch.count);
+        counts.read_through = stretch.reached;
+        self.close_conversation(open)?;
+        if was_read && stretch.seen.is_empty() {
+            return Ok(nothing);
+        }
+        let listeners = [Some(account), self.active_id(pair.peer(side))?];
+        for listener in listeners.into_iter().flatten() {
+            for kind in stretch.events(account, peer, message, call.at) {
+                call.emit(listener, kind);
+            }
         }
         Ok(Outcome::MarkedRead {
-            count,
-            progress: Progress::Done,
+            count: stretch.count,
+            progress: stretch.progress,
         })
     }
 
-    /// Goes through a conversation from where `reader` has read to, up to `target`. Says how many messages were unread
-    /// and how far it came. What is read needs no delivery any more.
+    /// Goes through a conversation from where `reader` has read to, up to `target`. What is read needs no delivery any more.
+    ///
+    /// Where the command is proposed again, it reads what stood up to its message on the branch that it comes from. Messages
+    /// that stand in between on this branch, and that its author never saw, stay as they are: what counts as read in one
+    /// stretch ends before the first of them, and what was seen behind it is marked one by one.
     fn read_stretch(
         &mut self,
+        call: &Call,
         open: &mut OpenConversation,
         reader: Side,
         target: Sequence,
-    ) -> Result<(u32, Sequence), S::Error> {
+        named: MessageId,
+    ) -> Result<Stretch, S::Error> {
         let pair = open.pair;
+        let read_through = open.row.side(reader).read_through;
+        let behind = Sequence::new(target.number().saturating_add(1));
         let between = Between {
-            after: Some(open.row.side(reader).read_through),
-            before: Some(Sequence::new(target.number().saturating_add(1))),
+            after: Some(read_through),
+            // What stood before the message there may stand behind it here.
+            before: (!call.is_reproposed()).then_some(behind),
         };
         let newest = &open.row.newest;
-        let stretch = self
+        let entries = self
             .rows
             .stretch(&pair, newest, between, READ_THROUGH_LIMIT)?;
-        let reached = match stretch.last() {
-            Some((last, _)) if stretch.len() == READ_THROUGH_LIMIT => *last,
+        let reached = match entries.last() {
+            Some((last, _)) if entries.len() == READ_THROUGH_LIMIT => target.min(*last),
             _ => target,
         };
+        let mut stretch = Stretch {
+            count: 0,
+            reached: reached.max(read_through),
+            progress: match reached < target {
+                true => Progress::More,
+                false => Progress::Done,
+            },
+            is_whole: true,
+            seen: Vec::new(),
+        };
+        let through = self.place_there(call, target, named)?;
         let mut inbox = self.open_inbox(pair.account(reader))?;
-        let mut count = 0;
-        for (sequence, entry) in stretch {
-            count += u32::from(open.row.is_unread(&pair, entry, sequence, reader));
-            if entry.sender() != reader && !entry.is_delivered() {
+        for (sequence, entry) in entries {
+            if entry.sender() == reader || entry.is_marked_read() {
+                continue;
+            }
+            let place = self.place_there(call, sequence, entry.id())?;
+            // Where it is not known what stood before the message, the command reads the one that it names.
+            let was_seen = entry.id() == named || place.is_some() && place <= through;
+            if !was_seen && sequence < target && stretch.is_whole {
+                stretch.is_whole = false;
+                stretch.reached = Sequence::new(sequence.number() - 1);
+            }
+            if !was_seen {
+                continue;
+            }
+            let is_unread = open.row.is_unread(&pair, entry, sequence, reader);
+            stretch.count += u32::from(is_unread);
+            if is_unread && call.is_reproposed() {
+                stretch.seen.push(entry.id());
+            }
+            if !entry.is_delivered() {
                 self.take_from_inbox(&mut inbox, sequence)?;
+            }
+            if !entry.is_delivered() || sequence > stretch.reached {
                 self.set_entry(open, sequence, Some(entry.read()))?;
             }
+            stretch.is_whole &= sequence <= target;
         }
         self.close_inbox(inbox)?;
-        Ok((count, reached))
+        Ok(stretch)
+    }
+
+    /// Where a message stands on the branch that a command comes from, if it stood there before.
+    pub(super) fn place_there(
+        &self,
+        call: &Call,
+        sequence: Sequence,
+        message: MessageId,
+    ) -> Result<Option<Sequence>, S::Error> {
+        let Origin::Reproposed(lineage) = &call.origin else {
+            return Ok(Some(sequence));
+        };
+        let mut placed = Placed {
+            place: sequence,
+            stood: Vec::new(),
+        };
+        if sequence > lineage.fork
+            && let Some(known) = self.rows.read(&StoodKey(message))?
+        {
+            placed.stood = known.stood;
+        }
+        Ok(lineage.place_of(&placed))
     }
 
     fn party_to_batch(
         &mut self,
+        call: &Call,
         account: AccountId,
         messages: &[MessageId],
     ) -> Result<Party, Fault<S::Error>> {
         check_batch(messages)?;
-        self.correspondent(account)
+        self.author(call, account)
     }
 
     /// Marks each message whose recipient is `party`, and says which of them were not marked before.
@@ -276,7 +378,7 @@ impl<S: KeyValue> AccountManager<S> {
             MarkKind::Read => {
                 let is_unread = open.row.is_unread(&pair, entry, sequence, reader);
                 let counts = open.row.side_mut(reader);
-                counts.unread -= u32::from(is_unread);
+                counts.count_read(u32::from(is_unread));
                 let is_read = entry.is_marked_read() || sequence <= counts.read_through;
                 (entry.read(), !is_read)
             }

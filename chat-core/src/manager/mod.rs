@@ -19,12 +19,13 @@ use self::recall::Recall;
 use crate::{
     command::{Command, CommandBody},
     event::{Event, EventKind},
-    message::AccountStatus,
+    lineage::{Lineage, Placed, Stood},
+    message::{AccountStatus, Sequence},
     outcome::{Applied, Outcome},
     rejection::Rejection,
     rows::{
         Rows,
-        account::{AccountKey, AccountNumber},
+        account::{AccountKey, AccountNumber, CredentialKey},
         identity::{Identity, IdentityKey},
         message::{MessageEntry, MessageKey},
         meta::{Meta, MetaKey},
@@ -47,6 +48,8 @@ use crate::{
 pub struct AccountManager<S = MemoryStore> {
     pub(crate) rows: Rows<S>,
     pub(crate) meta: Meta,
+    /// Where the next command stands at least.
+    next_place: Sequence,
     recall: Recall,
 }
 
@@ -69,12 +72,12 @@ pub enum OpenError<E> {
 }
 
 /// How a command came to be applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Origin {
-    /// From a client, who can be refused.
+    /// From a client, who can be refused, and who knows this branch of history.
     Client,
-    /// From a branch of history that lost. Its client may have been told that it succeeded.
-    Reproposed,
+    /// From a branch of history that lost. Its client may have been told that it succeeded, and knew that branch.
+    Reproposed(Lineage),
 }
 
 /// What all handlers know of the command that they apply.
@@ -83,10 +86,43 @@ pub(crate) struct Call {
     pub(crate) request: RequestId,
     pub(crate) at: Timestamp,
     pub(crate) origin: Origin,
+    /// Where the command stands on this branch.
+    pub(crate) place: Sequence,
     events: Vec<Event>,
 }
 
 impl Call {
+    pub(crate) fn is_reproposed(&self) -> bool {
+        matches!(self.origin, Origin::Reproposed(_))
+    }
+
+    /// Where the command stands.
+    pub(crate) fn placed(&self) -> Placed {
+        Placed {
+            place: self.place,
+            stood: self.stood().into_iter().collect(),
+        }
+    }
+
+    /// Where the command stood on a branch that lost.
+    pub(crate) fn stood(&self) -> Option<Stood> {
+        match &self.origin {
+            Origin::Client => None,
+            Origin::Reproposed(lineage) => lineage.stood(),
+        }
+    }
+
+    /// Whether the command's author can have known what another command did.
+    ///
+    /// Commands that say "up to here" or "all" ask this of each thing that they would touch; what they name was known. And
+    /// a command that would have been refused on its own branch asks whether it was.
+    pub(crate) fn knew(&self, what: &Placed) -> bool {
+        match &self.origin {
+            Origin::Client => true,
+            Origin::Reproposed(lineage) => lineage.place_of(what).is_some(),
+        }
+    }
+
     pub(crate) fn emit(&mut self, account: AccountId, kind: EventKind) {
         self.events.push(Event { account, kind });
     }
@@ -113,6 +149,7 @@ pub(crate) struct Party {
     pub(crate) id: AccountId,
     pub(crate) number: AccountNumber,
     pub(crate) name: Username,
+    pub(crate) status: AccountStatus,
 }
 
 impl AccountManager {
@@ -127,6 +164,7 @@ impl Default for AccountManager {
         Self {
             rows: Rows::new(MemoryStore::new(), 0),
             meta: Meta::default(),
+            next_place: Sequence::default(),
             recall: Recall::default(),
         }
     }
@@ -138,6 +176,7 @@ impl<S> AccountManager<S> {
         AccountManager {
             rows: Rows::new(store, self.rows.sum()),
             meta: self.meta.clone(),
+            next_place: self.next_place,
             recall: Recall::default(),
         }
     }
@@ -177,8 +216,20 @@ impl<S: KeyValue> AccountManager<S> {
         Ok(Self {
             rows: Rows::new(rows.into_store(), meta.sum),
             meta,
+            next_place: Sequence::default(),
             recall: Recall::default(),
         })
+    }
+
+    /// Says that the next command stands at this place of the log, in which not every entry is a command. A place that was
+    /// passed is ignored. Only [lineages](Lineage) ask for places: whoever never merges need not say any.
+    pub fn advance(&mut self, place: Sequence) {
+        self.next_place = place;
+    }
+
+    /// The place of the last command that was accepted. A branch of history that grows from this state has its fork here.
+    pub fn place(&self) -> Sequence {
+        Sequence::new(self.meta.next_sequence - 1)
     }
 
     /// Applies a command that a client asked for.
@@ -196,15 +247,20 @@ impl<S: KeyValue> AccountManager<S> {
 
     /// Applies a command from a branch of history that lost against this one. Its client may have been told that it
     /// succeeded, so it takes effect where a client's own command would be refused: a name that is taken becomes
-    /// `name~xxxx`, and of two changes of a password the later wins.
+    /// `name~xxxx`, and of two changes of a password the later wins. And it touches only what its author can have known, by
+    /// its lineage: what it says of everything, or of everything up to a message, it says of its own branch.
     ///
-    /// That is not written in the command, whose bytes stay what they were, but known to whoever proposes it again.
+    /// None of that is written in the command, whose bytes stay what they were, but known to whoever proposes it again.
     ///
     /// # Errors
     ///
     /// As [`AccountManager::apply`].
-    pub fn apply_reproposed(&mut self, command: Command) -> Result<Applied, S::Error> {
-        self.apply_from(Origin::Reproposed, command)
+    pub fn apply_reproposed(
+        &mut self,
+        command: Command,
+        lineage: Lineage,
+    ) -> Result<Applied, S::Error> {
+        self.apply_from(Origin::Reproposed(lineage), command)
     }
 
     fn apply_from(&mut self, origin: Origin, command: Command) -> Result<Applied, S::Error> {
@@ -212,6 +268,7 @@ impl<S: KeyValue> AccountManager<S> {
             request: command.request,
             at: command.at,
             origin,
+            place: self.next_place.max(Sequence::new(self.meta.next_sequence)),
             events: Vec::new(),
         };
         let before = self.meta.clone();
@@ -282,8 +339,11 @@ impl<S: KeyValue> AccountManager<S> {
                         ..
                     },
                     Outcome::SessionOpened { session, .. },
-                ) => self.join_session(account, session, token, verified),
-                (_, outcome) => Ok(outcome),
+                ) => self.join_session(call, account, session, token, verified),
+                (body, outcome) => {
+                    self.note_again(call, &body)?;
+                    Ok(outcome)
+                }
             };
         }
         let message = self
@@ -296,6 +356,7 @@ impl<S: KeyValue> AccountManager<S> {
             return Err(Fault::Rejected(Rejection::RequestIdReused));
         }
         let outcome = self.execute_first(command.body, call)?;
+        self.take_place(call);
         self.rows.insert(
             &key,
             &Answered {
@@ -304,6 +365,46 @@ impl<S: KeyValue> AccountManager<S> {
             },
         )?;
         Ok(outcome)
+    }
+
+    /// A command that both branches have stood on the one that lost as well.
+    fn note_again(&mut self, call: &Call, body: &CommandBody) -> Result<(), S::Error> {
+        let account = match body {
+            _ if !call.is_reproposed() => return Ok(()),
+            CommandBody::CreateAccount { .. } => AccountId::derive(call.request),
+            CommandBody::ChangePassword { account, .. }
+            | CommandBody::DeleteAccount { account } => *account,
+            _ => return Ok(()),
+        };
+        let Some(Identity::Known { number, .. }) = self.rows.read(&IdentityKey(account))? else {
+            return Ok(());
+        };
+        if let CommandBody::ChangePassword { .. } = body {
+            let Some(before) = self.rows.read(&CredentialKey(number))? else {
+                return Ok(());
+            };
+            let mut row = before.clone();
+            let is_in_force = row.version.request() == call.request;
+            if is_in_force && row.set.note(call.stood()) {
+                self.rows.replace(&CredentialKey(number), &before, &row)?;
+            }
+            return Ok(());
+        }
+        let before = self.rows.require(&AccountKey(number))?;
+        let mut row = before.clone();
+        let placed = match body {
+            CommandBody::CreateAccount { .. } => Some(&mut row.created),
+            _ => row.deleted.as_mut(),
+        };
+        if placed.is_some_and(|placed| placed.note(call.stood())) {
+            self.rows.replace(&AccountKey(number), &before, &row)?;
+        }
+        Ok(())
+    }
+
+    /// No other command stands where this one does.
+    fn take_place(&mut self, call: &Call) {
+        self.meta.next_sequence = call.place.number() + 1;
     }
 
     fn execute_first(
@@ -384,12 +485,48 @@ impl<S: KeyValue> AccountManager<S> {
                 id: account,
                 number,
                 name,
+                status: AccountStatus::Active,
             }),
             Some(Identity::Known { .. } | Identity::Gone) => {
                 Err(Fault::Rejected(Rejection::AccountDeleted { account }))
             }
             None => Err(Fault::Rejected(Rejection::AccountNotFound { account })),
         }
+    }
+
+    /// The account that asks, or that is meant. If it was deleted on another branch than the one that the command comes
+    /// from, what was done there before the branches met stands nevertheless.
+    pub(crate) fn author(
+        &mut self,
+        call: &Call,
+        account: AccountId,
+    ) -> Result<Party, Fault<S::Error>> {
+        match self.correspondent(account) {
+            Err(Fault::Rejected(Rejection::AccountDeleted { .. })) if call.is_reproposed() => {
+                self.deleted_elsewhere(call, account)
+            }
+            found => found,
+        }
+    }
+
+    fn deleted_elsewhere(&self, call: &Call, account: AccountId) -> Result<Party, Fault<S::Error>> {
+        if let Some(Identity::Known {
+            number,
+            name,
+            status,
+        }) = self.rows.read(&IdentityKey(account))?
+        {
+            let row = self.rows.require(&AccountKey(number))?;
+            if row.deleted.is_none_or(|deleted| !call.knew(&deleted)) {
+                return Ok(Party {
+                    id: account,
+                    number,
+                    name,
+                    status,
+                });
+            }
+        }
+        Err(Fault::Rejected(Rejection::AccountDeleted { account }))
     }
 
     /// The same for whoever sends, is sent to, and confirms.

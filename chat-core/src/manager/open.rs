@@ -110,7 +110,7 @@ impl<S: KeyValue> AccountManager<S> {
     ) -> Result<(), S::Error> {
         let OpenInbox { row, waiting, .. } = open;
         let was_there = waiting.change(&mut self.rows, &mut row.newest, sequence, None)?;
-        row.waiting -= u64::from(was_there);
+        row.count_out(usize::from(was_there));
         Ok(())
     }
 

@@ -31,6 +31,7 @@ impl<S: KeyValue> AccountManager<S> {
         let marks = match self.rows.read(&MessageKey(message))? {
             Some(MessageEntry::Stored(stored)) => {
                 let at = self.check_resent(&stored, recipient, body)?;
+                self.note_stood(call, message)?;
                 return Ok(Outcome::MessageSent { message, at });
             }
             Some(MessageEntry::Deleted { digest, .. })
@@ -54,11 +55,12 @@ impl<S: KeyValue> AccountManager<S> {
         {
             return Err(Fault::Rejected(Rejection::RequestIdReused));
         }
-        let from = self.correspondent(sender)?;
+        // What a deleted account has sent stays, as does what was sent to one, for the other side.
+        let from = self.author(call, sender)?;
         let to = if recipient == sender {
             from.clone()
         } else {
-            self.correspondent(recipient).map_err(|fault| match fault {
+            self.author(call, recipient).map_err(|fault| match fault {
                 Fault::Rejected(_) => Fault::Rejected(Rejection::RecipientNotFound { recipient }),
                 Fault::Store(error) => Fault::Store(error),
             })?

@@ -1,6 +1,6 @@
 //! Opening and closing sessions.
 
-use super::{AccountManager, Call, Fault, Origin, Party};
+use super::{AccountManager, Call, Fault, Party};
 use crate::{
     command::{Command, SessionPolicy},
     event::{CloseReason, EventKind},
@@ -47,7 +47,7 @@ impl<S: KeyValue> AccountManager<S> {
             Some(SessionRow::Open(_)) => true,
             None => false,
         };
-        if is_closed || (call.origin == Origin::Reproposed && call.at <= closed_at) {
+        if is_closed || (call.is_reproposed() && call.at <= closed_at) {
             return Err(Fault::Rejected(Rejection::SessionClosed { session }));
         }
 
@@ -58,6 +58,7 @@ impl<S: KeyValue> AccountManager<S> {
             opened_at: call.at,
             expires_at,
             tokens: vec![token],
+            opened: call.placed(),
         };
         let open = SessionRow::Open(open);
         self.rows
@@ -87,6 +88,7 @@ impl<S: KeyValue> AccountManager<S> {
     /// knows which answer the client got.
     pub(super) fn join_session(
         &mut self,
+        call: &Call,
         account: AccountId,
         session: SessionId,
         token: TokenHash,
@@ -102,14 +104,15 @@ impl<S: KeyValue> AccountManager<S> {
             session,
             expires_at: open.expires_at,
         };
-        if open.tokens.iter().any(|known| known.matches(&token)) {
-            return Ok(outcome);
-        }
-        if open.tokens.len() >= Command::MAX_TOKENS {
+        let is_known = open.tokens.iter().any(|known| known.matches(&token));
+        if !is_known && open.tokens.len() >= Command::MAX_TOKENS {
             return Err(Fault::Rejected(Rejection::TooManyTokens));
         }
         let mut joined = open.clone();
-        joined.tokens.push(token);
+        joined.tokens.extend((!is_known).then_some(token));
+        if !joined.opened.note(call.stood()) && is_known {
+            return Ok(outcome);
+        }
         self.rows.replace(
             &SessionKey(session),
             &SessionRow::Open(open),
@@ -160,8 +163,39 @@ impl<S: KeyValue> AccountManager<S> {
         };
         self.rows
             .replace(&AccountKey(party.number), &row, &closed)?;
-        let count = self.close_sessions(call, party.number, except, CloseReason::LoggedOut)?;
+        let count =
+            self.close_known_sessions(call, party.number, except, CloseReason::LoggedOut)?;
         Ok(Outcome::SessionsClosed { count })
+    }
+
+    /// Closes the account's sessions of which the author of a command can have known, and says how many. "All" is what
+    /// the account had when it said so: a session that was opened on another branch is in no list that it has seen.
+    pub(super) fn close_known_sessions(
+        &mut self,
+        call: &mut Call,
+        account: AccountNumber,
+        except: Option<SessionId>,
+        reason: CloseReason,
+    ) -> Result<u32, S::Error> {
+        let mut count = 0;
+        for session in self.sessions_of(account)? {
+            if Some(session) != except && self.knew_session(call, session)? {
+                self.end_known_session(call, session, reason)?;
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Whether the author of a command can have known that this session is open.
+    fn knew_session(&self, call: &Call, session: SessionId) -> Result<bool, S::Error> {
+        if !call.is_reproposed() {
+            return Ok(true);
+        }
+        match self.rows.require(&SessionKey(session))? {
+            SessionRow::Open(open) => Ok(call.knew(&open.opened)),
+            SessionRow::Closed { .. } => Err(self.rows.missing(&SessionKey(session))),
+        }
     }
 
     /// Closes the account's sessions, and says how many.
@@ -207,7 +241,11 @@ impl<S: KeyValue> AccountManager<S> {
             },
             &(),
         )?;
-        self.meta.sessions -= 1;
+        self.meta.sessions = self
+            .meta
+            .sessions
+            .checked_sub(1)
+            .expect("a session that ends was counted");
         call.emit(account, EventKind::SessionClosed { session, reason });
         Ok(())
     }
@@ -237,7 +275,9 @@ impl<S: KeyValue> AccountManager<S> {
         }
     }
 
-    /// Closes the oldest sessions until one more is allowed.
+    /// Closes the oldest sessions until one more is allowed. A login that is proposed again takes nobody's place but of
+    /// those that were there when it was made: until the next login there may be more than the policy wants, but never
+    /// more than there may be at all.
     fn make_room(
         &mut self,
         call: &mut Call,
@@ -248,9 +288,18 @@ impl<S: KeyValue> AccountManager<S> {
             SessionPolicy::Single => 1,
             SessionPolicy::Several { most } => most.get().min(Command::MAX_SESSIONS),
         };
-        let open = self.sessions_of(account)?;
-        let excess = (open.len() + 1).saturating_sub(usize::from(most));
-        for session in open.into_iter().take(excess) {
+        let mut open = self.sessions_of(account)?;
+        let mut known = Vec::with_capacity(open.len());
+        for session in &open {
+            if self.knew_session(call, *session)? {
+                known.push(*session);
+            }
+        }
+        let excess = (known.len() + 1).saturating_sub(usize::from(most));
+        known.truncate(excess);
+        open.retain(|session| !known.contains(session));
+        let inevitable = (open.len() + 1).saturating_sub(usize::from(Command::MAX_SESSIONS));
+        for session in known.into_iter().chain(open.into_iter().take(inevitable)) {
             self.end_known_session(call, session, CloseReason::Replaced)?;
         }
         Ok(())

@@ -46,7 +46,7 @@ impl<S: KeyValue> AccountManager<S> {
         let mut row = before.clone();
         for (key, chunk) in &older {
             self.rows.remove(key, chunk)?;
-            row.waiting -= chunk.len() as u64;
+            row.count_out(chunk.len());
         }
         if older.len() == most {
             self.rows.replace(&key, &before, &row)?;
@@ -56,8 +56,8 @@ impl<S: KeyValue> AccountManager<S> {
         Ok(older.len() + 1)
     }
 
-    /// Works on the conversation at the front of the account's list, or ends the sweep when there is none. Visits at
-    /// least one row, so that the sweep comes to an end.
+    /// Works on the conversation at the back of the account's list, or ends the sweep when there is none. It stays there
+    /// until it is done with, whatever comes to the front. Visits at least one row, so that the sweep comes to an end.
     fn sweep_lists(
         &mut self,
         account: AccountNumber,
@@ -65,8 +65,8 @@ impl<S: KeyValue> AccountManager<S> {
         most: usize,
     ) -> Result<usize, S::Error> {
         let span = Span::prefix::<RecentKey>(|key| account.write(key));
-        let front = self.rows.list::<RecentKey>(&span, Order::Ascending, 1)?;
-        let Some((recent, peer)) = front.into_iter().next() else {
+        let back = self.rows.list::<RecentKey>(&span, Order::Ascending, 1)?;
+        let Some((recent, peer)) = back.into_iter().next() else {
             self.rows.remove(&SweepKey(account), &progress)?;
             return Ok(1);
         };

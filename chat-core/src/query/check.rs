@@ -162,7 +162,7 @@ impl<S: KeyValue> AccountManager<S> {
 }
 
 /// The greatest byte that a key begins with.
-const LAST_TABLE: u8 = crate::rows::sweep::SweepKey::TABLE;
+const LAST_TABLE: u8 = crate::rows::stood::StoodKey::TABLE;
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{KeyReader, KeyWriter, RowKey};
 use crate::{
+    lineage::Placed,
     message::AccountStatus,
     password::PasswordHash,
     values::{
@@ -62,6 +63,10 @@ pub(crate) struct AccountRow {
     pub(crate) skeleton: Option<Skeleton>,
     /// When all its sessions were closed last: a login from before that does not come back in a merge.
     pub(crate) sessions_closed_at: Timestamp,
+    /// The command that registered it.
+    pub(crate) created: Placed,
+    /// The command that deleted it.
+    pub(crate) deleted: Option<Placed>,
 }
 
 /// By number.
@@ -88,6 +93,8 @@ pub(crate) struct CredentialRow {
     pub(crate) version: CredentialVersion,
     /// With the request that set it, what decides between two changes in a merge.
     pub(crate) at: Timestamp,
+    /// The command that set it.
+    pub(crate) set: Placed,
 }
 
 impl CredentialRow {
@@ -116,6 +123,8 @@ mod tests {
             name,
             status: AccountStatus::Active,
             sessions_closed_at: Timestamp::from_millis(4),
+            created: Placed::default(),
+            deleted: Some(Placed::default()),
         });
         testing::check_value::<CredentialKey>(&CredentialRow {
             hash: PasswordHash::parse(
@@ -127,6 +136,7 @@ mod tests {
                 [2; 10],
             )),
             at: Timestamp::from_millis(3),
+            set: Placed::default(),
         });
     }
 

@@ -262,6 +262,25 @@ pub(crate) struct ConversationSide {
     pub(crate) rank: Option<u64>,
 }
 
+impl ConversationSide {
+    /// Takes a message out that this side has seen until now.
+    pub(crate) fn count_out(&mut self, is_unread: bool) {
+        self.visible = self
+            .visible
+            .checked_sub(1)
+            .expect("what somebody sees is counted");
+        self.count_read(u32::from(is_unread));
+    }
+
+    /// So many messages are unread no longer.
+    pub(crate) fn count_read(&mut self, count: u32) {
+        self.unread = self
+            .unread
+            .checked_sub(count)
+            .expect("what is unread is counted");
+    }
+}
+
 impl ConversationRow {
     pub(crate) fn side(&self, side: Side) -> &ConversationSide {
         match side {

@@ -33,6 +33,16 @@ pub(crate) struct InboxRow {
     pub(crate) newest: Chunk<MessageId>,
 }
 
+impl InboxRow {
+    /// So many messages wait no longer.
+    pub(crate) fn count_out(&mut self, count: usize) {
+        self.waiting = self
+            .waiting
+            .checked_sub(count as u64)
+            .expect("what waits is counted");
+    }
+}
+
 /// The messages that wait for an account, oldest first.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inbox(pub(crate) AccountNumber);

@@ -27,7 +27,7 @@ pub(crate) struct Meta {
     pub(crate) format: u32,
     /// The number of the next account.
     pub(crate) next_account: u32,
-    /// The sequence of the next message.
+    /// Where the next command stands at least.
     pub(crate) next_sequence: u64,
     /// How many accounts are active.
     pub(crate) accounts: u64,
@@ -45,7 +45,7 @@ pub(crate) struct Meta {
 
 impl Meta {
     /// The format that this program reads and writes.
-    pub(crate) const FORMAT: u32 = 3;
+    pub(crate) const FORMAT: u32 = 4;
 }
 
 impl Default for Meta {

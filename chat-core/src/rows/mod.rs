@@ -20,6 +20,7 @@
 //! | [`request`] | request id, account | digest and outcome |
 //! | [`request`] | id | what to forget when its time has come |
 //! | [`sweep`] | number | what is left to clear up after a deleted account |
+//! | [`stood`] | message id | where a message that came by way of a merge stood before |
 //!
 //! Inside keys an account is a number of four bytes, given out in the order of registration and never again.
 
@@ -35,6 +36,7 @@ pub(crate) mod name;
 pub(crate) mod request;
 pub(crate) mod series;
 pub(crate) mod session;
+pub(crate) mod stood;
 pub(crate) mod sweep;
 mod table;
 

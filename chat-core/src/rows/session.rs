@@ -3,10 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::{KeyReader, KeyWriter, RowKey, account::AccountNumber};
-use crate::values::{
-    id::{AccountId, SessionId},
-    secret::TokenHash,
-    time::Timestamp,
+use crate::{
+    lineage::Placed,
+    values::{
+        id::{AccountId, SessionId},
+        secret::TokenHash,
+        time::Timestamp,
+    },
 };
 
 /// By session id.
@@ -44,6 +47,8 @@ pub(crate) struct OpenSession {
     pub(crate) expires_at: Timestamp,
     /// Each opens the session: one per retry of the login.
     pub(crate) tokens: Vec<TokenHash>,
+    /// The command that opened it.
+    pub(crate) opened: Placed,
 }
 
 /// By account, oldest first.
@@ -102,7 +107,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::{rows::testing, values::id::RequestId};
+    use crate::{lineage::Stood, message::Sequence, rows::testing, values::id::RequestId};
 
     #[test]
     fn an_open_session_round_trips() {
@@ -116,6 +121,13 @@ mod tests {
                 TokenHash::from_bytes([5; 32]),
                 TokenHash::from_bytes([6; 32]),
             ],
+            opened: Placed {
+                place: Sequence::new(8),
+                stood: vec![Stood {
+                    epoch: 9,
+                    at: Sequence::new(10),
+                }],
+            },
         };
         let bytes = postcard::to_stdvec(&SessionRow::Open(open)).unwrap();
         let SessionRow::Open(read) = postcard::from_bytes(&bytes).unwrap() else {

@@ -25,7 +25,7 @@ impl RowKey for SweepKey {
 /// How far the sweep has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sweep {
-    /// In the conversation at the front of the account's list, messages up to here were looked at.
+    /// In the conversation at the back of the account's list, messages up to here were looked at.
     pub(crate) visited: Sequence,
 }
 

@@ -1,8 +1,8 @@
 //! Commands as bytes: there and back, and nothing else is taken for one.
 
 use chat_core::{
-    AccountId, Body, Command, CommandBody, CredentialVersion, DecodeError, DeleteScope, MessageId,
-    RequestId, SessionId, SessionPolicy, Timestamp,
+    AccountId, Body, Command, CommandBody, CredentialVersion, DecodeError, DeleteScope, Lineage,
+    MessageId, RequestId, SessionId, SessionPolicy, Timestamp,
 };
 use proptest::{prelude::*, strategy::BoxedStrategy};
 use uuid::Uuid;
@@ -135,7 +135,7 @@ proptest! {
         if let Ok(decoded) = Command::decode(&changed) {
             let mut manager = chat_core::AccountManager::new();
             let Ok(_) = manager.apply(decoded.clone());
-            let Ok(_) = manager.apply_reproposed(decoded);
+            let Ok(_) = manager.apply_reproposed(decoded, Lineage::default());
         }
         let mut longer = bytes;
         longer.push(0);

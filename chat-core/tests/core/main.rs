@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod accounts;
+mod branches;
 mod codec;
 mod cost;
 mod expiry;

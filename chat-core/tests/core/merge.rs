@@ -3,11 +3,13 @@
 use chat_core::{
     CommandBody, Content,
     DeleteScope::{ForBoth, ForMe},
-    EventKind, MessageId, MessageState, Notice, Outcome, Rejection, SessionCheck, SessionPolicy,
-    Username,
+    EventKind, Lineage, MessageId, MessageState, Notice, Outcome, Rejection, Sequence,
+    SessionCheck, SessionPolicy, Username,
 };
 
-use crate::world::{World, create, delete, delivered, hash, heard, name, read, sent, token, write};
+use crate::world::{
+    HOUR, World, create, delete, delivered, hash, heard, name, read, sent, token, write,
+};
 
 #[test]
 fn create_account_the_winner_keeps_the_name_and_the_loser_lives_on_under_another() {
@@ -99,7 +101,7 @@ fn create_account_a_client_is_refused_where_a_merge_renames() {
 }
 
 #[test]
-fn send_the_message_is_there_once_deleted_it_stays_deleted_and_without_recipient_it_is_refused() {
+fn send_the_message_is_there_once_and_deleted_it_stays_deleted() {
     let mut winner = World::new();
     let (ada, bob) = (winner.register("ada"), winner.register("bob"));
     let mut loser = winner.fork();
@@ -115,15 +117,330 @@ fn send_the_message_is_there_once_deleted_it_stays_deleted_and_without_recipient
         .unwrap();
     assert_eq!(winner.repropose(&orphan).result, Ok(first));
     assert!(winner.texts(bob, ada).is_empty());
+}
 
-    let second = loser.command(write(ada, bob, "too late"));
+#[test]
+fn send_what_was_sent_before_either_side_left_stays_with_the_other() {
+    for is_sender in [true, false] {
+        let mut winner = World::new();
+        let (ada, bob) = (winner.register("ada"), winner.register("bob"));
+        let mut loser = winner.fork();
+        let send = loser.command(write(ada, bob, "before you go"));
+        loser.apply(&send).result.unwrap();
+        let (gone, other) = if is_sender { (ada, bob) } else { (bob, ada) };
+        let leave = CommandBody::DeleteAccount { account: gone };
+        winner.run(leave.clone()).unwrap();
+        let events = winner.repropose(&send).events;
+        assert_eq!(winner.texts(other, gone), ["before you go"]);
+        assert!(heard(&events, gone).is_empty());
+        assert_eq!(winner.inbox(bob).len(), usize::from(is_sender));
+        // What the branch itself refused is refused again.
+        loser.run(leave).unwrap();
+        let late = loser.command(write(ada, bob, "too late"));
+        assert!(loser.apply(&late).result.is_err());
+        let leave = loser.command(CommandBody::DeleteAccount { account: gone });
+        winner.repropose(&leave).result.unwrap();
+        let late = loser.command(write(ada, bob, "too late"));
+        assert!(winner.repropose(&late).result.is_err());
+        // The last copy takes the message with it.
+        let message = MessageId::derive(ada, send.request);
+        winner.run(delete(other, &[message], ForMe)).unwrap();
+        assert_eq!(winner.manager.stats().messages, 0);
+    }
+}
+
+#[test]
+fn delete_message_of_an_account_that_is_gone_elsewhere_stays_deleted() {
+    let mut winner = World::new();
+    let (ada, bob) = (winner.register("ada"), winner.register("bob"));
+    let message = winner.send(ada, bob, "never mind");
+    let mut loser = winner.fork();
+    let withdraw = loser.command(delete(ada, &[message], ForBoth));
+    loser.apply(&withdraw).result.unwrap();
     winner
-        .run(CommandBody::DeleteAccount { account: bob })
+        .run(CommandBody::DeleteAccount { account: ada })
         .unwrap();
+    winner.repropose(&withdraw).result.unwrap();
+    assert!(winner.texts(bob, ada).is_empty());
+}
+
+#[test]
+fn delete_message_what_one_branch_did_not_know_does_not_save_the_rest() {
+    let mut winner = World::new();
+    let [ada, bob, eve] = ["ada", "bob", "eve"].map(|name| winner.register(name));
+    let own = winner.send(ada, bob, "mine");
+    let mut loser = winner.fork();
+    let others = winner.send(bob, eve, "not hers");
+    let withdraw = loser.command(delete(ada, &[others, own], ForBoth));
+    loser.apply(&withdraw).result.unwrap();
+    winner.repropose(&withdraw).result.unwrap();
+    assert!(winner.texts(bob, ada).is_empty());
+    assert_eq!(winner.texts(eve, bob), ["not hers"]);
+}
+
+/// Rob reads through a message of his branch. On the other one, messages that he never saw stand before it.
+#[test]
+fn read_through_reads_what_its_reader_saw_and_nothing_else() {
+    let mut winner = World::new();
+    let (pat, rob) = (winner.register("pat"), winner.register("rob"));
+    let old = winner.send(pat, rob, "old");
+    let seen = winner.send(pat, rob, "had by rob's client");
+    winner.run(delivered(rob, &[seen])).unwrap();
+    let mut loser = winner.fork();
+    let unseen = winner.send(pat, rob, "unseen");
+    let shown = winner.send(pat, rob, "unseen, but shown to another client of his");
+    winner.run(delivered(rob, &[shown])).unwrap();
+    let sends = ["first", "second", "third"].map(|text| {
+        let command = loser.command(write(pat, rob, text));
+        loser.apply(&command).result.unwrap();
+        command
+    });
+    let [first, second, third] =
+        [0, 1, 2].map(|which: usize| MessageId::derive(pat, sends[which].request));
+    let mark = loser.command(CommandBody::ReadThrough {
+        account: rob,
+        peer: pat,
+        message: second,
+    });
+    loser.apply(&mark).result.unwrap();
+    assert_eq!(loser.unread(rob, pat), 1);
+
+    for send in &sends {
+        winner.repropose(send).result.unwrap();
+    }
+    let applied = winner.repropose(&mark);
+    assert!(matches!(
+        applied.result,
+        Ok(Outcome::MarkedRead { count: 4, .. })
+    ));
     assert_eq!(
-        winner.repropose(&second).result,
-        Err(Rejection::RecipientNotFound { recipient: bob })
+        winner.inbox(rob),
+        ["unseen", "third"],
+        "what he has not seen waits for him"
     );
+    assert_eq!(winner.unread(rob, pat), 3);
+    for account in [pat, rob] {
+        let told = applied
+            .events
+            .iter()
+            .filter(|event| event.account == account);
+        let told: Vec<_> = told.map(|event| event.kind.clone()).collect();
+        assert!(
+            matches!(&told[..], [EventKind::Read { messages, .. }] if **messages == [old, seen, first, second]),
+            "{told:?}"
+        );
+    }
+    let is_read = |world: &World| -> Vec<MessageId> {
+        let history = world.history(rob, pat).into_iter();
+        let read = history.filter(|message| message.state == MessageState::Read);
+        read.map(|message| message.id).collect()
+    };
+    assert_eq!(is_read(&winner), [old, seen, first, second]);
+    // Now he sees all of it, and says so.
+    let all = CommandBody::ReadThrough {
+        account: rob,
+        peer: pat,
+        message: third,
+    };
+    let events = winner.events(all);
+    assert_eq!(heard(&events, pat), ["read through"]);
+    assert_eq!((winner.unread(rob, pat), winner.inbox(rob).len()), (0, 0));
+    assert!(is_read(&winner).contains(&unseen));
+}
+
+#[test]
+fn read_through_without_a_lineage_reads_the_message_that_it_names() {
+    let mut world = World::new();
+    let (pat, rob) = (world.register("pat"), world.register("rob"));
+    world.send(pat, rob, "unseen");
+    let send = world.command(write(pat, rob, "seen"));
+    let message = MessageId::derive(pat, send.request);
+    let mark = world.command(CommandBody::ReadThrough {
+        account: rob,
+        peer: pat,
+        message,
+    });
+    for command in [send, mark] {
+        let Ok(applied) = world.manager.apply_reproposed(command, Lineage::default());
+        applied.result.unwrap();
+        world.check();
+    }
+    assert_eq!(
+        (world.inbox(rob), world.unread(rob, pat)),
+        (vec!["unseen".into()], 1)
+    );
+}
+
+#[test]
+fn read_through_goes_by_the_order_of_its_own_branch() {
+    // Pat's client sent "both" to either side. On rob's, "before" stood before it, and "behind" behind it.
+    let mut winner = World::new();
+    let (pat, rob) = (winner.register("pat"), winner.register("rob"));
+    let mut loser = winner.fork();
+    let [before, both, behind, mark] = ["before", "both", "behind", "mark"].map(|text| {
+        let body = write(pat, rob, text);
+        loser.command(body)
+    });
+    let mark = chat_core::Command {
+        body: CommandBody::ReadThrough {
+            account: rob,
+            peer: pat,
+            message: MessageId::derive(pat, both.request),
+        },
+        ..mark
+    };
+    winner.now = loser.now;
+    winner.apply(&behind).result.unwrap();
+    winner.apply(&both).result.unwrap();
+    for command in [&before, &both, &behind] {
+        winner.repropose(command).result.unwrap();
+    }
+    winner.repropose(&mark).result.unwrap();
+    let unread = winner.history(rob, pat).into_iter();
+    let unread = unread.filter(|message| message.state != MessageState::Read);
+    let unread: Vec<_> = unread.map(|message| crate::world::text(&message)).collect();
+    assert_eq!(unread, ["behind"]);
+}
+
+#[test]
+fn read_through_knows_what_stood_in_earlier_epochs_of_its_branch() {
+    let mut world = World::new();
+    let (pat, rob) = (world.register("pat"), world.register("rob"));
+    world.run(write(pat, rob, "unseen")).unwrap();
+    let fork = Sequence::new(2);
+    let place = Sequence::new;
+    // Epochs 5 and 7 of one branch; epoch 6 began where 5 was at 12, and is another branch.
+    let sends = [(5, 11), (5, 13), (6, 12), (7, 14)].map(|(epoch, at)| {
+        let send = world.command(write(pat, rob, &format!("{at} in {epoch}")));
+        let epochs = match epoch {
+            5 => vec![(5, place(10))],
+            6 => vec![(5, place(10)), (6, place(12))],
+            _ => vec![(5, place(10)), (7, place(14))],
+        };
+        let at = place(at);
+        let lineage = Lineage { fork, epochs, at };
+        let Ok(applied) = world.manager.apply_reproposed(send.clone(), lineage);
+        applied.result.unwrap();
+        MessageId::derive(pat, send.request)
+    });
+    let mark = world.command(CommandBody::ReadThrough {
+        account: rob,
+        peer: pat,
+        message: sends[3],
+    });
+    let lineage = Lineage {
+        fork,
+        epochs: vec![(5, place(10)), (7, place(14))],
+        at: place(15),
+    };
+    let Ok(applied) = world.manager.apply_reproposed(mark, lineage);
+    applied.result.unwrap();
+    world.check();
+    assert_eq!(world.inbox(rob), ["unseen", "12 in 6"]);
+}
+
+#[test]
+fn close_all_sessions_closes_those_that_its_branch_had() {
+    let mut winner = World::new();
+    let ada = winner.register("ada");
+    let most = std::num::NonZeroU16::new(3).unwrap();
+    let several = SessionPolicy::Several { most };
+    let before = winner.open(ada, several);
+    let mut loser = winner.fork();
+    let unseen = winner.open(ada, several);
+    let login = loser.login(ada, several);
+    let login = loser.command(login);
+    loser.apply(&login).result.unwrap();
+    loser.pass(HOUR / 2);
+    let close = loser.command(CommandBody::CloseAllSessions {
+        account: ada,
+        except: None,
+    });
+    loser.apply(&close).result.unwrap();
+    assert!(loser.sessions(ada).is_empty());
+
+    winner.repropose(&login).result.unwrap();
+    assert_eq!(winner.sessions(ada).len(), 3);
+    let closed = winner.repropose(&close).result;
+    assert_eq!(closed, Ok(Outcome::SessionsClosed { count: 2 }));
+    assert_eq!(winner.sessions(ada), [unseen]);
+    assert_ne!(unseen, before);
+}
+
+#[test]
+fn open_session_takes_the_place_of_those_that_its_branch_had() {
+    let mut winner = World::new();
+    let ada = winner.register("ada");
+    winner.open(ada, SessionPolicy::Single);
+    let mut loser = winner.fork();
+    let login = loser.login(ada, SessionPolicy::Single);
+    let login = loser.command(login);
+    loser.apply(&login).result.unwrap();
+    let [first, second] = [&winner, &loser].map(|world| world.sessions(ada)[0]);
+    let most = std::num::NonZeroU16::new(2).unwrap();
+    let unseen = winner.open(ada, SessionPolicy::Several { most });
+    winner.repropose(&login).result.unwrap();
+    let left = winner.sessions(ada);
+    assert!(!left.contains(&first) && left.contains(&unseen) && left.contains(&second));
+    // The next login on one history makes one of them again.
+    winner.open(ada, SessionPolicy::Single);
+    assert_eq!(winner.sessions(ada).len(), 1);
+}
+
+#[test]
+fn change_password_what_was_refused_for_an_old_password_is_not_made_up_for_by_a_merge() {
+    let mut winner = World::new();
+    let ada = winner.register("ada");
+    let mut loser = winner.fork();
+    let stolen = loser.credential(ada);
+    let change = |world: &mut World, verified| {
+        world.command(CommandBody::ChangePassword {
+            account: ada,
+            verified,
+            password: hash(),
+            keep: None,
+        })
+    };
+    let owners = change(&mut loser, stolen);
+    loser.apply(&owners).result.unwrap();
+    let thiefs = change(&mut loser, stolen);
+    assert_eq!(loser.apply(&thiefs).result, Err(Rejection::StaleCredential));
+    winner.repropose(&owners).result.unwrap();
+    assert_eq!(
+        winner.repropose(&thiefs).result,
+        Err(Rejection::StaleCredential)
+    );
+    assert_eq!(winner.credential(ada), loser.credential(ada));
+}
+
+#[test]
+fn create_account_what_was_refused_for_a_name_is_not_made_up_for_by_a_merge() {
+    let mut winner = World::new();
+    winner.register("bob");
+    let mut loser = winner.fork();
+    let refused = loser.command(create("bob"));
+    let taken = Err(Rejection::NameTaken { name: name("bob") });
+    assert_eq!(loser.apply(&refused).result, taken);
+    assert_eq!(winner.repropose(&refused).result, taken);
+    assert_eq!(winner.manager.stats().accounts, 1);
+}
+
+#[test]
+fn housekeeping_of_the_other_branch_forgets_nothing_here() {
+    let mut winner = World::new();
+    let (ada, bob) = (winner.register("ada"), winner.register("bob"));
+    let mut loser = winner.fork();
+    let orphan = loser.command(write(ada, bob, "from long ago"));
+    winner.pass(crate::world::DAY * 40);
+    winner.send(ada, bob, "newer");
+    loser.now = winner.now;
+    let expire = loser.command(CommandBody::Expire {
+        before: loser.now,
+        limit: 10_000,
+    });
+    winner.repropose(&expire).result.unwrap();
+    winner.repropose(&orphan).result.unwrap();
+    assert_eq!(winner.inbox(bob), ["newer", "from long ago"]);
 }
 
 #[test]
@@ -369,7 +686,9 @@ fn a_name_that_was_lost_twice_takes_more_digits() {
     let mut names = std::collections::BTreeSet::new();
     for _ in 0..600 {
         let register = others.command(create("bob"));
-        let Ok(applied) = winner.manager.apply_reproposed(register);
+        let Ok(applied) = winner
+            .manager
+            .apply_reproposed(register, Lineage::default());
         match applied.result.unwrap() {
             Outcome::AccountCreated { name, .. } => assert!(names.insert(name)),
             other => panic!("{other:?}"),

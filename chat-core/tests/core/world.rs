@@ -1,11 +1,11 @@
 //! A manager with a clock and randomness beside it, as an edge would have.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use chat_core::{
     AccountId, AccountManager, Applied, Body, Command, CommandBody, CredentialVersion, DeleteScope,
-    Event, EventKind, HistoryFrom, Message, MessageId, Outcome, Rejection, RequestId, SessionId,
-    SessionPolicy, Timestamp, TokenHash, Username, password::PasswordHash,
+    Event, EventKind, HistoryFrom, Lineage, Message, MessageId, Outcome, Rejection, RequestId,
+    Sequence, SessionId, SessionPolicy, Timestamp, TokenHash, Username, password::PasswordHash,
 };
 
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -19,6 +19,8 @@ pub(crate) struct World {
     pub(crate) now: Timestamp,
     minted: u64,
     seed: u8,
+    /// Where the last branch parted from this one.
+    forked: Cell<Sequence>,
 }
 
 impl World {
@@ -28,11 +30,13 @@ impl World {
             now: START,
             minted: 0,
             seed: 0,
+            forked: Cell::default(),
         }
     }
 
     /// The same state on another branch, whose request ids are different ones.
     pub(crate) fn fork(&self) -> Self {
+        self.forked.set(self.manager.place());
         Self {
             seed: self.seed + 1,
             ..self.clone()
@@ -63,8 +67,10 @@ impl World {
         applied
     }
 
+    /// A command of the branch that parted last.
     pub(crate) fn repropose(&mut self, command: &Command) -> Applied {
-        let Ok(applied) = self.manager.apply_reproposed(command.clone());
+        let lineage = lineage(self.forked.get(), command);
+        let Ok(applied) = self.manager.apply_reproposed(command.clone(), lineage);
         self.check();
         applied
     }
@@ -159,6 +165,16 @@ impl World {
     pub(crate) fn sessions(&self, account: AccountId) -> Vec<SessionId> {
         let Ok(sessions) = self.manager.sessions(account);
         sessions.into_iter().map(|session| session.id).collect()
+    }
+}
+
+/// Each branch has an epoch of its own, in which commands stand in the order of their times.
+pub(crate) fn lineage(fork: Sequence, command: &Command) -> Lineage {
+    let seed = command.request.as_bytes()[15];
+    Lineage {
+        fork,
+        epochs: vec![(seed.into(), fork)],
+        at: Sequence::new(command.at.as_millis()),
     }
 }
 

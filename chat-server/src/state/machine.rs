@@ -5,12 +5,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, RwLock, RwLockWriteGuard};
 
-use chat_core::{APPLY_VERSION, AccountManager, Applied, Command, Event, OpenError, ROW_FORMAT};
+use chat_core::{
+    APPLY_VERSION, AccountManager, Applied, Command, Event, Lineage, OpenError, ROW_FORMAT,
+    Sequence,
+};
 use chat_replication::state_machine::{InstallError, SnapshotReader, StateMachine};
 use chat_replication::store::Reset;
-use chat_replication::types::{ClusterId, Entry, Payload, Position, ReplicaId};
+use chat_replication::types::{self, ClusterId, Entry, Epoch, Payload, Position, ReplicaId};
 use redb::StorageBackend;
 use tracing::{error, warn};
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::error::StateError;
 use super::file::StateFile;
@@ -502,24 +506,50 @@ fn apply_entry(shared: &mut Shared, entry: &Entry) -> Result<Option<Response>, S
             bytes,
             AccountManager::apply,
         )?),
-        Payload::Reproposed { command, .. } => Some(apply_command(
-            shared,
-            entry.position,
+        Payload::Reproposed {
+            origin,
+            lineage,
             command,
-            AccountManager::apply_reproposed,
-        )?),
+        } => {
+            let lineage = lineage_of(*origin, lineage);
+            Some(apply_command(
+                shared,
+                entry.position,
+                command,
+                |manager, command| manager.apply_reproposed(command, lineage),
+            )?)
+        }
     };
     shared.applied = entry.position;
     Ok(response)
 }
 
-type ApplyCommand = fn(&mut AccountManager<StateStore>, Command) -> Result<Applied, StateError>;
+/// What chat-core is told of where a command stood: its places are the log's indexes.
+pub(super) fn lineage_of(origin: Position, known: &types::Lineage) -> Lineage {
+    let epochs = known.epochs.iter();
+    Lineage {
+        fork: Sequence::new(known.fork),
+        epochs: epochs
+            .map(|(epoch, first)| (name_of(*epoch), Sequence::new(*first)))
+            .collect(),
+        at: Sequence::new(origin.index),
+    }
+}
+
+/// Epochs are told apart by 28 bytes. The hash is stored, so it must never become another.
+fn name_of(epoch: Epoch) -> u128 {
+    let mut bytes = [0; 28];
+    bytes[..8].copy_from_slice(&epoch.number.to_be_bytes());
+    bytes[8..12].copy_from_slice(&epoch.replica.0.to_be_bytes());
+    bytes[12..].copy_from_slice(epoch.store.0.as_bytes());
+    xxh3_128(&bytes)
+}
 
 fn apply_command(
     shared: &mut Shared,
     position: Position,
     bytes: &[u8],
-    apply: ApplyCommand,
+    apply: impl FnOnce(&mut AccountManager<StateStore>, Command) -> Result<Applied, StateError>,
 ) -> Result<Response, StateError> {
     let command = match Command::decode(bytes) {
         Ok(command) => command,
@@ -531,7 +561,11 @@ fn apply_command(
         }
     };
     let request = command.request;
-    match isolated(shared, |manager| apply(manager, command))? {
+    let place = Sequence::new(position.index);
+    match isolated(shared, |manager| {
+        manager.advance(place);
+        apply(manager, command)
+    })? {
         Some(applied) => Ok(Response::Applied(applied)),
         None => {
             error!(%position, %request, "a command made apply panic; it has no effect. Please report this");

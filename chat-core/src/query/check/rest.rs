@@ -6,6 +6,7 @@ use crate::{
     message::AccountStatus,
     rows::{
         request::{ForgetKey, RequestKey},
+        stood::StoodKey,
         sweep::SweepKey,
     },
     store::KeyValue,
@@ -19,6 +20,7 @@ impl<S: KeyValue> AccountManager<S> {
         })?;
         // That they can be read is all there is to say of them: what they name may be gone, or have come since.
         self.each::<ForgetKey>(|_, _| Ok(()))?;
+        self.each::<StoodKey>(|_, _| Ok(()))?;
         self.each::<SweepKey>(|key, _| {
             let status = self.status_of(key.0)?;
             census.expect(status == Some(AccountStatus::Deleted), || {

@@ -74,7 +74,8 @@ pub(super) enum Step {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Way {
     Client,
-    Reproposed,
+    /// From a branch of which this many of the last commands are not in common; the rest says in which epoch it stood.
+    Reproposed(u16),
     /// Not now. Its ids are known to others all the same, and it may come `Again`.
     Withheld,
 }
@@ -109,8 +110,7 @@ pub(super) fn steps(most: usize) -> impl Strategy<Value = Vec<(Step, Way)>> {
         2 => index().prop_map(Step::Reuse),
         6 => pass.prop_map(Step::Pass),
     ];
-    let way =
-        prop_oneof![8 => Just(Way::Client), 2 => Just(Way::Reproposed), 2 => Just(Way::Withheld)];
+    let way = prop_oneof![8 => Just(Way::Client), 2 => any::<u16>().prop_map(Way::Reproposed), 2 => Just(Way::Withheld)];
     let one = (step, way).prop_map(|one| vec![one]);
     // So much of one conversation that some of it is kept apart from the rest.
     let talk = (index(), index(), 10..50_usize)

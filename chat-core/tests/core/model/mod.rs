@@ -6,8 +6,8 @@ mod reference;
 use std::collections::BTreeSet;
 
 use chat_core::{
-    AccountId, AccountManager, Command, CommandBody, HistoryFrom, MessageId, Outcome, Profile,
-    Rejection, SessionCheck,
+    AccountId, AccountManager, Applied, Command, CommandBody, HistoryFrom, Lineage, MessageId,
+    Outcome, Profile, Rejection, Sequence, SessionCheck,
 };
 use proptest::{prelude::*, sample::Index};
 
@@ -116,16 +116,18 @@ proptest! {
             let (result, expected) = match way {
                 Way::Withheld => continue,
                 Way::Client => {
-                    let Ok(applied) = manager.apply(command.clone());
-                    (applied.result, model.apply(&command, reference::Origin::Client))
+                    let Ok(Applied { result, .. }) = manager.apply(command.clone());
+                    applied.push((command.clone(), None));
+                    (result, model.apply(&command, &reference::Origin::Client))
                 }
-                Way::Reproposed => {
-                    let Ok(applied) = manager.apply_reproposed(command.clone());
-                    (applied.result, model.apply(&command, reference::Origin::Reproposed))
+                Way::Reproposed(how) => {
+                    let lineage = made_up(&manager, &command, *how);
+                    let Ok(Applied { result, .. }) = manager.apply_reproposed(command.clone(), lineage.clone());
+                    applied.push((command.clone(), Some(lineage.clone())));
+                    (result, model.apply(&command, &reference::Origin::Reproposed(lineage)))
                 }
             };
             prop_assert_eq!(visible(result), visible(expected), "{:?}", command);
-            applied.push((command, *way));
         }
         compare(&manager, &model, &author)?;
         let Ok(recomputed) = manager.recompute_state_hash();
@@ -135,11 +137,11 @@ proptest! {
 
         // Another manager, whose store is closed and opened again and again, comes to the same state.
         let mut other = AccountManager::new();
-        for (command, way) in applied {
+        for (command, lineage) in applied {
             let command = Command::decode(&command.encode()).unwrap();
-            let Ok(_) = match way {
-                Way::Reproposed => other.apply_reproposed(command),
-                _ => other.apply(command),
+            let Ok(_) = match lineage {
+                Some(lineage) => other.apply_reproposed(command, lineage),
+                None => other.apply(command),
             };
             other = AccountManager::open(other.into_store()).unwrap();
         }
@@ -159,7 +161,7 @@ proptest! {
         let mut branch = Branch::new();
         branch.grow(&common);
         let mut other = branch.fork();
-        let mut orphans = other.grow(&lost);
+        let mut orphans = other.grow_apart(&lost);
         branch.grow(&kept);
         branch.learn_ids(&other);
         for index in order.iter().cycle() {
@@ -167,10 +169,11 @@ proptest! {
                 break;
             }
             let at = index.index(orphans.len());
-            let orphan = orphans.remove(at);
+            let (orphan, lineage) = orphans.remove(at);
             for _ in 0..1 + at % 2 {
-                let Ok(applied) = branch.manager.apply_reproposed(orphan.clone());
-                let expected = branch.model.apply(&orphan, reference::Origin::Reproposed);
+                let Ok(applied) = branch.manager.apply_reproposed(orphan.clone(), lineage.clone());
+                let origin = reference::Origin::Reproposed(lineage.clone());
+                let expected = branch.model.apply(&orphan, &origin);
                 prop_assert_eq!(visible(applied.result), visible(expected), "{:?}", orphan);
             }
         }
@@ -191,16 +194,16 @@ proptest! {
         let mut branch = Branch::new();
         let mut accepted = branch.grow(&common);
         let mut other = branch.fork();
-        let orphans = other.grow(&lost);
+        let orphans = other.grow_apart(&lost);
         accepted.extend(branch.grow(&kept));
-        for orphan in &orphans {
-            let Ok(applied) = branch.manager.apply_reproposed(orphan.clone());
+        for (orphan, lineage) in &orphans {
+            let Ok(applied) = branch.manager.apply_reproposed(orphan.clone(), lineage.clone());
             // A password that changed on both sides, and a session that turned out to be somebody else's.
             let may_fail =
                 matches!(orphan.body, CommandBody::OpenSession { .. } | CommandBody::CloseSession { .. });
             prop_assert!(applied.result.is_ok() || may_fail, "{:?} {:?}", orphan, applied.result);
         }
-        accepted.extend(orphans);
+        accepted.extend(orphans.into_iter().map(|(orphan, _)| orphan));
         let mut expected: BTreeSet<MessageId> = BTreeSet::new();
         for command in &accepted {
             match &command.body {
@@ -267,7 +270,7 @@ impl Branch {
                 continue;
             };
             let Ok(applied) = self.manager.apply(command.clone());
-            let expected = self.model.apply(&command, reference::Origin::Client);
+            let expected = self.model.apply(&command, &reference::Origin::Client);
             assert_eq!(
                 visible(applied.result.clone()),
                 visible(expected),
@@ -280,6 +283,19 @@ impl Branch {
         accepted
     }
 
+    /// The same, with what the commands' lineages are if another branch than this one wins.
+    fn grow_apart(&mut self, steps: &[(Step, Way)]) -> Vec<(Command, Lineage)> {
+        let fork = self.manager.place();
+        let places = fork.number() + 1..;
+        let lineage = |at| Lineage {
+            fork,
+            epochs: vec![(1, Sequence::new(fork.number() + 1))],
+            at: Sequence::new(at),
+        };
+        let accepted = self.grow(steps).into_iter();
+        accepted.zip(places.map(lineage)).collect()
+    }
+
     fn learn_ids(&mut self, other: &Self) {
         for account in &other.author.accounts {
             remember(&mut self.author.accounts, *account);
@@ -290,6 +306,26 @@ impl Branch {
         self.author.made.extend(other.author.made.iter().cloned());
     }
 }
+
+/// Of a command that may have stood on any of some branches that never were.
+fn made_up(manager: &AccountManager, command: &Command, how: u16) -> Lineage {
+    let place = manager.place().number();
+    let fork = Sequence::new(place.saturating_sub(u64::from(how % 32)));
+    let epochs = match how / 32 % 4 {
+        0 => vec![],
+        1 => vec![(1, fork)],
+        2 => vec![(1, fork), (2, START_PLACE)],
+        _ => vec![(2, fork)],
+    };
+    Lineage {
+        fork,
+        epochs,
+        at: Sequence::new(command.at.as_millis()),
+    }
+}
+
+/// In the middle of all places on branches that never were.
+const START_PLACE: Sequence = Sequence::new(START.as_millis() + 3_600_000);
 
 /// Enough for every run; more by `PROPTEST_CASES`.
 fn cases() -> u32 {

@@ -5,16 +5,69 @@ mod views;
 use std::collections::BTreeSet;
 
 use chat_core::{
-    AccountId, Command, CommandBody, CredentialVersion, DeleteScope, MessageId, Outcome, Progress,
-    Rejection, RequestId, SessionId, SessionPolicy, Timestamp, Username,
+    AccountId, Command, CommandBody, CredentialVersion, DeleteScope, Lineage, MessageId, Outcome,
+    Progress, Rejection, RequestId, SessionId, SessionPolicy, Timestamp, Username,
 };
 
 use crate::world::DAY;
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Origin {
     Client,
-    Reproposed,
+    Reproposed(Lineage),
+}
+
+/// Where a command stands here, and the epochs and places where it stood elsewhere.
+#[derive(Clone, Default)]
+struct Placed {
+    here: u64,
+    elsewhere: Vec<(u128, u64)>,
+}
+
+impl Placed {
+    fn at(here: u64, origin: &Origin) -> Self {
+        let mut placed = Self {
+            here,
+            elsewhere: Vec::new(),
+        };
+        placed.note(origin);
+        placed
+    }
+
+    fn note(&mut self, origin: &Origin) {
+        if let Origin::Reproposed(lineage) = origin
+            && let Some((epoch, _)) = lineage.epochs.last()
+        {
+            let stood = (*epoch, lineage.at.number());
+            if !self.elsewhere.contains(&stood) && self.elsewhere.len() < 8 {
+                self.elsewhere.push(stood);
+            }
+        }
+    }
+
+    /// Where it stands on the branch that a command comes from, before that command.
+    fn on_branch_of(&self, origin: &Origin) -> Option<u64> {
+        let lineage = match origin {
+            Origin::Client => return Some(self.here),
+            Origin::Reproposed(lineage) => lineage,
+        };
+        if self.here <= lineage.fork.number() {
+            return Some(self.here);
+        }
+        let ends = lineage.epochs.iter().skip(1).map(|(_, first)| *first);
+        let ends = ends.chain([lineage.at]);
+        let stretches: Vec<_> = lineage.epochs.iter().zip(ends).collect();
+        let place = self.elsewhere.iter().find(|(epoch, at)| {
+            stretches.iter().any(|((of, first), end)| {
+                of == epoch && first.number() <= *at && *at < end.number()
+            })
+        });
+        place.map(|(_, at)| *at)
+    }
+
+    fn is_known_to(&self, origin: &Origin) -> bool {
+        self.on_branch_of(origin).is_some()
+    }
 }
 
 #[derive(Clone)]
@@ -25,7 +78,10 @@ struct Account {
     looks_like: Option<String>,
     is_deleted: bool,
     password: (Timestamp, RequestId),
+    password_set: Placed,
     sessions_closed_at: Timestamp,
+    created: Placed,
+    deleted: Placed,
 }
 
 #[derive(Clone)]
@@ -34,11 +90,13 @@ struct Session {
     account: AccountId,
     expires_at: Timestamp,
     tokens: Vec<u8>,
+    opened: Placed,
 }
 
 #[derive(Clone)]
 struct Message {
     id: MessageId,
+    placed: Placed,
     sender: AccountId,
     recipient: AccountId,
     is_delivered: bool,
@@ -68,6 +126,8 @@ pub(crate) struct Model {
     never_register: Vec<AccountId>,
     /// Whose list shows whom, the last active first.
     recent: Vec<(AccountId, AccountId)>,
+    /// Commands that were accepted.
+    count: u64,
     answers: Vec<(AccountId, RequestId, String, Outcome)>,
     horizon: Timestamp,
     newest: Timestamp,
@@ -76,7 +136,7 @@ pub(crate) struct Model {
 type Result<T> = std::result::Result<T, Rejection>;
 
 impl Model {
-    pub(crate) fn apply(&mut self, command: &Command, origin: Origin) -> Result<Outcome> {
+    pub(crate) fn apply(&mut self, command: &Command, origin: &Origin) -> Result<Outcome> {
         let minted = command.request.time();
         if minted < command.at.saturating_sub(DAY * 30) || minted < self.horizon {
             return Err(Rejection::RequestTooOld);
@@ -99,11 +159,18 @@ impl Model {
                     token,
                     verified,
                     ..
-                } => self.join(*account, command.request, token.as_bytes()[0], *verified)?,
-                _ => outcome,
+                } => {
+                    let token = token.as_bytes()[0];
+                    self.join(*account, command.request, token, *verified, origin)?
+                }
+                _ => {
+                    self.note_again(command, origin);
+                    outcome
+                }
             },
             None => {
                 let outcome = self.first(command, origin)?;
+                self.count += 1;
                 // What was sent and then forgotten is protected by the horizon.
                 self.answers
                     .push((account, command.request, content, outcome.clone()));
@@ -116,7 +183,53 @@ impl Model {
         Ok(outcome)
     }
 
-    fn first(&mut self, command: &Command, origin: Origin) -> Result<Outcome> {
+    fn note_again(&mut self, command: &Command, origin: &Origin) {
+        let id = MessageId::derive(command.account(), command.request);
+        match &command.body {
+            CommandBody::Send { .. } => {
+                for message in &mut self.messages {
+                    if message.id == id && !message.is_removed {
+                        message.placed.note(origin);
+                    }
+                }
+            }
+            CommandBody::CreateAccount { .. } => {
+                for known in &mut self.accounts {
+                    if known.id == command.account() {
+                        known.created.note(origin);
+                    }
+                }
+            }
+            CommandBody::ChangePassword { account, .. } => {
+                for known in &mut self.accounts {
+                    if known.id == *account && known.password.1 == command.request {
+                        known.password_set.note(origin);
+                    }
+                }
+            }
+            CommandBody::DeleteAccount { account } => {
+                for known in &mut self.accounts {
+                    if known.id == *account && known.is_deleted {
+                        known.deleted.note(origin);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// An account that is there, or was when the command was given.
+    fn author(&mut self, account: AccountId, origin: &Origin) -> Result<()> {
+        let is_known = self.accounts.iter().any(|known| {
+            known.id == account && known.is_deleted && !known.deleted.is_known_to(origin)
+        });
+        match is_known {
+            true => Ok(()),
+            false => self.active(account).map(|_| ()),
+        }
+    }
+
+    fn first(&mut self, command: &Command, origin: &Origin) -> Result<Outcome> {
         let (request, at) = (command.request, command.at);
         match &command.body {
             CommandBody::CreateAccount { name, skeleton, .. } => {
@@ -128,23 +241,33 @@ impl Model {
                 keep,
                 ..
             } => {
-                let current = self.active(*account)?.password;
+                let set = Placed::at(self.count + 1, origin);
+                let owner = self.active(*account)?;
+                let current = owner.password;
                 let mut change = (at, request);
                 match origin {
-                    Origin::Client if verified.request() != current.1 => {
+                    _ if verified.request() != current.1
+                        && owner.password_set.is_known_to(origin) =>
+                    {
                         return Err(Rejection::StaleCredential);
                     }
                     Origin::Client if change <= current => {
                         change.0 = Timestamp::from_millis(current.0.as_millis() + 1);
                     }
-                    Origin::Reproposed if change <= current => {
+                    Origin::Reproposed(_) if change <= current => {
+                        self.sessions.retain(|session| {
+                            session.account != *account
+                                || Some(session.id) == *keep
+                                || !session.opened.is_known_to(origin)
+                        });
                         return Ok(Outcome::PasswordChanged {
                             credential: CredentialVersion::set_by(current.1),
                         });
                     }
                     _ => {}
                 }
-                self.active(*account)?.password = change;
+                owner.password = change;
+                owner.password_set = set;
                 self.sessions
                     .retain(|session| session.account != *account || Some(session.id) == *keep);
                 Ok(Outcome::PasswordChanged {
@@ -154,7 +277,11 @@ impl Model {
             CommandBody::DeleteAccount { account } => {
                 let may_come = self.may_come(account.time(), at);
                 match self.accounts.iter_mut().find(|known| known.id == *account) {
-                    Some(known) => known.is_deleted = true,
+                    Some(known) if known.is_deleted => known.deleted.note(origin),
+                    Some(known) => {
+                        known.is_deleted = true;
+                        known.deleted = Placed::at(self.count + 1, origin);
+                    }
                     None if may_come && !self.never_register.contains(account) => {
                         self.never_register.push(*account);
                     }
@@ -178,7 +305,8 @@ impl Model {
                     return Err(Rejection::ExpiryInPast);
                 }
                 let session = SessionId::derive(*account, request);
-                let was_closed = origin == Origin::Reproposed && at <= owner.sessions_closed_at;
+                let was_closed =
+                    matches!(origin, Origin::Reproposed(_)) && at <= owner.sessions_closed_at;
                 if was_closed || self.never_open.contains(&(session, *account)) {
                     return Err(Rejection::SessionClosed { session });
                 }
@@ -186,9 +314,13 @@ impl Model {
                     SessionPolicy::Single => 1,
                     SessionPolicy::Several { most } => usize::from(most.get()),
                 };
-                while self.sessions(*account).len() >= most {
-                    let oldest = self.sessions(*account)[0];
-                    self.sessions.retain(|session| session.id != oldest);
+                let known = |session: &&Session| {
+                    session.account == *account && session.opened.is_known_to(origin)
+                };
+                while self.sessions.iter().filter(known).count() >= most {
+                    let ids = self.sessions.iter().filter(known).map(|session| session.id);
+                    let oldest = ids.min();
+                    self.sessions.retain(|session| Some(session.id) != oldest);
                 }
                 let tokens = vec![token.as_bytes()[0]];
                 self.sessions.push(Session {
@@ -196,6 +328,7 @@ impl Model {
                     account: *account,
                     expires_at: *expires_at,
                     tokens,
+                    opened: Placed::at(self.count + 1, origin),
                 });
                 Ok(Outcome::SessionOpened {
                     session,
@@ -224,8 +357,11 @@ impl Model {
                 let owner = self.active(*account)?;
                 owner.sessions_closed_at = owner.sessions_closed_at.max(at);
                 let before = self.sessions.len();
-                self.sessions
-                    .retain(|open| open.account != *account || Some(open.id) == *except);
+                self.sessions.retain(|open| {
+                    open.account != *account
+                        || Some(open.id) == *except
+                        || !open.opened.is_known_to(origin)
+                });
                 Ok(Outcome::SessionsClosed {
                     count: (before - self.sessions.len()) as u32,
                 })
@@ -233,18 +369,18 @@ impl Model {
             CommandBody::Send {
                 sender, recipient, ..
             } => {
-                self.active(*sender)?;
-                if self.active(*recipient).is_err() {
+                self.author(*sender, origin)?;
+                if self.author(*recipient, origin).is_err() {
                     return Err(Rejection::RecipientNotFound {
                         recipient: *recipient,
                     });
                 }
                 let message = MessageId::derive(*sender, request);
-                self.add(message, *sender, *recipient);
+                self.add(message, *sender, *recipient, origin);
                 Ok(Outcome::MessageSent { message, at })
             }
             CommandBody::MarkDelivered { account, messages } => {
-                self.active(*account)?;
+                self.author(*account, origin)?;
                 let count = messages
                     .iter()
                     .filter(|id| self.mark(**id, *account, Said::Delivered, at))
@@ -252,7 +388,7 @@ impl Model {
                 Ok(Outcome::MarkedDelivered { count })
             }
             CommandBody::MarkRead { account, messages } => {
-                self.active(*account)?;
+                self.author(*account, origin)?;
                 let count = messages
                     .iter()
                     .filter(|id| self.mark(**id, *account, Said::Read, at))
@@ -267,7 +403,7 @@ impl Model {
                 peer,
                 message,
             } => {
-                let count = self.read_through(*account, *peer, *message, at)?;
+                let count = self.read_through(*account, *peer, *message, at, origin)?;
                 Ok(Outcome::MarkedRead {
                     count,
                     progress: Progress::Done,
@@ -277,9 +413,12 @@ impl Model {
                 account,
                 messages,
                 scope,
-            } => self.delete(*account, messages, *scope, at),
+            } => self.delete(*account, messages, *scope, at, origin),
             CommandBody::Expire { before, .. } => {
-                self.expire(*before, at);
+                // The other branch's housekeeping is not this one's.
+                if matches!(origin, Origin::Client) {
+                    self.expire(*before, at);
+                }
                 // How many rows that took is nothing that anybody can see.
                 Ok(Outcome::Expired {
                     visited: 0,
@@ -314,7 +453,7 @@ impl Model {
         &mut self,
         request: RequestId,
         at: Timestamp,
-        origin: Origin,
+        origin: &Origin,
         name: &Username,
         skeleton: &str,
     ) -> Result<Outcome> {
@@ -334,6 +473,8 @@ impl Model {
         let alike = active
             .iter()
             .find(|known| known.looks_like.as_deref() == Some(skeleton));
+        let holder = same.or(alike);
+        let refused_there = holder.is_some_and(|holder| holder.created.is_known_to(origin));
         let conflict = match (same, alike) {
             (Some(_), _) => Some(Rejection::NameTaken { name: name.clone() }),
             (None, Some(other)) => Some(Rejection::NameConfusable {
@@ -344,7 +485,7 @@ impl Model {
         };
         let mut given = name.clone();
         if let Some(conflict) = &conflict {
-            if origin == Origin::Client {
+            if refused_there {
                 return Err(conflict.clone());
             }
             let digits = account.as_uuid().simple().to_string();
@@ -362,11 +503,14 @@ impl Model {
             looks_like: conflict.is_none().then(|| skeleton.to_owned()),
             is_deleted: false,
             password: (at, request),
+            password_set: Placed::at(self.count + 1, origin),
             sessions_closed_at: Timestamp::default(),
+            created: Placed::at(self.count + 1, origin),
+            deleted: Placed::default(),
         });
         if conflict.is_some() {
             let notice = MessageId::derive_notice(account, request);
-            self.add(notice, AccountId::SYSTEM, account);
+            self.add(notice, AccountId::SYSTEM, account, origin);
         }
         let credential = CredentialVersion::set_by(request);
         Ok(Outcome::AccountCreated {
@@ -382,6 +526,7 @@ impl Model {
         request: RequestId,
         token: u8,
         verified: CredentialVersion,
+        origin: &Origin,
     ) -> Result<Outcome> {
         if self.active(account)?.password.1 != verified.request() {
             return Err(Rejection::StaleCredential);
@@ -393,15 +538,17 @@ impl Model {
         if !session.tokens.contains(&token) {
             session.tokens.push(token);
         }
+        session.opened.note(origin);
         Ok(Outcome::SessionOpened {
             session: id,
             expires_at: session.expires_at,
         })
     }
 
-    fn add(&mut self, id: MessageId, sender: AccountId, recipient: AccountId) {
+    fn add(&mut self, id: MessageId, sender: AccountId, recipient: AccountId, origin: &Origin) {
         let mut message = Message {
             id,
+            placed: Placed::at(self.count + 1, origin),
             sender,
             recipient,
             is_delivered: sender == recipient,
@@ -410,8 +557,10 @@ impl Model {
             is_removed: false,
             never_came: false,
         };
-        if sender == AccountId::SYSTEM {
-            message.hidden_from.insert(sender);
+        for side in [sender, recipient] {
+            if !self.is_active(side) {
+                message.hidden_from.insert(side);
+            }
         }
         for (_, by, said) in self.said.iter().filter(|(of, ..)| *of == id) {
             match said {
@@ -474,8 +623,9 @@ impl Model {
         peer: AccountId,
         id: MessageId,
         at: Timestamp,
+        origin: &Origin,
     ) -> Result<u32> {
-        self.active(account)?;
+        self.author(account, origin)?;
         let not_found = Err(Rejection::MessageNotFound { message: id });
         if peer != AccountId::SYSTEM && !self.accounts.iter().any(|known| known.id == peer) {
             return not_found;
@@ -491,8 +641,12 @@ impl Model {
             return not_found;
         }
         let mut count = 0;
-        for message in &mut self.messages[..=target] {
-            if message.sender == peer
+        let through = self.messages[target].placed.on_branch_of(origin);
+        for message in &mut self.messages {
+            let place = message.placed.on_branch_of(origin);
+            let was_seen = message.id == id || place.is_some() && place <= through;
+            if was_seen
+                && message.sender == peer
                 && message.recipient == account
                 && account != peer
                 && !message.is_removed
@@ -510,8 +664,10 @@ impl Model {
         ids: &[MessageId],
         scope: DeleteScope,
         at: Timestamp,
+        origin: &Origin,
     ) -> Result<Outcome> {
-        self.active(account)?;
+        self.author(account, origin)?;
+        let mut refused = Vec::new();
         for id in ids {
             let Some(message) = self.messages.iter().find(|message| message.id == *id) else {
                 continue;
@@ -519,15 +675,18 @@ impl Model {
             if message.is_removed || message.sender == account {
                 continue;
             }
-            if message.recipient != account {
-                return Err(Rejection::MessageNotFound { message: *id });
-            }
-            if scope == DeleteScope::ForBoth {
-                return Err(Rejection::NotSender { message: *id });
+            let rejection = match scope {
+                _ if message.recipient != account => Rejection::MessageNotFound { message: *id },
+                DeleteScope::ForBoth => Rejection::NotSender { message: *id },
+                DeleteScope::ForMe => continue,
+            };
+            match origin {
+                _ if message.placed.is_known_to(origin) => return Err(rejection),
+                _ => refused.push(*id),
             }
         }
         let mut count = 0;
-        for id in ids {
+        for id in ids.iter().filter(|id| !refused.contains(id)) {
             let Some(index) = self.messages.iter().position(|message| message.id == *id) else {
                 self.say(*id, account, Said::Deleted(scope), at);
                 continue;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use chat_core::password::{self, Params, Password};
 use chat_core::{
     AccountId, AccountManager, Body, Command, CommandBody, DeleteScope, MessageId, RequestId,
-    Timestamp, Username,
+    Sequence, Timestamp, Username,
 };
 use chat_replication::disk_store::CrashDisk;
 use chat_replication::state_machine::StateMachine;
@@ -18,6 +18,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use uuid::Uuid;
 
+use crate::state::machine::lineage_of;
 use crate::state::reader::{View, write};
 use crate::state::{AppliedBatch, ChatStateMachine, Publisher, StateError, StateSettings};
 
@@ -201,14 +202,20 @@ impl Commands {
 pub(super) fn hash_in_memory(log: &[Entry]) -> u128 {
     let mut manager = AccountManager::new();
     for entry in log {
+        manager.advance(Sequence::new(entry.position.index));
         let Ok(_) = match &entry.payload {
             Payload::ViewStart(_) => continue,
             Payload::Command(bytes) => match Command::decode(bytes) {
                 Ok(command) => manager.apply(command),
                 Err(_) => continue,
             },
-            Payload::Reproposed { command, .. } => {
-                manager.apply_reproposed(Command::decode(command).unwrap())
+            Payload::Reproposed {
+                origin,
+                lineage,
+                command,
+            } => {
+                let command = Command::decode(command).unwrap();
+                manager.apply_reproposed(command, lineage_of(*origin, lineage))
             }
         };
     }
