@@ -31,6 +31,9 @@ pub enum InstallError<E> {
     Failed(#[from] E),
 }
 
+/// What applying entries came to: one response per entry, `None` for one that is no command; or how the disk failed.
+pub type Responses<R, E> = Result<Vec<Option<R>>, E>;
+
 /// The application's state. It owns its files; the log replays whatever they do not hold yet.
 ///
 /// It runs on a thread of its own, beside the disk of the log. Where that has nothing to do, a few commands that somebody
@@ -59,14 +62,11 @@ pub trait StateMachine: Send + 'static {
     /// Applies committed entries in order; the first stands right behind [`StateMachine::applied`]. One response per
     /// entry; view starts have effects only in that they move `applied`, and their response is ignored, so it is
     /// `None`. Must be deterministic.
-    fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Option<Self::Response>>, Self::Error>;
+    fn apply(&mut self, entries: &[Entry]) -> Responses<Self::Response, Self::Error>;
 
     /// The same where that takes no longer than the work itself. `None`, with nothing done, where it would have to wait: for
     /// somebody who reads the state under a lock, say. The replica's own thread, which has peers to see to, applies by this.
-    fn try_apply(
-        &mut self,
-        entries: &[Entry],
-    ) -> Option<Result<Vec<Option<Self::Response>>, Self::Error>> {
+    fn try_apply(&mut self, entries: &[Entry]) -> Option<Responses<Self::Response, Self::Error>> {
         Some(self.apply(entries))
     }
 

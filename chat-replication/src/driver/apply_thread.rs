@@ -79,7 +79,7 @@ struct Machine<M> {
 }
 
 enum Order<R> {
-    Work(Work<R>),
+    Work(Box<Work<R>>),
     /// Make everything durable and end.
     Finish,
 }
@@ -185,7 +185,7 @@ impl<R> Applier<R> for ApplyThread<R> {
         if let Some(work) = left {
             self.pending.fetch_add(1, Ordering::AcqRel);
             // A thread that ended has said why, and the driver is about to read it.
-            let _ = self.orders.send(Order::Work(work));
+            let _ = self.orders.send(Order::Work(Box::new(work)));
         }
     }
 
@@ -276,7 +276,7 @@ fn run<M: StateMachine>(
         }
         match order {
             Ok(Order::Work(work)) => {
-                machine.perform(work)?;
+                machine.perform(*work)?;
                 pending.fetch_sub(1, Ordering::AcqRel);
             }
             Ok(Order::Finish) => return machine.machine.checkpoint().map_err(failed),

@@ -171,7 +171,6 @@ async fn large_commands_are_read_and_sent_about_once() {
         gauge.sent.load(Relaxed) - sent,
     );
     let most = gauge.most_queued.load(Relaxed);
-    println!("needed {needed}, read {read}, sent {sent}, at most {most} on their way");
     assert_eq!(gauge.dropped.load(Relaxed), 0);
     assert!(
         sent >= needed && sent <= needed * 5 / 4,

@@ -7,7 +7,7 @@ use std::thread::{current, sleep};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chat_replication::state_machine::{InstallError, SnapshotReader, StateMachine};
+use chat_replication::state_machine::{InstallError, Responses, SnapshotReader, StateMachine};
 use chat_replication::store::Reset;
 use chat_replication::types::{Entry, Payload, Position};
 use thiserror::Error;
@@ -96,10 +96,7 @@ impl StateMachine for Kv {
         self.state.applied
     }
 
-    fn try_apply(
-        &mut self,
-        entries: &[Entry],
-    ) -> Option<Result<Vec<Option<Self::Response>>, Full>> {
+    fn try_apply(&mut self, entries: &[Entry]) -> Option<Responses<Self::Response, Full>> {
         let readers = Arc::clone(&self.readers);
         drop(readers.try_lock().ok()?);
         Some(self.apply(entries))

@@ -9,7 +9,7 @@ use chat_core::{
     APPLY_VERSION, AccountManager, Applied, Command, Event, Lineage, OpenError, ROW_FORMAT,
     Sequence,
 };
-use chat_replication::state_machine::{InstallError, SnapshotReader, StateMachine};
+use chat_replication::state_machine::{InstallError, Responses, SnapshotReader, StateMachine};
 use chat_replication::store::Reset;
 use chat_replication::types::{self, ClusterId, Entry, Epoch, Payload, Position, ReplicaId};
 use redb::StorageBackend;
@@ -335,10 +335,7 @@ impl StateMachine for ChatStateMachine {
         Ok(responses)
     }
 
-    fn try_apply(
-        &mut self,
-        entries: &[Entry],
-    ) -> Option<Result<Vec<Option<Response>>, StateError>> {
+    fn try_apply(&mut self, entries: &[Entry]) -> Option<Responses<Response, StateError>> {
         let shared = Arc::clone(&self.shared);
         let locked = try_write(&shared).filter(|_| entries.len() <= BATCH)?;
         let mut responses = Vec::with_capacity(entries.len());
