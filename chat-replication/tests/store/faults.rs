@@ -135,7 +135,7 @@ fn an_unfinished_file_is_replaced() {
 
 #[test]
 fn another_format_is_refused() {
-    for (format, what) in [(3u32, "newer version"), (1, "before the first release")] {
+    for (format, what) in [(4u32, "newer version"), (1, "before the first release")] {
         let disks = Disks::default();
         drop(disks.open().unwrap());
         // Another version's file is like this one, but for the number in its `format` row.
