@@ -22,7 +22,7 @@ enum Start {
     Refused(String),
     /// Something is known to be damaged, and taken from peers.
     Damaged(String),
-    Serves(Served),
+    Serves(Box<Served>),
 }
 
 /// What would be served once all of the log is applied.
@@ -97,7 +97,7 @@ fn attempt(folder: &Path, work: &Path, flip: Option<&Flip>) -> Attempt {
 
 fn start(folder: &Path) -> Start {
     match try_to_start(folder) {
-        Ok(served) => Start::Serves(served),
+        Ok(served) => Start::Serves(Box::new(served)),
         Err(start) => start,
     }
 }
@@ -153,7 +153,7 @@ fn try_to_start(folder: &Path) -> Result<Served, Start> {
 fn judge(found: &Attempt, expected: &Served, segments: &[PathBuf]) -> Vec<String> {
     let mut problems = Vec::new();
     match &found.start {
-        Start::Serves(served) if served != expected => {
+        Start::Serves(served) if **served != *expected => {
             let (log, whole) = (&served.log, &expected.log);
             problems.push(format!(
                 "{} messages at {} (promised {}, compacted {}, {} orphans, {} epochs), hash {}, {} flaws, instead of {} at {} \
