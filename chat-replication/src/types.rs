@@ -273,6 +273,17 @@ impl Configuration {
     pub fn votes(&self, id: ReplicaId, store: StoreUuid) -> bool {
         self.member(id).is_some_and(|member| member.store == store)
     }
+
+    /// Whether a disk is a member's.
+    pub fn has_disk(&self, store: StoreUuid) -> bool {
+        self.members.iter().any(|member| member.store == store)
+    }
+
+    /// Whether a replica of this id is a member, or becomes one by itself once it is there.
+    pub fn takes_in(&self, id: ReplicaId) -> bool {
+        let mut absent = self.absent.iter();
+        self.member(id).is_some() || absent.any(|absent| absent.replica == id && absent.returns)
+    }
 }
 
 /// The first entry of every epoch: who acknowledges in it.

@@ -88,13 +88,20 @@ impl Replica {
     pub(super) fn on_answer(&mut self, from: ReplicaId, round: u64, standing: Standing) {
         self.seen_number = self.seen_number.max(standing.promised.number);
         self.meet(from, &standing);
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.last = standing.branches.last().epoch;
+        }
         // A leader says to whom it leads, and gives nothing, why that is.
         if let State::Following(following) = &self.state
             && following.leader == from
             && let Some(newest) = &standing.newest
-            && newest.configuration.has_removed(self.identity.store)
         {
-            self.waiting = Some(removed(&newest.configuration, self.identity.store));
+            let (known, store) = (&newest.configuration, self.identity.store);
+            if known.has_removed(store) {
+                self.waiting = Some(removed(known, store));
+            } else if !known.takes_in(self.me()) {
+                self.waiting = Some(Waiting::NoMember);
+            }
         }
         let Some(ballot) = &mut self.ballot else {
             return;
@@ -135,6 +142,14 @@ impl Replica {
         };
         ballot.standings.retain(|id, _| !self.suspects(*id));
         ballot.standings.insert(self.me(), self.standing());
+        if let Some(rival) = self.rival
+            && !self.suspects(rival)
+            && !ballot.standings.contains_key(&rival)
+        {
+            // Its log may be the one to go on from. Without its word this one would go on, and meet it again.
+            self.ballot = Some(ballot);
+            return;
+        }
 
         let entitled = matches!(self.state, State::Leading(_)) || ballot.ticket.is_some();
         if !entitled && let Some((epoch, gone)) = self.other_leader(&ballot.standings) {
@@ -189,6 +204,7 @@ impl Replica {
     fn gains_nothing(&self, plan: &Plan) -> bool {
         matches!(&self.state, State::Leading(leading)
             if leading.members == plan.members && !leading.outpromised && !plan.forced)
+            && plan.donor == self.me()
             && self.log.configuration() == Some(&plan.configuration)
     }
 

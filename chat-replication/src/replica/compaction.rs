@@ -146,16 +146,15 @@ impl Replica {
     }
 
     /// Whether a snapshot is of use here. Not one of a history that lacks what this replica has dropped: nobody could hand
-    /// that over any more.
+    /// that over any more. Where this disk had no vote it has dropped nothing, but taken a snapshot of what others hold.
     pub fn needs_snapshot(&self, reset: &Reset) -> bool {
         let position = reset.branches.last();
         let own = &self.log.branches;
-        let available = self
-            .log
-            .configuration()
-            .is_some_and(|known| known.mode == Mode::Available);
+        let votes = self.log.configuration().is_some_and(|known| {
+            known.mode == Mode::Available && known.has_disk(self.identity.store)
+        });
         let common = own.common_ancestor(&reset.branches).index;
-        let drops = available && self.log.compacted.index > common;
+        let drops = votes && self.log.compacted.index > common;
         let stays = drops
             && reset.branches.dropped_in() <= own.dropped_in()
             && !self.is_broken(Mutation::NewerAlwaysStays);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::judge::Waiting;
 use super::state::{Following, State};
 use super::{Mutation, Note, Outgoing, Replica};
 use crate::message::Message;
@@ -248,12 +249,15 @@ impl Replica {
 
     /// The others know nothing of a removal, and follow whom it removed: it was made on a branch that loses, and is lost
     /// with it. They lack what this branch has, so none of that was dropped. Where they know of it, none of them would.
-    fn is_outdone(&self, leader: ReplicaId, followers: &[ReplicaId]) -> bool {
+    /// Whoever has taken the leader's log follows it too, though its view may not have it: it was removed there as well.
+    fn is_outdone(&self, leader: Epoch, followers: &[ReplicaId]) -> bool {
         let me = self.me();
+        let took_it = self.peers.iter().filter(|(_, peer)| peer.last == leader);
         self.log.configuration().is_some_and(|known| {
-            let others = followers.iter().filter(|id| **id != leader && **id != me);
+            let mut others = followers.iter().chain(took_it.map(|(id, _)| id));
             known.mode == Mode::Available
-                && others.into_iter().any(|id| known.member(*id).is_some())
+                && others
+                    .any(|id| *id != leader.replica && *id != me && known.member(*id).is_some())
         })
     }
 
@@ -265,6 +269,11 @@ impl Replica {
         if let State::Following(following) = &mut self.state {
             following.heard_at = self.now;
         }
+        // It gives entries to those only whom it takes in.
+        self.waiting = self
+            .waiting
+            .take()
+            .filter(|waiting| *waiting != Waiting::NoMember);
     }
 
     /// What the leader has committed is committed here as far as this log is known to equal the leader's.
@@ -387,7 +396,7 @@ impl Replica {
         if epoch.replica != from {
             return;
         }
-        let removed = self.is_removed(epoch) && !(started && self.is_outdone(from, &members));
+        let removed = self.is_removed(epoch) && !(started && self.is_outdone(epoch, &members));
         if epoch < self.log.promised || removed {
             return self.refuse(from, epoch);
         }
@@ -475,7 +484,7 @@ impl Replica {
         let other_leads = leader_started
             && leader.is_some_and(|leader| {
                 let removed = self.is_removed(leader);
-                leader > epoch && (!removed || self.is_outdone(leader.replica, &[from]))
+                leader > epoch && (!removed || self.is_outdone(leader, &[from]))
             });
         match &mut self.state {
             State::Candidate(candidate) if candidate.epoch == epoch && candidate.needs(from) => {

@@ -220,7 +220,8 @@ pub(super) fn newest_start(
 
 /// Of two logs the newer one is gone on from. But one of which entries were dropped that the other lacks has to stay,
 /// however new the other is: nobody could hand over what it has dropped. Where both have, the one that dropped last has
-/// from one of its disks what the other had dropped before.
+/// from one of its disks what the other had dropped before. Whoever had no vote where its log ends has dropped nothing for
+/// the others: it took a snapshot in place of what they hold.
 fn precedence(one: &Standing, other: &Standing, broken: Option<Mutation>) -> Ordering {
     let newer = one.branches.last().cmp(&other.branches.last());
     let by_majority = |standing: &Standing| {
@@ -231,7 +232,12 @@ fn precedence(one: &Standing, other: &Standing, broken: Option<Mutation>) -> Ord
         return newer;
     }
     let common = one.branches.common_ancestor(&other.branches).index;
-    match (one.compacted > common, other.compacted > common) {
+    let dropped = |standing: &Standing| {
+        let newest = standing.newest.as_ref();
+        let voted = newest.is_some_and(|start| start.configuration.has_disk(standing.store));
+        voted && standing.compacted > common
+    };
+    match (dropped(one), dropped(other)) {
         (true, false) => Ordering::Greater,
         (false, true) => Ordering::Less,
         (true, true) => {

@@ -199,7 +199,9 @@ impl Replica {
                 && !lagging.contains(id)
                 && !self.suspects(*id)
         });
-        let wanted = gone || slow || joins || leading.outpromised || self.ripe_change().is_some();
+        let rival = self.rival.is_some_and(|rival| !self.suspects(rival));
+        let wanted =
+            gone || slow || joins || rival || leading.outpromised || self.ripe_change().is_some();
         if wanted && self.ballot.is_none() {
             self.begin_ballot(None, 0);
         } else if !wanted {

@@ -28,6 +28,8 @@ pub(super) struct Peer {
     /// The newest `sent` of its heartbeat acknowledgements.
     pub(super) sent: u64,
     pub(super) report: AppliedReport,
+    /// The epoch of its last entry, as it last told.
+    pub(super) last: Epoch,
 }
 
 impl Peer {
@@ -40,6 +42,7 @@ impl Peer {
             lagging: false,
             sent: 0,
             report: AppliedReport::default(),
+            last: Epoch::default(),
         }
     }
 

@@ -316,9 +316,10 @@ impl Replica {
         }
     }
 
-    /// A disk that was removed, and whose place another one has, never comes in. It is to know that it is heard, or it would
-    /// take its leader for gone, and find it again at the next heartbeat, for ever; and why it gets nothing.
-    fn tell_removed(&mut self, id: ReplicaId, sent: u64) {
+    /// A disk that was removed, and whose place another one has, never comes in, nor does one that nobody added. It is to
+    /// know that it is heard, or it would take its leader for gone, and find it again at the next heartbeat, for ever; and
+    /// why it gets nothing.
+    fn tell_why(&mut self, id: ReplicaId, sent: u64) {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.sent = sent;
         }
@@ -355,8 +356,10 @@ impl Replica {
                 leading.progress.remove(&from);
             }
             let configuration = self.log.configuration();
-            if configuration.is_some_and(|known| known.has_removed(store)) {
-                self.tell_removed(from, sent);
+            if configuration
+                .is_some_and(|known| known.has_removed(store) || known.member(from).is_none())
+            {
+                self.tell_why(from, sent);
             }
             self.join_with(from, store);
             return self.notice_new_disk(from, store);
@@ -375,6 +378,7 @@ impl Replica {
         leading.forget_other_disks(from, store);
         match (verified, branches) {
             (Some(verified), _) => {
+                self.rival = self.rival.filter(|rival| *rival != from);
                 let new = || Progress::from(disk, verified.min(self.log.last().index), now);
                 leading.progress.entry(from).or_insert_with(new);
                 self.on_append_ack(from, store, epoch, verified);
@@ -393,7 +397,6 @@ impl Replica {
                     && self.broken != Some(Mutation::NewerAlwaysStays)
                 {
                     self.rival = Some(from);
-                    leading.outpromised = true;
                 }
                 if known && (progress.verified.is_some() || (beyond && progress.floor < ancestor)) {
                     progress.rewind(ancestor, now);

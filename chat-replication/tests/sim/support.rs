@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use chat_replication::sim::{Failure, Profile, Report, SimOptions, run};
+use chat_replication::sim::{Failure, Report, SimOptions, run};
 
 /// The value of an environment variable, if it is set.
 pub(crate) fn variable<T: std::str::FromStr<Err: Debug>>(name: &str) -> Option<T> {
@@ -18,9 +18,6 @@ pub(crate) fn variable<T: std::str::FromStr<Err: Debug>>(name: &str) -> Option<T
             .unwrap_or_else(|error| panic!("{name}={value}: {error:?}")),
     )
 }
-
-/// Stories that are known to end badly still: a replica that others removed while it was away is never drained.
-const NOT_WELL: [(Profile, u64); 2] = [(Profile::Everything, 242), (Profile::Partitions, 121)];
 
 /// What seeds came to, added up.
 #[derive(Default)]
@@ -59,12 +56,6 @@ pub(crate) fn run_all(
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= seeds.end {
                         return;
-                    }
-                    if NOT_WELL
-                        .map(|(profile, seed)| (Some(profile), seed))
-                        .contains(&(options.profile, seed))
-                    {
-                        continue;
                     }
                     match run(seed, options) {
                         Ok(report) => total.lock().unwrap().add(&report),

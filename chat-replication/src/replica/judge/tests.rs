@@ -425,3 +425,25 @@ fn who_joins_is_a_member_from_the_first() {
     let (members, ..) = goes(decide(with_it(), joins()));
     assert_eq!(members, [0, 1, 2, 3]);
 }
+
+/// Two sides of a partition meet. The older log has dropped what the newer one lacks, so nobody could hand that over.
+#[test]
+fn a_log_that_has_dropped_what_the_other_lacks_stays() {
+    let meet = |voted: bool| {
+        let mut dropped = standing(1, Log(4, 1, &[1], 90));
+        dropped.compacted = 50;
+        if !voted {
+            dropped.store = store(7);
+        }
+        let asker = in_view(0, Log(5, 0, &[0, 2], 9));
+        let third = in_view(2, Log(5, 0, &[0, 2], 9));
+        decide(
+            vec![(0, asker), (1, dropped), (2, third)],
+            Around::default(),
+        )
+    };
+    assert_eq!(meet(true), Verdict::Wait(Waiting::Behind));
+    // A disk that never had a vote took a snapshot of what its leader holds still.
+    let (members, donor, _) = goes(meet(false));
+    assert_eq!((members, donor), (vec![0, 2], 0));
+}
