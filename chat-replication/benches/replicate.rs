@@ -87,7 +87,7 @@ impl Cluster {
     fn settle(&mut self) {
         loop {
             let mut sent = Vec::new();
-            for (id, (replica, store)) in &mut self.replicas {
+            for (replica, store) in self.replicas.values_mut() {
                 loop {
                     let ready = replica.ready();
                     if ready.is_empty() {
@@ -100,8 +100,9 @@ impl Cluster {
                     } else {
                         replica.persisted(Persisted { orphans: 0 });
                     }
+                    let me = replica.identity().peer_id();
                     for (to, outgoing) in ready.messages.into_iter().chain(ready.after) {
-                        sent.push((*id, to, whole(outgoing, store)));
+                        sent.push((me, to, whole(outgoing, store)));
                     }
                 }
             }

@@ -23,18 +23,25 @@ impl BranchTable {
     /// A table from its stored parts: epochs with their first indexes, both growing, and the last index of the log.
     /// `None` where the parts contradict each other.
     pub fn from_parts(epochs: Vec<(Epoch, Index)>, last: Index) -> Option<BranchTable> {
-        let grows = epochs
-            .windows(2)
-            .all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1);
-        let inside = match (epochs.first(), epochs.last()) {
-            (Some(first), Some(newest)) => first.1 >= 1 && newest.1 <= last,
-            _ => last == 0,
-        };
-        (grows && inside).then_some(BranchTable {
+        let table = BranchTable {
             epochs,
             last,
             dropped_in: Epoch::default(),
-        })
+        };
+        table.is_sound().then_some(table)
+    }
+
+    /// Whether its parts fit together: one that somebody sent need not.
+    pub(crate) fn is_sound(&self) -> bool {
+        let grows = self
+            .epochs
+            .windows(2)
+            .all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1);
+        let inside = match (self.epochs.first(), self.epochs.last()) {
+            (Some(first), Some(newest)) => first.1 >= 1 && newest.1 <= self.last,
+            _ => self.last == 0,
+        };
+        grows && inside
     }
 
     /// The last epoch in which entries were dropped of the log. Of two logs that part below what both have dropped, the one

@@ -58,6 +58,6 @@ pub fn in_memory<M: StateMachine>(
         replica: me,
         store: StoreUuid(Uuid::new_v4()),
     });
-    let connect = |inbox, _| Ok::<_, io::Error>(network.connect(me, inbox));
+    let connect = |inbox, me: Identity| Ok::<_, io::Error>(network.connect(me.peer_id(), inbox));
     start(store, machine, options, connect, |_, _| ())
 }

@@ -7,7 +7,7 @@ use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 
 use crate::driver::{Answer, Awake, Input, Order, Pile, Proposal, Room, Sender, Wake};
-use crate::replica::{ForceRefusal, MembershipChange};
+use crate::replica::{ForceRefusal, MAX_ADDRESS, MAX_MEMBERS, MembershipChange};
 use crate::status::Status;
 use crate::types::{Epoch, Position, ReplicaId};
 
@@ -103,6 +103,12 @@ pub enum OrderError {
     /// The last replica cannot be removed.
     #[error("the last replica cannot be removed")]
     Last,
+    /// A cluster has no place for it.
+    #[error(
+        "a cluster has at most {MAX_MEMBERS} replicas, and their addresses at most {MAX_ADDRESS} bytes; remove a replica, or \
+         choose a shorter address"
+    )]
+    Beyond,
     /// The replica to be added was not reached.
     #[error("the replica to be added cannot be reached; start it, then try again")]
     Unreachable,
@@ -197,7 +203,8 @@ impl<R> Handle<R> {
     }
 
     /// Sends a message of the application's own to a peer's [`StateMachine`](crate::state_machine::StateMachine) host;
-    /// best effort, neither durable nor ordered with commands.
+    /// best effort, neither durable nor ordered with commands. One of more than [`MAX_CAST`](crate::replica::MAX_CAST) bytes is
+    /// dropped, here as by whom it is for.
     pub fn cast(&self, to: ReplicaId, message: Bytes) {
         // A stopped replica has nobody to talk to; its owner learns that from `propose` and the status.
         let _ = self.inputs.send(Input::Cast { to, message });

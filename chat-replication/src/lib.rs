@@ -140,6 +140,9 @@
 //! and others of that side's own configuration follow it in a higher epoch, the removal is lost with the branch, and the
 //! operator is told: those others know nothing of it, so nothing that they lack was dropped. And a removal by a side that may
 //! drop nothing for it yields to a higher epoch, so that two sides that have removed each other find together.
+//! Where others follow a removed disk they have to say so themselves; apart from that, all that counts of what it says is its
+//! question where the others stand, and, as a follower, what it takes to hand over. To the application it is nobody, and so is
+//! a disk that comes in its place under the same id until it has the vote.
 //!
 //! ## New versions
 //!
@@ -232,8 +235,10 @@
 //!
 //! # What is left out
 //!
-//! * Byzantine replicas: a peer may be slow, dead, cut off or restarted, not malicious. What it sends is checked for form, so
-//!   that it cannot make a replica panic; that it speaks the truth is taken for granted.
+//! * Byzantine replicas: a peer may be slow, dead, cut off or restarted, not malicious. What it says is checked at one gate, so
+//!   that it can neither end a replica nor poison what it promises: numbers that no honest history reaches, lists without end,
+//!   logs that contradict themselves, and what is said in another's name are ignored, and noted. That a member speaks the truth
+//!   within these bounds is taken for granted.
 //! * Leases: a linearizable read costs a round to the members.
 //! * Suspended machines: a process notices a pause by the clock that does not stop for it, and that one stops with the machine.
 

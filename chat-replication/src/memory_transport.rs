@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::message::Message;
 use crate::transport::{Inbox, Transport};
-use crate::types::{Member, ReplicaId};
+use crate::types::{Member, PeerId, ReplicaId, StoreUuid};
 
 /// A network that replicas of one process are connected to. Clones are the same network.
 #[derive(Clone, Default)]
@@ -22,14 +22,14 @@ impl MemoryNetwork {
 
     /// Connects a replica until its transport is dropped. Everybody who is connected is told of it. A replica that is
     /// connected again replaces its earlier self.
-    pub fn connect(&self, me: ReplicaId, inbox: Arc<dyn Inbox>) -> MemoryTransport {
+    pub fn connect(&self, me: PeerId, inbox: Arc<dyn Inbox>) -> MemoryTransport {
         let mut inboxes = self.inboxes();
-        inboxes.remove(&me);
+        inboxes.remove(&me.replica);
         for (peer, other) in inboxes.iter() {
-            other.connected(me);
+            other.connected(me.replica);
             inbox.connected(*peer);
         }
-        inboxes.insert(me, Arc::clone(&inbox));
+        inboxes.insert(me.replica, Arc::clone(&inbox));
         drop(inboxes);
         MemoryTransport {
             network: self.clone(),
@@ -53,7 +53,7 @@ impl fmt::Debug for MemoryNetwork {
 /// reported as refused.
 pub struct MemoryTransport {
     network: MemoryNetwork,
-    me: ReplicaId,
+    me: PeerId,
     inbox: Arc<dyn Inbox>,
 }
 
@@ -66,18 +66,22 @@ impl Transport for MemoryTransport {
     }
 
     fn peers_changed(&mut self, _peers: &[Member]) {}
+
+    fn renamed(&mut self, store: StoreUuid) {
+        self.me.store = store;
+    }
 }
 
 impl Drop for MemoryTransport {
     fn drop(&mut self) {
         let mut inboxes = self.network.inboxes();
         let still_mine = inboxes
-            .get(&self.me)
+            .get(&self.me.replica)
             .is_some_and(|inbox| Arc::ptr_eq(inbox, &self.inbox));
         if still_mine {
-            inboxes.remove(&self.me);
+            inboxes.remove(&self.me.replica);
             for other in inboxes.values() {
-                other.refused(self.me);
+                other.refused(self.me.replica);
             }
         }
     }

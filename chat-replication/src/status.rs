@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::store::Identity;
-use crate::types::{Configuration, Epoch, Index, Position, ReplicaId};
+use crate::types::{Configuration, Epoch, Index, Position, ReplicaId, StoreUuid};
 
 /// What a replica does.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -99,4 +99,6 @@ pub struct PeerStatus {
     pub state_hash: u128,
     /// Its orphans.
     pub orphans: u64,
+    /// The disk that speaks in its name, where that one was removed.
+    pub removed: Option<StoreUuid>,
 }

@@ -8,7 +8,8 @@ use thiserror::Error;
 
 use crate::branch::BranchTable;
 use crate::types::{
-    ClusterId, Entry, Epoch, Index, Orphan, Payload, Position, ReplicaId, StoreUuid, ViewStart,
+    ClusterId, Entry, Epoch, Index, Orphan, Payload, PeerId, Position, ReplicaId, StoreUuid,
+    ViewStart,
 };
 
 /// Whose store this is. Written once, when it is created.
@@ -20,6 +21,16 @@ pub struct Identity {
     pub replica: ReplicaId,
     /// The disk.
     pub store: StoreUuid,
+}
+
+impl Identity {
+    /// The replica as its peers know it.
+    pub fn peer_id(&self) -> PeerId {
+        PeerId {
+            replica: self.replica,
+            store: self.store,
+        }
+    }
 }
 
 /// What a store holds when a replica starts, without the entries themselves.

@@ -1,7 +1,7 @@
 //! The network side of a replica: messages between peers, and evidence that one is gone.
 
 use crate::message::Message;
-use crate::types::{Member, ReplicaId};
+use crate::types::{Member, PeerId, ReplicaId, StoreUuid};
 
 /// Sends messages to peers. `send` never blocks and may lose; the protocol repeats what matters.
 ///
@@ -16,12 +16,15 @@ pub trait Transport: Send {
 
     /// Tells where the peers are: all configured replicas but this one. Connections to others are closed.
     fn peers_changed(&mut self, peers: &[Member]);
+
+    /// This replica's disk has another name from now on.
+    fn renamed(&mut self, store: StoreUuid);
 }
 
 /// Where a transport delivers. Implementations are cheap to call and never block.
 pub trait Inbox: Send + Sync + 'static {
-    /// A message came from a peer that has shown to be this replica of this cluster.
-    fn received(&self, from: ReplicaId, message: Message);
+    /// A message came from a peer that has shown to be this replica of this cluster, and says that it has this disk.
+    fn received(&self, from: PeerId, message: Message);
 
     /// A connection to the peer is up, after it was not.
     fn connected(&self, peer: ReplicaId);

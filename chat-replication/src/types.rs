@@ -40,6 +40,21 @@ impl fmt::Display for ClusterId {
 )]
 pub struct StoreUuid(pub Uuid);
 
+/// A replica as its peers know it: by its number, and by the disk that it runs with at the moment.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct PeerId {
+    /// The replica.
+    pub replica: ReplicaId,
+    /// Its disk.
+    pub store: StoreUuid,
+}
+
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.replica.fmt(f)
+    }
+}
+
 /// A leader's reign. Ordered by number, then replica, then store, and therefore never minted twice, not even by a
 /// replica whose disk was wiped.
 #[derive(
@@ -149,7 +164,7 @@ pub struct Absent {
 }
 
 /// Removed stores that a configuration remembers.
-const REMEMBERED: usize = 16;
+pub(crate) const REMEMBERED: usize = 16;
 
 impl Configuration {
     /// The member with this id.

@@ -1,10 +1,11 @@
 //! Words between the applications of two replicas, and whom they are for.
 
 use bytes::Bytes;
-use chat_replication::types::ReplicaId;
+use chat_replication::types::PeerId;
 
-/// What a peer said, and which.
-pub(crate) type Told = (ReplicaId, Bytes);
+/// What a peer said, and which. It is a replica of the present configuration, but may run with a disk that has no vote in it:
+/// then it is to be believed what it says of itself, and no more.
+pub(crate) type Told = (PeerId, Bytes);
 
 /// Whom a word is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

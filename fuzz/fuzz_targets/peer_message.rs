@@ -1,4 +1,4 @@
-//! What a peer says.
+//! What a peer says, to a replica that hears it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -9,7 +9,7 @@ use super::running::ReplicaError;
 use super::snapshot::Read;
 use crate::message::Message;
 use crate::transport::Inbox;
-use crate::types::ReplicaId;
+use crate::types::{PeerId, ReplicaId};
 
 /// A command, and who waits for its answer.
 pub(crate) struct Proposal<R> {
@@ -20,7 +20,7 @@ pub(crate) struct Proposal<R> {
 /// One thing that happened.
 pub(crate) enum Input {
     Received {
-        from: ReplicaId,
+        from: PeerId,
         message: Message,
     },
     Connected(ReplicaId),
@@ -51,7 +51,7 @@ pub(crate) enum Input {
 pub(super) struct DriverInbox(pub(super) Sender<Input>);
 
 impl Inbox for DriverInbox {
-    fn received(&self, from: ReplicaId, message: Message) {
+    fn received(&self, from: PeerId, message: Message) {
         let _ = self.0.send(Input::Received { from, message });
     }
 

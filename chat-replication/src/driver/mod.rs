@@ -44,11 +44,11 @@ use self::snapshot::{Servings, Taking};
 use self::tail::Tail;
 use crate::handle::{LeaderHint, OrderError, ProposeError};
 use crate::message::Message;
-use crate::replica::{Note, Outgoing, PeersAsOf, Ready, Refusal, Replica};
+use crate::replica::{MAX_CAST, Note, Outgoing, PeersAsOf, Ready, Refusal, Replica};
 use crate::status::Status;
 use crate::store::{Persisted, Reset, Store, StoreError};
 use crate::transport::Transport;
-use crate::types::{Epoch, Index, Member, Payload, Position, ReplicaId};
+use crate::types::{Epoch, Index, Member, Payload, PeerId, Position, ReplicaId};
 
 /// Sizes that a driver keeps to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,7 +107,7 @@ pub struct Driver<S, T, A, R> {
     /// What the transport was told last, and in which state of affairs.
     peers: Vec<Member>,
     peers_as_of: Option<PeersAsOf>,
-    casts: VecDeque<(ReplicaId, Bytes)>,
+    casts: VecDeque<(PeerId, Bytes)>,
     /// Ticks so far, and how many of them are a silence.
     now: u64,
     suspect: u64,
@@ -216,16 +216,18 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
     }
 
     /// A message came from a peer.
-    pub fn receive(&mut self, from: ReplicaId, message: Message) {
-        match message {
-            Message::Cast(bytes) => self.casts.push_back((from, bytes)),
+    pub fn receive(&mut self, from: PeerId, message: Message) {
+        if self.swapping && !matches!(message, Message::Cast(_)) {
             // Messages may be lost.
-            _ if self.swapping => {}
-            Message::SnapshotChunk(chunk) => self.take_chunk(from, *chunk),
-            Message::SnapshotAck { id, received, .. } => {
-                self.snapshot_acknowledged(from, id, received);
+            return;
+        }
+        match self.replica.receive(from, message) {
+            Some(Message::Cast(bytes)) => self.casts.push_back((from, bytes)),
+            Some(Message::SnapshotChunk(chunk)) => self.take_chunk(from.replica, *chunk),
+            Some(Message::SnapshotAck { id, received, .. }) => {
+                self.snapshot_acknowledged(from.replica, id, received);
             }
-            message => self.replica.receive(from, message),
+            _ => {}
         }
     }
 
@@ -276,11 +278,13 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
 
     /// Sends an application's own message.
     pub fn cast(&mut self, to: ReplicaId, message: Bytes) {
-        self.transport.send(to, Message::Cast(message));
+        if message.len() <= MAX_CAST {
+            self.transport.send(to, Message::Cast(message));
+        }
     }
 
     /// The next message of a peer's application.
-    pub fn next_cast(&mut self) -> Option<(ReplicaId, Bytes)> {
+    pub fn next_cast(&mut self) -> Option<(PeerId, Bytes)> {
         self.casts.pop_front()
     }
 
@@ -359,6 +363,9 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
         let Step { ready, mut own, .. } = step;
         if !ready.persist.is_empty() {
             self.persisted = self.store.persist(&ready.persist)?;
+            if let Some(store) = ready.persist.rename {
+                self.transport.renamed(store);
+            }
             self.tail.evict();
         }
         self.replica.persisted(self.persisted);
@@ -396,9 +403,8 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
         self.proposals.cut(self.replica.branches());
         self.note_commit();
         self.roll_back_if_cut();
-        let me = self.replica.identity().replica;
         for message in own {
-            self.replica.receive(me, message);
+            self.replica.receive_own(message);
         }
         notes.extend(ready.notes);
         Ok(())

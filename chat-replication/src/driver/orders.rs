@@ -111,6 +111,7 @@ pub(super) fn refused_change(
         ChangeRefusal::Taken => OrderError::Taken,
         ChangeRefusal::Leads => OrderError::Leads,
         ChangeRefusal::Last => OrderError::Last,
+        ChangeRefusal::Beyond => OrderError::Beyond,
         ChangeRefusal::Unreachable => OrderError::Unreachable,
         ChangeRefusal::TooFew => OrderError::TooFew,
     }

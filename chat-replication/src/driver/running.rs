@@ -25,13 +25,13 @@ use super::queue::{Receiver, queue};
 use super::runtime::OwnRuntime;
 use super::{Driver, Limits};
 use crate::handle::{Handle, ProposeError};
-use crate::replica::{Note, Replica, Seed, Settings};
+use crate::replica::{Note, Replica, Seed, Settings, check_durable};
 use crate::state_machine::StateMachine;
 use crate::status::Status;
 use crate::store::{Identity, Store, StoreError};
 use crate::timed_store::TimedStore;
 use crate::transport::{Inbox, Transport};
-use crate::types::{Position, ReplicaId};
+use crate::types::{PeerId, Position};
 
 /// What is drained from the queue before the log is written: more would make the first in line wait for long.
 const DRAIN: usize = 4096;
@@ -100,6 +100,9 @@ pub enum StartError {
         /// The state's last durable checkpoint.
         state: Position,
     },
+    /// The log holds what no history reaches, and nobody could follow.
+    #[error("the log cannot be used: {0}")]
+    Beyond(String),
     /// The transport cannot be started.
     #[error(transparent)]
     Transport(Box<dyn Error + Send + Sync>),
@@ -148,7 +151,8 @@ impl From<StoreError> for ReplicaError {
 ///
 /// `connect` makes the transport from where it shall deliver and whose it is, within the runtime that it may spawn its tasks
 /// on (see [`Transport`]). `on_cast` is given what peers'
-/// applications send by [`Handle::cast`]; it runs on the driver's thread and must not block.
+/// applications send by [`Handle::cast`], with the disk that each says to have: only a replica of the present configuration
+/// is heard, but not only with the disk that has its vote. It runs on the driver's thread and must not block.
 ///
 /// The replica runs until [`Running::stop`], or until its disk or state machine fails, which [`Running::ended`] tells.
 pub fn start<S, M, T, E>(
@@ -156,7 +160,7 @@ pub fn start<S, M, T, E>(
     machine: M,
     options: Options,
     connect: impl FnOnce(Arc<dyn Inbox>, Identity) -> Result<T, E>,
-    on_cast: impl FnMut(ReplicaId, Bytes) + Send + 'static,
+    on_cast: impl FnMut(PeerId, Bytes) + Send + 'static,
 ) -> Result<(Handle<M::Response>, Running), StartError>
 where
     S: Store + 'static,
@@ -165,6 +169,7 @@ where
     E: Into<Box<dyn Error + Send + Sync>>,
 {
     let durable = store.load()?;
+    check_durable(&durable).map_err(StartError::Beyond)?;
     let me = durable.identity;
     let state = Report::of(&machine);
     let unsettled = machine.unsettled();
@@ -357,7 +362,7 @@ where
     S: Store,
     T: Transport,
     R: Send + 'static,
-    C: FnMut(ReplicaId, Bytes),
+    C: FnMut(PeerId, Bytes),
 {
     fn run(mut self, runtime: OwnRuntime) -> Result<(), ReplicaError> {
         let turning = || runtime.block_on(self.turn_until_stopped());
@@ -587,6 +592,7 @@ fn log(note: &Note) {
         | Note::Reconciled { .. }
         | Note::AwayTooLong { .. }
         | Note::Renewed
+        | Note::Ignored { .. }
         | Note::StateLost => {
             warn!("{note}");
         }

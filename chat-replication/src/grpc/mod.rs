@@ -41,7 +41,7 @@ pub use self::wire::fuzz_message;
 use crate::message::Message;
 use crate::store::Identity;
 use crate::transport::{Inbox, Transport};
-use crate::types::{Member, ReplicaId};
+use crate::types::{Member, ReplicaId, StoreUuid};
 
 /// The versions of the protocol between peers that this code speaks.
 const OLDEST_VERSION: u32 = 1;
@@ -309,6 +309,17 @@ impl Transport for GrpcTransport {
             .iter()
             .map(|peer| (peer.id, peer.peer_address.clone()))
             .collect();
+        self.set_peers(&peers);
+    }
+
+    /// Who calls says in the hello which disk it has, so each call is made anew.
+    fn renamed(&mut self, store: StoreUuid) {
+        self.me.store = store;
+        let links = std::mem::take(&mut self.links).into_iter();
+        let peers: Vec<_> = links
+            .map(|(id, link)| (id, link.address.borrow().clone()))
+            .collect();
+        self.peers.lock().clear();
         self.set_peers(&peers);
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 use tracing::{debug, info};
+use uuid::Uuid;
 
 use super::once::Once;
 use super::proto::exchange_request::Frame;
@@ -21,7 +22,7 @@ use super::security::{ConnectionInfo, Identified};
 use super::{NEWEST_VERSION, OLDEST_VERSION, wire};
 use crate::store::Identity;
 use crate::transport::Inbox;
-use crate::types::ReplicaId;
+use crate::types::{PeerId, ReplicaId, StoreUuid};
 
 /// Time for a caller to say who it is.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -131,7 +132,7 @@ impl<I: Inbox + ?Sized> PeerServer<I> {
         &self,
         first: Option<ExchangeRequest>,
         proven: Identified,
-    ) -> Result<(ReplicaId, u32), Status> {
+    ) -> Result<(PeerId, u32), Status> {
         let Some(Frame::Hello(hello)) = first.and_then(|request| request.frame) else {
             return Err(Status::invalid_argument("a call begins with a hello"));
         };
@@ -150,6 +151,11 @@ impl<I: Inbox + ?Sized> PeerServer<I> {
             )));
         }
         let from = ReplicaId(hello.from_replica_id);
+        let Ok(store) = Uuid::from_slice(&hello.from_store_uuid) else {
+            return Err(Status::invalid_argument(
+                "the caller does not say which disk it has",
+            ));
+        };
         if !proven.allows(from) {
             return Err(Status::permission_denied(format!(
                 "the caller says that it is replica {from}, and its certificate is of another; give each replica its own"
@@ -161,18 +167,22 @@ impl<I: Inbox + ?Sized> PeerServer<I> {
                 self.me.replica
             )));
         }
+        let from = PeerId {
+            replica: from,
+            store: StoreUuid(store),
+        };
         Ok((from, version))
     }
 
     /// Delivers what the peer says from now on, in the place of any earlier call of the same peer.
     fn admit(
         &self,
-        from: ReplicaId,
+        from: PeerId,
         mut incoming: Streaming<ExchangeRequest>,
         responses: mpsc::Sender<Result<ExchangeResponse, Status>>,
     ) -> Result<(), Status> {
         let mut peers = self.peers.lock();
-        let Some(peer) = peers.get_mut(&from) else {
+        let Some(peer) = peers.get_mut(&from.replica) else {
             return Err(Status::permission_denied("the peer was just removed"));
         };
         peer.calls += 1;
@@ -193,7 +203,7 @@ impl<I: Inbox + ?Sized> PeerServer<I> {
                     }
                 }
             }
-            shared.ended(from, call);
+            shared.ended(from.replica, call);
             // Until here the open stream of responses tells the peer that this side lives.
             drop(responses);
         });
@@ -208,7 +218,7 @@ impl<I: Inbox + ?Sized> PeerServer<I> {
     }
 }
 
-fn deliver<I: Inbox + ?Sized>(inbox: &I, log: &Once, from: ReplicaId, request: ExchangeRequest) {
+fn deliver<I: Inbox + ?Sized>(inbox: &I, log: &Once, from: PeerId, request: ExchangeRequest) {
     match request.frame {
         Some(Frame::Message(message)) => match wire::unpack(message) {
             Ok(message) => inbox.received(from, message),

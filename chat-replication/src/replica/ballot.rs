@@ -7,7 +7,7 @@ use super::membership::Change;
 use super::state::State;
 use super::{Mutation, Replica};
 use crate::message::{Message, Standing};
-use crate::types::{Epoch, ReplicaId};
+use crate::types::{Epoch, PeerId, ReplicaId};
 
 /// A question to all replicas, and the answers so far.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -38,6 +38,28 @@ impl Replica {
             apply_version: self.apply_version,
             state_lost: self.wants_snapshot.is_some(),
         }
+    }
+
+    /// Whether a disk was asked where it stands, or for its promise, since somebody else said that it is a member.
+    pub(super) fn asks(&self, disk: PeerId) -> bool {
+        if let State::Candidate(candidate) = &self.state
+            && candidate.asked(disk.replica)
+        {
+            return true;
+        }
+        // It has dropped what this history lacks.
+        if self.rival == Some(disk.replica) {
+            return true;
+        }
+        self.ballot.as_ref().is_some_and(|ballot| {
+            let others = ballot
+                .standings
+                .iter()
+                .filter(|(id, _)| **id != disk.replica);
+            others
+                .filter_map(|(_, standing)| standing.newest.as_ref())
+                .any(|start| start.configuration.votes(disk.replica, disk.store))
+        })
     }
 
     pub(super) fn on_pre_ballot(&mut self, from: ReplicaId, round: u64) {
@@ -88,9 +110,9 @@ impl Replica {
     pub(super) fn on_answer(&mut self, from: ReplicaId, round: u64, standing: Standing) {
         self.seen_number = self.seen_number.max(standing.promised.number);
         self.meet(from, &standing);
-        if let Some(peer) = self.peers.get_mut(&from) {
-            peer.last = standing.branches.last().epoch;
-        }
+        let last = standing.branches.last().epoch;
+        let follows = self.has_vote(from, standing.store).then_some(last);
+        self.note_follower(from, follows);
         // A leader says to whom it leads, and gives nothing, why that is.
         if let State::Following(following) = &self.state
             && following.leader == from

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ballot::Ballot;
-use super::following::well_formed;
 use super::judge::{Plan, Verdict, newest_start};
 use super::membership::Change;
 use super::progress::Progress;
@@ -59,6 +58,11 @@ impl Candidate {
         now - self.since
     }
 
+    /// Whether it asked this one for its promise.
+    pub(super) fn asked(&self, id: ReplicaId) -> bool {
+        self.asked.contains(&id)
+    }
+
     pub(super) fn needs(&self, id: ReplicaId) -> bool {
         self.members.contains(&id) || self.awaited.contains(&id)
     }
@@ -74,7 +78,7 @@ impl Replica {
             .map(|standing| standing.promised.number)
             .fold(self.seen_number.max(self.log.promised.number), u64::max);
         let epoch = Epoch {
-            number: promised + answers,
+            number: promised.saturating_add(answers),
             replica: self.me(),
             store: self.identity.store,
         };
@@ -161,7 +165,7 @@ impl Replica {
         let State::Candidate(candidate) = &mut self.state else {
             return;
         };
-        if candidate.epoch == epoch && candidate.catching_up.is_none() {
+        if candidate.epoch == epoch && candidate.asked(from) && candidate.catching_up.is_none() {
             candidate.promises.insert(from, standing);
             self.consider_promises();
         }
@@ -281,10 +285,7 @@ impl Replica {
             return;
         };
         let expected = candidate.epoch == epoch && catching_up.donor == from;
-        if !expected
-            || !self.log.branches.holds(previous)
-            || !well_formed(epoch, previous, &entries)
-        {
+        if !expected || !self.log.branches.holds(previous) {
             return;
         }
         // Only what the promise told of: nothing else is part of the decision.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::judge::Waiting;
+use super::peer::PROBE;
 use super::state::{Following, State};
 use super::{Mutation, Note, Outgoing, Replica};
 use crate::message::Message;
@@ -58,6 +59,7 @@ impl Replica {
             });
         }
         self.log.promise(epoch);
+        self.offered_version = 0;
         for peer in self.peers.values_mut() {
             peer.lagging = false;
         }
@@ -108,9 +110,6 @@ impl Replica {
         members: Vec<ReplicaId>,
         ticket: Option<Epoch>,
     ) {
-        if epoch.replica != from {
-            return;
-        }
         self.seen_number = self.seen_number.max(epoch.number);
         if self.is_removed(epoch) {
             return self.refuse(from, epoch);
@@ -177,9 +176,6 @@ impl Replica {
         commit: Index,
         forced: Index,
     ) {
-        if epoch.replica != from || !well_formed(epoch, previous, &entries) {
-            return;
-        }
         if epoch < self.log.promised && !self.is_broken(Mutation::TakesOldEpochs) {
             return self.refuse(from, epoch);
         }
@@ -249,16 +245,29 @@ impl Replica {
 
     /// The others know nothing of a removal, and follow whom it removed: it was made on a branch that loses, and is lost
     /// with it. They lack what this branch has, so none of that was dropped. Where they know of it, none of them would.
-    /// Whoever has taken the leader's log follows it too, though its view may not have it: it was removed there as well.
-    fn is_outdone(&self, leader: Epoch, followers: &[ReplicaId]) -> bool {
-        let me = self.me();
-        let took_it = self.peers.iter().filter(|(_, peer)| peer.last == leader);
+    /// Whoever has taken the leader's log follows it too, though its view may not have it: it was removed there as well. They
+    /// have to say so themselves: the word of whoever was removed counts for nothing.
+    fn is_outdone(&self, leader: Epoch) -> bool {
         self.log.configuration().is_some_and(|known| {
-            let mut others = followers.iter().chain(took_it.map(|(id, _)| id));
+            let mut others = self.peers.iter().filter(|(id, _)| **id != leader.replica);
             known.mode == Mode::Available
                 && others
-                    .any(|id| *id != leader.replica && *id != me && known.member(*id).is_some())
+                    .any(|(id, peer)| known.member(*id).is_some() && peer.follows == Some(leader))
         })
+    }
+
+    /// A disk that was removed says whom it leads: they are asked.
+    fn ask_followers(&mut self, leader: Epoch, followers: &[ReplicaId]) {
+        let me = self.me();
+        let others = followers
+            .iter()
+            .filter(|id| ![leader.replica, me].contains(id));
+        let known = self.log.configuration();
+        let members = others.filter(|id| known.is_some_and(|known| known.member(**id).is_some()));
+        for id in members.copied().collect::<Vec<_>>() {
+            let question = Message::PreBallot { round: PROBE };
+            self.send(id, Outgoing::Message(question));
+        }
     }
 
     fn follows(&self, epoch: Epoch) -> bool {
@@ -393,11 +402,11 @@ impl Replica {
         else {
             return;
         };
-        if epoch.replica != from {
-            return;
+        if epoch < self.log.promised {
+            return self.refuse(from, epoch);
         }
-        let removed = self.is_removed(epoch) && !(started && self.is_outdone(epoch, &members));
-        if epoch < self.log.promised || removed {
+        if self.is_removed(epoch) && !(started && self.is_outdone(epoch)) {
+            self.ask_followers(epoch, &members);
             return self.refuse(from, epoch);
         }
         if !self.follows(epoch) {
@@ -481,10 +490,11 @@ impl Replica {
         leader_started: bool,
     ) {
         self.seen_number = self.seen_number.max(promised.number);
+        self.note_follower(from, leader.filter(|_| leader_started));
         let other_leads = leader_started
             && leader.is_some_and(|leader| {
                 let removed = self.is_removed(leader);
-                leader > epoch && (!removed || self.is_outdone(leader, &[from]))
+                leader > epoch && (!removed || self.is_outdone(leader))
             });
         match &mut self.state {
             State::Candidate(candidate) if candidate.epoch == epoch && candidate.needs(from) => {
@@ -515,20 +525,4 @@ impl Replica {
             State::Seeking | State::Candidate(_) | State::Leading(_) | State::Following(_) => {}
         }
     }
-}
-
-/// Entries of a leader's log: in order behind `previous`, none above the leader's epoch, each epoch beginning with its
-/// view start.
-pub(super) fn well_formed(epoch: Epoch, previous: Position, entries: &[Entry]) -> bool {
-    let mut last = previous;
-    entries.iter().all(|entry| {
-        let next = entry.position;
-        let begins = next.epoch > last.epoch;
-        let in_order = next.index == last.index + 1
-            && (next.epoch == last.epoch || begins)
-            && next.epoch <= epoch
-            && begins == matches!(entry.payload, Payload::ViewStart(_));
-        last = next;
-        in_order
-    })
 }

@@ -5,7 +5,7 @@
 
 use super::progress::Progress;
 use super::state::State;
-use super::{Note, Replica, Seed};
+use super::{MAX_MEMBERS, Note, Replica, Seed, bounds};
 use crate::types::{Configuration, Index, Member, Mode, ReplicaId, StoreUuid};
 
 /// Names a change of membership between its [`Replica::change_members`] and its fate.
@@ -40,6 +40,8 @@ pub enum ChangeRefusal {
     Leads,
     /// The last replica cannot be removed.
     Last,
+    /// The cluster has as many replicas as it may have, or an address is longer than any.
+    Beyond,
     /// The replica to be added was not reached in time.
     Unreachable,
     /// The view that makes the change could not start in time.
@@ -137,6 +139,10 @@ impl Replica {
             MembershipChange::Add(seed) => match configuration.member(seed.id) {
                 Some(member) if member.peer_address == seed.peer_address => Err(Ok(())),
                 Some(_) => Err(Err(ChangeRefusal::Taken)),
+                None if !bounds::fits(&seed) => Err(Err(ChangeRefusal::Beyond)),
+                None if configuration.members.len() >= MAX_MEMBERS => {
+                    Err(Err(ChangeRefusal::Beyond))
+                }
                 None => Ok(What::Join { seed, store: None }),
             },
             MembershipChange::RemoveDestroyed(id)

@@ -7,6 +7,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `absence` | who is away for too long, and how it comes back |
+//! | `bounds` | what a peer may say: the gate that every message passes |
 //! | `ballot` | whether a view may be started: asking around, which changes nothing |
 //! | `judge` | the decision itself |
 //! | `candidate` | promises, the newest log, the view start |
@@ -20,6 +21,7 @@
 
 mod absence;
 mod ballot;
+mod bounds;
 mod candidate;
 mod compaction;
 mod following;
@@ -43,6 +45,8 @@ use bytes::Bytes;
 
 pub use self::absence::AwayFor;
 use self::ballot::Ballot;
+pub(crate) use self::bounds::check_durable;
+pub use self::bounds::{MAX_ADDRESS, MAX_CAST, MAX_EPOCHS, MAX_INDEX, MAX_MEMBERS};
 pub use self::force::ForceRefusal;
 pub use self::judge::Waiting;
 pub use self::leading::TransferRefusal;
@@ -57,7 +61,7 @@ pub use self::settings::Settings;
 use self::state::State;
 use crate::message::Message;
 use crate::store::{Durable, Identity, Persisted};
-use crate::types::{Epoch, Index, Member, Payload, Position, ReplicaId, StoreUuid};
+use crate::types::{Epoch, Index, Member, Payload, PeerId, Position, ReplicaId, StoreUuid};
 
 /// A replica as the configuration file names it, before the first start told its disk.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -98,6 +102,8 @@ pub struct Replica {
     waiting: Option<Waiting>,
     /// The greatest promised number that anybody told.
     seen_number: u64,
+    /// How far epochs were at the start, for what is believed of them.
+    leaps: u64,
     peers: BTreeMap<ReplicaId, Peer>,
     /// The newest view of which anybody told, and the replicas of its configuration: where the histories have parted this
     /// log may not know them all.
@@ -143,6 +149,7 @@ impl Replica {
         let identity = durable.identity;
         let orphans = durable.orphans;
         let seen_number = durable.promised.number;
+        let leaps = bounds::leaps(durable.promised);
         let mut replica = Replica {
             identity,
             seeds,
@@ -160,6 +167,7 @@ impl Replica {
             leaderless_since: Some(0),
             waiting: None,
             seen_number,
+            leaps,
             peers: BTreeMap::new(),
             met: None,
             queued: VecDeque::new(),
@@ -214,15 +222,29 @@ impl Replica {
         self.next_ballot = self.now + 1;
     }
 
-    /// A message from a peer that has shown who it is. Whatever it says, it cannot make this replica panic.
-    pub fn receive(&mut self, from: ReplicaId, message: Message) {
-        let myself = from == self.me();
-        match self.peers.get_mut(&from) {
-            Some(peer) => peer.heard(self.now),
-            // Not one of this cluster's, or an old one: nothing that it says matters.
-            None if !myself => return,
-            None => {}
+    /// A message from a peer that has shown who it is. Whatever it says, it cannot make this replica panic, nor promise what
+    /// no other could follow. Returned is what is for the driver to do: it has passed the same gate.
+    pub fn receive(&mut self, from: PeerId, message: Message) -> Option<Message> {
+        if !self.admits(from, &message) {
+            return None;
         }
+        match message {
+            Message::Cast(_) | Message::SnapshotChunk(_) | Message::SnapshotAck { .. } => {
+                Some(message)
+            }
+            message => {
+                self.take(from.replica, message);
+                None
+            }
+        }
+    }
+
+    /// What this replica has to say to itself.
+    pub fn receive_own(&mut self, message: Message) {
+        self.take(self.me(), message);
+    }
+
+    fn take(&mut self, from: ReplicaId, message: Message) {
         match message {
             // Somebody looks for a leader.
             Message::PreBallot { round } => self.on_pre_ballot(from, round),
@@ -284,7 +306,7 @@ impl Replica {
             Message::HandOver { epoch, hold } => self.on_hand_over(from, epoch, hold),
             Message::Orphans { epoch, orphans } => self.on_orphans(from, epoch, orphans),
 
-            // The driver hands these to the application, or does them itself.
+            // The driver's.
             Message::Cast(_) | Message::SnapshotChunk(_) | Message::SnapshotAck { .. } => {}
         }
     }

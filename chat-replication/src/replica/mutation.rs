@@ -51,6 +51,10 @@ pub enum Mutation {
     DropsOrphans,
     /// Commands that lose to a forced view are dropped, where a view needs a majority.
     DropsForcedCuts,
+    /// What a peer says is believed, whatever it is.
+    BelievesAnything,
+    /// A disk that was removed is listened to like a member.
+    RemovedSpeaks,
     /// A replica whose software is too old for the log becomes a member nevertheless.
     OldVersionJoins,
     /// A replica starts on a disk of the cluster as it was before it was restored.
@@ -63,7 +67,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 28] = [
+    pub const ALL: [Mutation; 30] = [
         Mutation::AcknowledgeBeforeSync,
         Mutation::PromiseBeforeSync,
         Mutation::PrepareBeforeSync,
@@ -88,6 +92,8 @@ impl Mutation {
         Mutation::CompactsAtOnce,
         Mutation::DropsOrphans,
         Mutation::DropsForcedCuts,
+        Mutation::BelievesAnything,
+        Mutation::RemovedSpeaks,
         Mutation::OldVersionJoins,
         Mutation::TakesOldDisks,
         Mutation::NewerAlwaysStays,

@@ -2,16 +2,20 @@
 
 use std::collections::BTreeSet;
 
+use super::bounds::{Bounds, speaker};
 use super::state::State;
 use super::{Mutation, Note, Outgoing, Replica};
 use crate::message::{AppliedReport, Message, Standing};
-use crate::types::{Epoch, Member, ReplicaId, StoreUuid};
+use crate::types::{Epoch, Member, PeerId, ReplicaId, StoreUuid};
 
 /// The round of questions whose only purpose is that somebody answers.
 pub(super) const PROBE: u64 = u64::MAX;
 
 /// The epoch of the log, the one met, and who joins.
 pub(crate) type PeersAsOf = (Epoch, Option<Epoch>, Option<Member>);
+
+/// Ticks between two notes of what a peer says that makes no sense: a minute, where a tick is 10 ms.
+const NOTED_AGAIN: u64 = 6000;
 
 /// One of the others.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -28,8 +32,13 @@ pub(super) struct Peer {
     /// The newest `sent` of its heartbeat acknowledgements.
     pub(super) sent: u64,
     pub(super) report: AppliedReport,
-    /// The epoch of its last entry, as it last told.
-    pub(super) last: Epoch,
+    /// The leader of a started view that it has said to follow, or whose log it has said to hold, at last.
+    pub(super) follows: Option<Epoch>,
+    /// The disk that spoke in its name last, where that one was removed.
+    pub(super) removed: Option<StoreUuid>,
+    /// Messages that made no sense since the last note of them, and when that was.
+    ignored: u64,
+    ignored_noted_at: Option<u64>,
 }
 
 impl Peer {
@@ -42,7 +51,10 @@ impl Peer {
             lagging: false,
             sent: 0,
             report: AppliedReport::default(),
-            last: Epoch::default(),
+            follows: None,
+            removed: None,
+            ignored: 0,
+            ignored_noted_at: None,
         }
     }
 
@@ -51,9 +63,103 @@ impl Peer {
         self.refused = false;
         self.suspicion_noted = false;
     }
+
+    /// It said something that makes no sense. How often it did since that was noted last, if it is to be noted again.
+    fn ignore(&mut self, now: u64) -> Option<u64> {
+        self.ignored += 1;
+        let due = self
+            .ignored_noted_at
+            .is_none_or(|at| now - at >= NOTED_AGAIN);
+        due.then(|| {
+            self.ignored_noted_at = Some(now);
+            std::mem::take(&mut self.ignored)
+        })
+    }
 }
 
 impl Replica {
+    /// Somebody says whom it follows, in a view that has started or by whose log its own ends. It matters only where one was
+    /// removed that may lead.
+    pub(super) fn note_follower(&mut self, id: ReplicaId, follows: Option<Epoch>) {
+        let configuration = self.log.configuration();
+        let matters = configuration.is_some_and(|known| !known.removed.is_empty());
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.follows = follows.filter(|_| matters);
+        }
+    }
+
+    /// The gate: whether anything that a peer says is looked at. What makes no sense is no sign of life either.
+    pub(super) fn admits(&mut self, from: PeerId, message: &Message) -> bool {
+        let from = speaker(from, message);
+        let known = self.log.configuration();
+        let removed = known.is_some_and(|known| known.has_removed(from.store));
+        let replaced = removed && known.is_some_and(|known| known.member(from.replica).is_some());
+        let mode = known.map(|known| known.mode);
+        // Not one of this cluster's, or an old one: nothing that it says matters.
+        let Some(peer) = self.peers.get_mut(&from.replica) else {
+            return false;
+        };
+        peer.removed = removed.then_some(from.store);
+        let bounds = Bounds::new(self.leaps, self.now, mode);
+        if let Err(why) = bounds.check(from, message)
+            && self.broken != Some(Mutation::BelievesAnything)
+        {
+            let (now, peer_id) = (self.now, from.replica);
+            if let Some(times) = peer.ignore(now) {
+                self.note(Note::Ignored {
+                    peer: peer_id,
+                    why,
+                    times,
+                });
+            }
+            return false;
+        }
+        // Whose place another disk has taken must not make that one look alive.
+        if !replaced {
+            peer.heard(self.now);
+        }
+        self.counts(from, message) || self.is_broken(Mutation::RemovedSpeaks)
+    }
+
+    /// Whether what a peer says counts, that makes sense.
+    ///
+    /// The application hears of replicas of the present configuration alone, and is told by which disk. A disk that was removed
+    /// is nobody. It is told so, and hands over what it holds; no more than that is taken from it, unless the removal is lost
+    /// with its branch.
+    fn counts(&self, from: PeerId, message: &Message) -> bool {
+        let Some(known) = self.log.configuration() else {
+            return !matches!(message, Message::Cast(_));
+        };
+        if known.votes(from.replica, from.store) {
+            return true;
+        }
+        let configured = known.member(from.replica).is_some();
+        if !known.has_removed(from.store) {
+            return configured || !matches!(message, Message::Cast(_));
+        }
+        match message {
+            // It asks, and the answer says that it was removed.
+            Message::PreBallot { .. } | Message::HeartbeatAck { .. } => true,
+            // It believes to lead, and is refused.
+            Message::Prepare { .. } | Message::Append { .. } | Message::Heartbeat { .. } => true,
+            // It follows, until its orphans are committed.
+            Message::Refuse { .. }
+            | Message::AppendAck { .. }
+            | Message::Mismatch { .. }
+            | Message::Orphans { .. }
+            | Message::SnapshotAck { .. } => !configured,
+            // Others, who count, have a newer history in which it is a member.
+            Message::PreBallotAnswer { .. } | Message::Promise { .. } | Message::Fetched { .. } => {
+                self.asks(from)
+            }
+            // It leads in that history.
+            Message::Fetch { .. } | Message::HandOver { .. } | Message::SnapshotChunk(_) => self
+                .followed()
+                .is_some_and(|epoch| epoch.store == from.store),
+            Message::Cast(_) => false,
+        }
+    }
+
     /// Everybody of the configuration; everybody of the file before there is one.
     fn configured(&self) -> BTreeSet<ReplicaId> {
         match self.log.configuration() {
@@ -352,7 +458,10 @@ mod tests {
         let before = replica.known_peers_as_of();
         let (branches, newest) = view(5, &[0, 1, 4]);
         replica.receive(
-            ReplicaId(1),
+            PeerId {
+                replica: ReplicaId(1),
+                store: member(1).store,
+            },
             Message::PreBallotAnswer {
                 round: 0,
                 standing: Box::new(Standing {

@@ -181,9 +181,9 @@ impl Replica {
                 continue;
             }
             let beyond = progress.is_beyond(compacted);
-            if (beyond || progress.wants_snapshot.is_some())
-                && !progress.takes_snapshot(now, self.settings.suspect)
-            {
+            // There is none of what is not committed yet.
+            let wanted = progress.wants_snapshot.is_some_and(|least| least <= commit);
+            if (beyond || wanted) && !progress.takes_snapshot(now, self.settings.suspect) {
                 progress.snapshot_at = Some(now);
                 let snapshot = Outgoing::Snapshot {
                     epoch: leading.epoch,
@@ -351,14 +351,16 @@ impl Replica {
             return;
         }
         if !self.may_acknowledge(from, store) {
+            let known = self.log.configuration();
+            let nobody_added_it = known.is_some_and(|known| known.member(from).is_none());
+            if known.is_some_and(|known| known.has_removed(store)) {
+                return self.tell_why(from, sent);
+            }
             // What was known is of a disk that is no more. This one gets nothing until somebody wants it in.
             if let State::Leading(leading) = &mut self.state {
                 leading.progress.remove(&from);
             }
-            let configuration = self.log.configuration();
-            if configuration
-                .is_some_and(|known| known.has_removed(store) || known.member(from).is_none())
-            {
+            if nobody_added_it {
                 self.tell_why(from, sent);
             }
             self.join_with(from, store);
@@ -408,7 +410,8 @@ impl Replica {
             return;
         };
         if let Some(progress) = leading.progress.get_mut(&from) {
-            progress.round = progress.round.max(round);
+            // Nobody confirms what was not asked yet.
+            progress.round = progress.round.max(round.min(leading.round));
             progress.wants_snapshot = wants_snapshot;
         }
         self.retire(from, store);

@@ -200,6 +200,15 @@ pub enum Note {
     /// This replica was removed because it was away for too long. It has handed over what it held, and comes back as a
     /// new one.
     Renewed,
+    /// A peer says what makes no sense, and it is ignored.
+    Ignored {
+        /// The peer.
+        peer: ReplicaId,
+        /// What is wrong with it.
+        why: &'static str,
+        /// How often it did since this was noted last.
+        times: u64,
+    },
     /// The leader drains, to hand over.
     HandingOver {
         /// To whom.
@@ -274,6 +283,11 @@ impl fmt::Display for Note {
             Note::Renewed => write!(
                 f,
                 "this replica was removed while it was away; it has handed over what it held, and comes back as a new one"
+            ),
+            Note::Ignored { peer, why, times } => write!(
+                f,
+                "ignored {times} messages of replica {peer}, the last since {why}; see that it runs the same program as the \
+                 others, and who else can reach the peers' port"
             ),
             Note::HandingOver { to } => write!(f, "handing leadership over to replica {to}"),
         }

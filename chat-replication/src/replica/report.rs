@@ -229,6 +229,7 @@ impl Replica {
             applied: report.applied,
             state_hash: report.state_hash,
             orphans: report.orphans,
+            removed: self.peers.get(&id).and_then(|peer| peer.removed),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::branch::BranchTable;
 use crate::message::Message;
 use crate::store::Persist;
 use crate::transport::Transport;
-use crate::types::{Epoch, Index, Member, ReplicaId};
+use crate::types::{Epoch, Index, Member, ReplicaId, StoreUuid};
 
 /// Shared by a process's disk, its network and the simulation.
 #[derive(Clone, Debug, Default)]
@@ -158,6 +158,9 @@ impl Transport for SimTransport {
     fn peers_changed(&mut self, peers: &[Member]) {
         self.0.state().peers = Some(peers.iter().map(|peer| peer.id).collect());
     }
+
+    /// The simulation asks the replica itself.
+    fn renamed(&mut self, _: StoreUuid) {}
 }
 
 impl State {

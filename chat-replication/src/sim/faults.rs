@@ -66,6 +66,8 @@ pub(super) enum Fault {
     /// One dies, the others go on and die, and an operator has the first one go on alone, again and again: then its branch
     /// is the newer one.
     ForceAlone(Who),
+    /// Somebody says anything to a replica.
+    Lies(Who),
 }
 
 /// Whom a fault meets.
@@ -120,6 +122,7 @@ impl Fault {
             Fault::Transfer(_) => "leadership transferred",
             Fault::Force(_) => "forced view",
             Fault::ForceAlone(_) => "last one forced",
+            Fault::Lies(_) => "lies",
         }
     }
 }
@@ -136,6 +139,9 @@ pub(super) fn draw(
         Profile::Calm if roll < 50 => return None,
         Profile::Calm => Fault::Transfer(who(replicas, random)),
         Profile::Crashes => crash(roll, replicas, random),
+        Profile::Hostile if roll < 60 => Fault::Lies(who(replicas, random)),
+        Profile::Hostile if roll < 85 => operate(random.random_range(0..50), replicas, random),
+        Profile::Hostile => crash(random.random_range(0..100), replicas, random),
         Profile::Members if roll < 55 => operate(random.random_range(0..96), replicas, random),
         Profile::Members => crash(random.random_range(0..100), replicas, random),
         Profile::Outages if roll < 45 => Fault::Outage,

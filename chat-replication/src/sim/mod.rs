@@ -38,8 +38,12 @@
 //! | short logs: entries dropped, snapshots taken, with any of the above | D F K | all, in half of the seeds |
 //! | newer software on one replica after the other, older software that comes back to a log which needs newer | F C | `seeds_with_crashes`, `seeds_with_everything` |
 //! | a client that asks again after a failover | X | all |
+//! | somebody who says anything: numbers without end, lists and logs that contradict themselves, what was said long ago, epochs that nobody leads; and any lie at all in the name of those who were removed, of nobody, or of the receiver | D X F C, and that nobody panics, promises what others cannot follow, or hears a removed disk | `seeds_with_somebody_who_says_anything` |
 //! | every order of messages, deaths and one partition, in small bounds | D F | `tests/model` |
 //! | rules broken on purpose | that the above would be noticed | `every_broken_rule_is_noticed` |
+//!
+//! A member that lies within these bounds is believed: it may say that it has written down what it has not, and a leader may
+//! say anything of its log. What is promised all the same is that no replica ends by it.
 //!
 //! Messages of a later version of the protocol are not simulated, as there is one version so far; what greets and says more
 //! than this one knows is in the tests of [`grpc`](crate::grpc).
@@ -66,6 +70,7 @@ mod client;
 mod describe;
 mod disk;
 mod faults;
+mod hostile;
 mod ledger;
 mod network;
 mod node;

@@ -9,7 +9,7 @@ use super::ledger::{CommandId, Ledger};
 use super::process::Process;
 use crate::driver::{Clock, Order, OrderAnswer, ReadAnswer};
 use crate::message::Message;
-use crate::types::ReplicaId;
+use crate::types::{PeerId, ReplicaId};
 
 /// A microsecond of virtual time.
 pub(super) type Time = u64;
@@ -69,7 +69,7 @@ pub(super) struct Run {
 
 /// What a process finds in its queue.
 pub(super) enum Arrived {
-    Message(ReplicaId, Box<Message>),
+    Message(PeerId, Box<Message>),
     Connected(ReplicaId),
     Refused(ReplicaId),
     Proposal {

@@ -20,31 +20,42 @@ pub enum Profile {
     Members,
     /// Links are cut, in both directions or one, between some or all.
     Partitions,
-    /// All of these, and processes that are paused, disks that stall, and replicas that are suspected falsely.
+    /// Somebody says anything to the replicas, in the name of members, of those who were removed and of nobody; and as
+    /// [`Profile::Members`], but no disk is lost.
+    Hostile,
+    /// All of the others, and processes that are paused, disks that stall, and replicas that are suspected falsely.
     Everything,
 }
 
 impl Profile {
     /// All profiles.
-    pub const ALL: [Profile; 6] = [
+    pub const ALL: [Profile; 7] = [
         Profile::Calm,
         Profile::Crashes,
         Profile::Outages,
         Profile::Members,
         Profile::Partitions,
+        Profile::Hostile,
         Profile::Everything,
     ];
 
     /// Whether a replica that lives, and is heard, may be taken for dead.
     pub(super) fn suspects_falsely(self) -> bool {
-        matches!(self, Profile::Partitions | Profile::Everything)
+        matches!(
+            self,
+            Profile::Partitions | Profile::Hostile | Profile::Everything
+        )
     }
 
     /// Whether processes die.
     pub(super) fn crashes(self) -> bool {
         matches!(
             self,
-            Profile::Crashes | Profile::Outages | Profile::Members | Profile::Everything
+            Profile::Crashes
+                | Profile::Outages
+                | Profile::Members
+                | Profile::Hostile
+                | Profile::Everything
         )
     }
 }
@@ -57,6 +68,7 @@ impl fmt::Display for Profile {
             Profile::Outages => "outages",
             Profile::Members => "members",
             Profile::Partitions => "partitions",
+            Profile::Hostile => "hostile",
             Profile::Everything => "everything",
         })
     }
@@ -104,6 +116,7 @@ impl SimOptions {
             }
             M::OldVersionJoins => (Some(Mode::Available), Some(Profile::Everything)),
             M::DropsForcedCuts => (Some(Mode::Consistent), Some(Profile::Everything)),
+            M::BelievesAnything | M::RemovedSpeaks => (None, Some(Profile::Hostile)),
             M::UnnamedStaysInView | M::TakesOldDisks => {
                 (Some(Mode::Available), Some(Profile::Members))
             }

@@ -62,6 +62,8 @@ impl Transport for Slow {
     }
 
     fn peers_changed(&mut self, _: &[Member]) {}
+
+    fn renamed(&mut self, _: StoreUuid) {}
 }
 
 /// A disk that counts what is read from it.
@@ -111,7 +113,7 @@ fn begin(
     let seeds = seeds_at(&["first".to_owned(), "second".to_owned()]);
     let (network, gauge) = (network.clone(), Arc::clone(gauge));
     let connect = move |inbox, me: Identity| {
-        let mut inner = network.connect(me.replica, inbox);
+        let mut inner = network.connect(me.peer_id(), inbox);
         let (queue, messages) = mpsc::channel::<(ReplicaId, Message, usize)>();
         let delivered = Arc::clone(&gauge);
         std::thread::spawn(move || {

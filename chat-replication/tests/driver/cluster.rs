@@ -14,7 +14,7 @@ use chat_replication::memory_transport::MemoryNetwork;
 use chat_replication::replica::{Seed, Settings};
 use chat_replication::status::{Role, Status};
 use chat_replication::store::Identity;
-use chat_replication::types::{ClusterId, ReplicaId, StoreUuid};
+use chat_replication::types::{ClusterId, PeerId, ReplicaId, StoreUuid};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
@@ -106,7 +106,7 @@ impl Cluster {
         let mut options = options(self.seeds.clone());
         (self.change)(&mut options.settings);
         let casts = Arc::clone(&self.casts);
-        let on_cast = move |from, bytes| casts.lock().unwrap().push((from, bytes));
+        let on_cast = move |from: PeerId, bytes| casts.lock().unwrap().push((from.replica, bytes));
         let started = match &self.made {
             Made::Memory(network) => {
                 let store = MemoryStore::new(Identity {
@@ -116,7 +116,7 @@ impl Cluster {
                 });
                 let network = network.clone();
                 let connect = move |inbox, me: Identity| {
-                    Ok::<_, std::io::Error>(network.connect(me.replica, inbox))
+                    Ok::<_, std::io::Error>(network.connect(me.peer_id(), inbox))
                 };
                 start(store, machine, options, connect, on_cast)
             }

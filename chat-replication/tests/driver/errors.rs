@@ -70,7 +70,7 @@ pub(crate) async fn alone(change: impl FnOnce(&mut Options)) -> Alone {
     let mut options = options(seeds_at(&["nowhere".to_owned()]));
     change(&mut options);
     let network = MemoryNetwork::new();
-    let connect = |inbox, me: Identity| Ok::<_, io::Error>(network.connect(me.replica, inbox));
+    let connect = |inbox, me: Identity| Ok::<_, io::Error>(network.connect(me.peer_id(), inbox));
     let machine = Kv::default();
     let readers = Arc::clone(&machine.readers);
     let (handle, running) = start(store, machine, options, connect, |_, _| {}).unwrap();

@@ -10,7 +10,7 @@ use chat_replication::message::Message;
 use chat_replication::replica::{Mutation, Outgoing, ProposalId, Ready, Replica, Seed, Settings};
 use chat_replication::store::{Identity, Persist, Persisted, Store};
 use chat_replication::types::{
-    ClusterId, Entry, Epoch, Index, Payload, Position, ReplicaId, StoreUuid,
+    ClusterId, Entry, Epoch, Index, Payload, PeerId, Position, ReplicaId, StoreUuid,
 };
 use uuid::Uuid;
 
@@ -37,7 +37,7 @@ impl Disk {
         let identity = Identity {
             cluster: ClusterId::default(),
             replica: name(at),
-            store: StoreUuid(Uuid::from_u128(at as u128 + 1)),
+            store: peer_id(name(at)).store,
         };
         Disk::of(MemoryStore::new(identity))
     }
@@ -81,6 +81,14 @@ impl Disk {
 
 pub(crate) fn name(at: usize) -> ReplicaId {
     ReplicaId(at as u32 + 1)
+}
+
+/// No disk is ever lost here.
+fn peer_id(replica: ReplicaId) -> PeerId {
+    PeerId {
+        replica,
+        store: StoreUuid(Uuid::from_u128(u128::from(replica.0))),
+    }
 }
 
 /// What replicas are started with.
@@ -199,7 +207,7 @@ impl Process {
         match input {
             Input::Message(from, message) => {
                 self.suspects &= !(1 << (from.0 - 1));
-                self.replica.receive(from, (*message).clone());
+                self.replica.receive(peer_id(from), (*message).clone());
             }
             Input::Gone(peer) => {
                 self.suspects |= 1 << peer;
@@ -279,7 +287,7 @@ impl Process {
                 self.waiting.push((id.0 as u8, position));
             }
             for message in own {
-                self.replica.receive(me, message);
+                self.replica.receive_own(message);
             }
         }
     }

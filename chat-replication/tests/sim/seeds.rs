@@ -68,6 +68,13 @@ fn seeds_with_partitions() {
     assert!(total.of("logs cut") > 0 && total.of("cut after a send") > 0);
 }
 
+/// One message with the last number of all once ended a cluster, beyond any restart.
+#[test]
+fn seeds_with_somebody_who_says_anything() {
+    let total = passes(300, &profile(Profile::Hostile));
+    assert!(total.of("lies") > total.seeds && total.of("replica removed") > 0);
+}
+
 #[test]
 fn seeds_with_everything() {
     let total = passes(350, &profile(Profile::Everything));

@@ -6,7 +6,7 @@ use chat_replication::memory_store::MemoryStore;
 use chat_replication::message::Message;
 use chat_replication::replica::{Outgoing, Replica, Seed, Settings};
 use chat_replication::store::{Identity, Store};
-use chat_replication::types::{ClusterId, ReplicaId, StoreUuid};
+use chat_replication::types::{ClusterId, PeerId, ReplicaId, StoreUuid};
 use uuid::Uuid;
 
 /// A message of a table of 1,024 epochs, with room to spare: the transport takes 16 MiB.
@@ -77,8 +77,9 @@ impl Cluster {
     /// What a driver does, until nobody has anything to say.
     fn settle(&mut self) {
         loop {
-            let mut sent: VecDeque<(ReplicaId, ReplicaId, Message)> = VecDeque::new();
-            for (id, (replica, store)) in &mut self.replicas {
+            let mut sent: VecDeque<(PeerId, ReplicaId, Message)> = VecDeque::new();
+            for (replica, store) in self.replicas.values_mut() {
+                let me = replica.identity().peer_id();
                 let commit = replica.commit();
                 if let Some(position) = replica.branches().position_at(commit) {
                     replica.applied(commit, 0);
@@ -128,7 +129,7 @@ impl Cluster {
                         Outgoing::Snapshot { .. } => panic!("nobody was away for long"),
                         Outgoing::Orphans { .. } => continue,
                     };
-                    sent.push_back((*id, to, message));
+                    sent.push_back((me, to, message));
                 }
             }
             if sent.is_empty() {
@@ -137,7 +138,7 @@ impl Cluster {
             for (from, to, message) in sent {
                 let bytes = postcard::to_stdvec(&message).unwrap().len();
                 self.largest = self.largest.max(bytes);
-                if self.passes(from, to) {
+                if self.passes(from.replica, to) {
                     let (replica, _) = self.replicas.get_mut(&to).unwrap();
                     replica.receive(from, message);
                 }

@@ -11,7 +11,7 @@ use chat_replication::replica::{MembershipChange, Seed};
 use chat_replication::status::Status;
 use chat_replication::types::ReplicaId;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracing::info;
 
 use super::word::{Fate, Order, Refusal, Sealed, Word};
@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(100);
 /// After this long without an answer a peer is asked again: the question or the answer may be lost.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// An order that was not answered for so long is given up. A leader takes less, also where it waits for a replica to join.
+const UNANSWERED: Duration = Duration::from_secs(120);
 /// How long an answer is kept for those who ask again.
 const KEPT: Duration = Duration::from_secs(60);
 
@@ -81,6 +83,12 @@ impl Orders {
     /// Answers what peers ask, and hears their answers, until the replica ends.
     pub(crate) async fn run(self: Arc<Self>, mut told: mpsc::Receiver<Told>) {
         while let Some((from, bytes)) = told.recv().await {
+            // An operator has power over the members only, by any of which his orders come.
+            let status = self.handle.status();
+            if !status.configuration.votes(from.replica, from.store) {
+                continue;
+            }
+            let from = from.replica;
             match Word::decode(&bytes) {
                 Some(Word::Ask { id, order }) => self.take(from, id, order),
                 Some(Word::Answer { id, fate }) => {
@@ -126,6 +134,8 @@ impl Orders {
         let (waiting, mut answered) = oneshot::channel();
         lock(&self.asked).insert(id, waiting);
         let _forget = Forget { orders: self, id };
+        let me = self.handle.status().identity.replica;
+        let give_up = Instant::now() + UNANSWERED;
         let mut changes = self.handle.status_changes();
         loop {
             let order = order.clone();
@@ -133,6 +143,10 @@ impl Orders {
             tokio::select! {
                 fate = &mut answered => return fate.unwrap_or(Fate::NotLeader),
                 _ = changes.wait_for(|status| status.leader != Some(leader)) => return Fate::NotLeader,
+                () = sleep_until(give_up) => return Fate::Refused(Refusal::Later(format!(
+                    "replica {leader} leads, and has not answered; see that replica {me} is still part of the cluster, and \
+                     give the order to another one if not"
+                ))),
                 () = sleep(ASK_AGAIN) => {}
             }
         }
@@ -255,15 +269,21 @@ impl Orders {
     }
 }
 
-/// One that is to be added does not know the others' leader yet.
+/// Whoever is no member does not know the others' leader yet, or is not listened to by it any more.
 fn check_may_ask(status: &Status, order: &Order) -> Result<(), Refusal> {
-    let me = status.identity.replica;
+    let (me, store) = (status.identity.replica, status.identity.store);
+    let known = &status.configuration;
+    let elsewhere = "give the order to a replica that is part of the cluster, on its machine";
     match order {
-        Order::Add { replica, .. } if *replica == me && status.leader.is_none() => {
-            Err(Refusal::Impossible(format!(
-                "replica {me} cannot add itself; give the order to a replica that is part of the cluster, on its machine"
-            )))
-        }
+        Order::Add { replica, .. } if *replica == me && status.leader.is_none() => Err(
+            Refusal::Impossible(format!("replica {me} cannot add itself; {elsewhere}")),
+        ),
+        _ if known.has_removed(store) => Err(Refusal::Impossible(format!(
+            "replica {me} was removed from the cluster, and the others take no orders from it; {elsewhere}"
+        ))),
+        _ if !known.members.is_empty() && !known.votes(me, store) => Err(Refusal::Impossible(
+            format!("replica {me} is not part of the cluster with this data folder; {elsewhere}"),
+        )),
         _ => Ok(()),
     }
 }
@@ -293,6 +313,7 @@ fn refused(error: OrderError, replica: ReplicaId) -> Fate {
         OrderError::Taken => Refusal::Taken(format!(
             "replica {replica} is part of the cluster at another address; choose another id, or remove that one first"
         )),
+        error @ OrderError::Beyond => Refusal::Impossible(error.to_string()),
         OrderError::Unreachable => Refusal::Later(format!(
             "replica {replica} was not reached; start it with an empty data folder, see that the leader can connect to \
              its peer address, then try again"

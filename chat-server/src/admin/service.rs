@@ -281,6 +281,10 @@ fn replica(status: &ReplicaStatus, member: &Member) -> Replica {
         in_view: status.view.contains(&member.id),
         leads: status.leader == Some(member.id),
         reachable: is_me || heard(member.id),
+        // The condition of any other disk says so itself, but nothing that a removed one says is taken in.
+        runs_with_store: peer
+            .and_then(|peer| peer.removed)
+            .map_or(String::new(), |store| store.0.to_string()),
         ..Replica::default()
     }
 }

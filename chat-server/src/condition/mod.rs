@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use chat_client::Reason;
 use chat_replication::handle::Handle;
 use chat_replication::status::Status;
-use chat_replication::types::{Position, ReplicaId};
+use chat_replication::types::{PeerId, Position, ReplicaId};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -156,10 +156,15 @@ impl Conditions {
         self.tls.as_ref().map(|tls| tls.expires_at())
     }
 
-    /// How another replica is, if it has said so lately.
+    /// How another replica is, if it has said so lately and is part of the cluster still.
     pub(crate) fn of(&self, replica: ReplicaId) -> Option<Heard> {
+        let status = self.handle.status();
+        let is_member = status.configuration.member(replica).is_some();
         let heard = self.lock().get(&replica).cloned();
-        heard.filter(|heard| heard.at.elapsed() < KEPT)
+        heard.filter(|heard| {
+            let removed = status.configuration.has_removed(heard.condition.store);
+            is_member && !removed && heard.at.elapsed() < KEPT
+        })
     }
 
     fn tell(&self) {
@@ -169,8 +174,9 @@ impl Conditions {
         }
     }
 
-    fn hear(&self, from: ReplicaId, bytes: &[u8]) {
-        let Some(condition) = Condition::decode(bytes) else {
+    fn hear(&self, from: PeerId, bytes: &[u8]) {
+        let known = Condition::decode(bytes).filter(|condition| condition.store == from.store);
+        let Some(condition) = known else {
             return;
         };
         let heard = Heard {
@@ -178,7 +184,7 @@ impl Conditions {
             condition,
             at: Instant::now(),
         };
-        self.lock().insert(from, heard);
+        self.lock().insert(from.replica, heard);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ReplicaId, Heard>> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use chat_core::AccountId;
 use chat_replication::handle::Handle;
-use chat_replication::types::ReplicaId;
+use chat_replication::types::{PeerId, ReplicaId};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -70,7 +70,12 @@ struct Teller<R> {
 }
 
 impl<R> Teller<R> {
-    fn hear(&mut self, from: ReplicaId, bytes: &[u8]) {
+    fn hear(&mut self, from: PeerId, bytes: &[u8]) {
+        let status = self.handle.status();
+        if !status.configuration.votes(from.replica, from.store) {
+            return;
+        }
+        let from = from.replica;
         let Some(word) = Word::decode(bytes) else {
             return;
         };

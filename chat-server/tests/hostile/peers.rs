@@ -12,7 +12,7 @@ use chat_replication::message::{AppliedReport, Message};
 use chat_replication::store::Identity;
 use chat_replication::transport::{Inbox, Transport};
 use chat_replication::types::{
-    ClusterId, Entry, Epoch, Lineage, Orphan, Payload, Position, ReplicaId, StoreUuid,
+    ClusterId, Entry, Epoch, Lineage, Orphan, Payload, PeerId, Position, ReplicaId, StoreUuid,
 };
 use chat_server::config::ClusterConfig;
 use rand::{RngExt, SeedableRng};
@@ -26,7 +26,7 @@ use crate::support::{Cluster, Setup, eventually};
 struct Deaf;
 
 impl Inbox for Deaf {
-    fn received(&self, _: ReplicaId, _: Message) {}
+    fn received(&self, _: PeerId, _: Message) {}
     fn connected(&self, _: ReplicaId) {}
     fn refused(&self, _: ReplicaId) {}
 }
@@ -184,4 +184,65 @@ async fn a_peer_that_lies_changes_nothing() {
         (states[0] == states[1] && states[1] == states[2]).then_some(())
     })
     .await;
+}
+
+/// It had the operator's power for as long as its certificate was good, or whoever had taken its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_was_removed_gives_no_orders() {
+    let mut cluster = Cluster::start(Setup::default()).await;
+    let data = cluster.data(0);
+    let list = ["replica", "list", "--data-dir", data.to_str().unwrap()];
+    let (listed, _) = cluster.bare(&list).await;
+    let mut lines = listed.lines().map(str::split_whitespace);
+    let store = lines.find_map(|mut words| (words.next() == Some("2")).then(|| words.last()));
+    let store = store.flatten().unwrap().parse().unwrap();
+    cluster.kill(2);
+    cluster.settled(2).await;
+    let me = Identity {
+        cluster: ClusterConfig::load(&cluster.file()).unwrap().id,
+        replica: ReplicaId(2),
+        store: StoreUuid(store),
+    };
+    let seeds: Vec<_> = (0..2)
+        .map(|id| (ReplicaId(id), cluster.peer_address(id as usize)))
+        .collect();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let settings = GrpcSettings::default();
+    let mut former = GrpcTransport::start(listener, me, settings, Arc::new(Deaf), &seeds).unwrap();
+    // An order under this number, that a replica lead.
+    let mut order = |number: u8, leader: u8| {
+        for (peer, _) in &seeds {
+            let word = Bytes::from(vec![2, 0, number, 2, leader]);
+            former.send(*peer, Message::Cast(word));
+        }
+    };
+    let leads = async |id: u8| {
+        let (listed, _) = cluster.bare(&list).await;
+        listed
+            .contains(&format!("replica {id} leads"))
+            .then_some(())
+    };
+    // A member's are carried out.
+    for _ in 0..200 {
+        order(1, 1);
+        if leads(1).await.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(leads(1).await, Some(()));
+    let remove = [
+        "replica",
+        "remove",
+        "2",
+        "--data-dir",
+        data.to_str().unwrap(),
+    ];
+    let (_, code) = cluster.bare(&remove).await;
+    assert_eq!(code, Some(0));
+    for number in 2..22 {
+        order(number, 0);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(leads(1).await, Some(()));
 }

@@ -10,9 +10,8 @@ use crate::grpc::proto::exchange_request::Frame;
 use crate::grpc::proto::peer_service_client::PeerServiceClient;
 use crate::grpc::proto::{ExchangeRequest, Hello, PeerMessage};
 use crate::grpc::wire;
-use crate::message::Message;
 use crate::transport::Transport;
-use crate::types::{Entry, Epoch, Payload, Position, ReplicaId};
+use crate::types::ReplicaId;
 
 fn hello() -> Hello {
     Hello {
@@ -20,7 +19,7 @@ fn hello() -> Hello {
         newest_version: 1,
         cluster_id: CLUSTER.0.as_bytes().to_vec().into(),
         from_replica_id: 1,
-        from_store_uuid: vec![0; 16].into(),
+        from_store_uuid: identity(1).store.0.as_bytes().to_vec().into(),
         to_replica_id: 0,
     }
 }
@@ -76,6 +75,14 @@ fn strangers_are_refused_with_a_reason_and_never_heard() {
             })),
             Code::PermissionDenied,
             "of another",
+        ),
+        (
+            frame(Frame::Hello(Hello {
+                from_store_uuid: vec![9; 15].into(),
+                ..hello()
+            })),
+            Code::InvalidArgument,
+            "which disk",
         ),
         (
             frame(Frame::Hello(Hello {
@@ -179,39 +186,6 @@ fn unknown_frames_and_messages_are_ignored() {
             commands: Vec::new(),
         }))
     };
-    let one = Position {
-        epoch: Epoch::default(),
-        index: 1,
-    };
-    let two = Position {
-        epoch: Epoch {
-            number: 1,
-            ..Epoch::default()
-        },
-        index: 2,
-    };
-    let append = |previous: Position, positions: &[Position]| {
-        let payload = Payload::Command(Vec::new().into());
-        let entries = positions
-            .iter()
-            .map(|position| Entry {
-                position: *position,
-                payload: payload.clone(),
-            })
-            .collect();
-        let message = Message::Append {
-            epoch: Epoch::default(),
-            previous,
-            entries,
-            commit: 0,
-            forced: 0,
-        };
-        frame(Frame::Message(wire::pack(message)))
-    };
-    let end = Position {
-        epoch: Epoch::default(),
-        index: u64::MAX,
-    };
     call(
         transport.local_address(),
         vec![
@@ -221,10 +195,6 @@ fn unknown_frames_and_messages_are_ignored() {
             garbage(vec![200, 200, 200]),
             garbage(Vec::new()),
             garbage(vec![0xff; 1000]),
-            // A gap, an epoch that begins without its view start, and the end of all indexes.
-            append(Position::default(), &[two]),
-            append(one, &[two]),
-            append(end, &[one]),
             frame(Frame::Message(wire::pack(cast("understood")))),
         ],
     )

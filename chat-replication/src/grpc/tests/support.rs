@@ -13,7 +13,7 @@ use crate::grpc::{GrpcSettings, GrpcTransport};
 use crate::message::Message;
 use crate::store::Identity;
 use crate::transport::Inbox;
-use crate::types::{ClusterId, ReplicaId, StoreUuid};
+use crate::types::{ClusterId, PeerId, ReplicaId, StoreUuid};
 
 pub(super) const CLUSTER: ClusterId = ClusterId(Uuid::from_u128(42));
 
@@ -85,8 +85,13 @@ fn received(events: &[Event]) -> impl Iterator<Item = (ReplicaId, Message)> {
 }
 
 impl Inbox for Recorder {
-    fn received(&self, from: ReplicaId, message: Message) {
-        self.push(Event::Received(from, message));
+    fn received(&self, from: PeerId, message: Message) {
+        assert_eq!(
+            from.store,
+            identity(from.replica.0).store,
+            "its disk is told"
+        );
+        self.push(Event::Received(from.replica, message));
     }
 
     fn connected(&self, peer: ReplicaId) {

@@ -18,7 +18,7 @@ use crate::sim::network::Link;
 use crate::sim::options;
 use crate::sim::process::{Process, Setup};
 use crate::sim::world::{brisk, seed_of};
-use crate::types::{ClusterId, Mode, ReplicaId};
+use crate::types::{ClusterId, Mode, PeerId, ReplicaId};
 
 type Outcome = Result<Committed<u64>, ProposeError>;
 
@@ -32,7 +32,7 @@ pub(super) struct Theatre {
     setup: Setup,
     seeds: Vec<Seed>,
     actors: Vec<Actor>,
-    on_the_way: VecDeque<(ReplicaId, ReplicaId, Message)>,
+    on_the_way: VecDeque<(PeerId, ReplicaId, Message)>,
     held: bool,
     shows_messages: bool,
     cut: BTreeSet<Link>,
@@ -117,7 +117,8 @@ impl Theatre {
             ["drop"] => self.on_the_way.clear(),
             ["drop", from, to] => {
                 let link = (self.id(from)?, self.id(to)?);
-                self.on_the_way.retain(|(from, to, _)| (*from, *to) != link);
+                self.on_the_way
+                    .retain(|(from, to, _)| (from.replica, *to) != link);
             }
             ["propose", at, name] => self.propose(at, name)?,
             ["force", who] => self.force(who)?,
@@ -334,6 +335,7 @@ impl Theatre {
                 return Ok(());
             };
             let (turned, outcome) = process.turn();
+            let me = process.replica().identity().peer_id();
             let applied = process.apply();
             for note in outcome.map_err(|error| error.to_string())? {
                 self.happens(format_args!("replica {id}: {note}"));
@@ -346,7 +348,7 @@ impl Theatre {
                     self.happens(format_args!("   {id} → {to} {}", Brief(&message)));
                 }
                 if !self.cut.contains(&(id, to)) {
-                    self.on_the_way.push_back((id, to, message));
+                    self.on_the_way.push_back((me, to, message));
                 }
             }
             self.listen();

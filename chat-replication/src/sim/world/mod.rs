@@ -1,12 +1,13 @@
 //! A cluster in virtual time: one queue of events, one seed.
 
 mod clients;
+mod liars;
 mod operator;
 mod replicas;
 mod stages;
 mod trouble;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use rand::{RngExt, SeedableRng};
@@ -28,7 +29,7 @@ use super::trace::Trace;
 use crate::driver::Limits;
 use crate::message::Message;
 use crate::replica::{Seed, Settings};
-use crate::types::{ClusterId, Epoch, Mode, ReplicaId};
+use crate::types::{ClusterId, Epoch, Mode, PeerId, ReplicaId};
 
 /// What is to happen at some time.
 enum Event {
@@ -36,7 +37,7 @@ enum Event {
     Wake(ReplicaId, u32),
     /// A message that left a run at a time arrives.
     Deliver {
-        from: ReplicaId,
+        from: PeerId,
         run: u32,
         left: Time,
         to: ReplicaId,
@@ -125,6 +126,8 @@ pub(super) struct World {
     network: Network,
     /// What a replica learns about a peer's connection it learns in order.
     last_evidence: BTreeMap<Link, Time>,
+    /// Some of what was said lately, where somebody may say it again.
+    said: VecDeque<(PeerId, Message)>,
     clients: Vec<Client>,
     next_command: u64,
     operator: Operator,
@@ -147,6 +150,7 @@ impl World {
             5..7 => Profile::Outages,
             7..11 => Profile::Members,
             11..14 => Profile::Partitions,
+            19 => Profile::Hostile,
             _ => Profile::Everything,
         };
         let profile = options.profile.unwrap_or(drawn);
@@ -212,6 +216,7 @@ impl World {
             setup,
             network: Network::new(loss, 0.02, order),
             last_evidence: BTreeMap::new(),
+            said: VecDeque::new(),
             clients: (0..random.random_range(1..5)).map(client).collect(),
             next_command: 1,
             operator: Operator::default(),

@@ -11,10 +11,11 @@ use crate::sim::check::{Checked, Written};
 use crate::sim::describe::Brief;
 use crate::sim::ledger::command;
 use crate::sim::node::{Arrived, Node, Run, TICK, Time};
+use crate::sim::options::Profile;
 use crate::sim::process::Process;
 use crate::state_machine::StateMachine;
 use crate::store::Persist;
-use crate::types::ReplicaId;
+use crate::types::{PeerId, ReplicaId};
 
 impl World {
     /// Puts something into a replica's queue.
@@ -88,6 +89,7 @@ impl World {
                 driver.ticks_jumped();
             }
         }
+        self.hear_casts(id)?;
         if jumped {
             self.tell_trace(format_args!("replica {id}: time has jumped"));
         }
@@ -106,6 +108,13 @@ impl World {
         let (ticks, grace) = (run.ticks, self.setup.settings.recovery_grace);
         if let Ok(notes) = &outcome {
             for note in notes {
+                if let Note::Ignored { peer, why, .. } = note
+                    && self.profile != Profile::Hostile
+                {
+                    return Err(format!(
+                        "replica {id} ignores what {peer} says, since {why}"
+                    ));
+                }
                 if let Note::Leading { epoch, forced, .. } = note {
                     self.check.leads(id, *epoch, *forced)?;
                 }
@@ -193,17 +202,20 @@ impl World {
         }
         let time = self.time;
         let done = leaves[turned.written.len()];
-        if let Some(run) = &mut self.node_mut(id).run {
-            run.busy_until = run.busy_until.max(done);
-            run.wrote_for += done - time;
-        }
+        let Some(run) = &mut self.node_mut(id).run else {
+            return;
+        };
+        run.busy_until = run.busy_until.max(done);
+        run.wrote_for += done - time;
+        let from = run.process.replica().identity().peer_id();
+        self.remember(from, &turned.sent);
         for (writes, to, message) in turned.sent {
             let left = leaves[writes.min(leaves.len() - 1)];
             self.trace
                 .line(left, format_args!("   {id} → {to} {}", Brief(&message)));
             for arrival in self.network.arrivals((id, to), left, &mut self.random) {
                 let event = Event::Deliver {
-                    from: id,
+                    from,
                     run: number,
                     left,
                     to,
@@ -223,7 +235,7 @@ impl World {
 
     pub(super) fn deliver(
         &mut self,
-        from: ReplicaId,
+        from: PeerId,
         run: u32,
         left: Time,
         to: ReplicaId,
@@ -234,8 +246,9 @@ impl World {
             let run = self.node(at).run.as_ref();
             run.is_none_or(|run| run.process.board.knows(peer))
         };
-        let connected = knows(from, to) && knows(to, from);
-        if connected && self.node(from).lived(run, left) && self.network.passes((from, to)) {
+        let id = from.replica;
+        let connected = knows(id, to) && knows(to, id);
+        if connected && self.node(id).lived(run, left) && self.network.passes((id, to)) {
             self.arrive(to, Arrived::Message(from, message));
         }
         Ok(())

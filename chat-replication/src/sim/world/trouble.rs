@@ -47,6 +47,7 @@ impl World {
             Fault::Transfer(who) => self.transfer(who),
             Fault::Force(who) => self.force(who),
             Fault::ForceAlone(who) => self.begin_alone(who)?,
+            Fault::Lies(who) => self.tell_lies(who)?,
             _ => {
                 self.disturb(fault)?;
                 true
@@ -152,7 +153,8 @@ impl World {
             | Fault::RemoveParted(_)
             | Fault::Transfer(_)
             | Fault::Force(_)
-            | Fault::ForceAlone(_) => {}
+            | Fault::ForceAlone(_)
+            | Fault::Lies(_) => {}
         }
         Ok(())
     }
