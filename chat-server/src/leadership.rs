@@ -125,7 +125,7 @@ impl Leadership {
     }
 }
 
-/// Follows the replica's status until it ends, and forgets who is online at a peer that is gone.
+/// Follows the replica's status until it ends, and forgets who is online at a peer that is gone or was removed.
 pub(crate) fn follow<R: Send + 'static>(
     handle: &Handle<R>,
     presence: Arc<Presence>,
@@ -147,7 +147,7 @@ pub(crate) fn follow<R: Send + 'static>(
             let unreachable: Vec<_> = now
                 .peers
                 .iter()
-                .filter(|peer| !peer.reachable)
+                .filter(|peer| !peer.reachable || now.configuration.member(peer.id).is_none())
                 .map(|peer| peer.id)
                 .collect();
             for peer in unreachable.iter().filter(|peer| !gone.contains(peer)) {

@@ -65,6 +65,16 @@ impl Gate {
         }
     }
 
+    /// The connection, as one of a replica only while that is part of the cluster: its certificate outlives it.
+    fn as_known_now(&self, connection: &Connection) -> Connection {
+        let mut connection = connection.clone();
+        connection.peer.replica = connection.peer.replica.filter(|replica| {
+            let status = self.node.handle.status();
+            status.configuration.member(*replica).is_some()
+        });
+        connection
+    }
+
     pub(super) fn door(&self, connection: Connection) -> Door {
         Door {
             gate: self.clone(),
@@ -93,7 +103,8 @@ impl hyper::service::Service<Request<Incoming>> for Door {
     type Future = Either<Ready<Answer>, Map<Timeout<Answering>, Ended>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let Door { gate, connection } = self;
+        let gate = &self.gate;
+        let connection = gate.as_known_now(&self.connection);
         if let Err(failure) = gate.node.throttle.call(Some(connection.peer)) {
             return Either::Left(ready(Ok(Status::from(failure).into_http())));
         }
@@ -103,7 +114,7 @@ impl hyper::service::Service<Request<Incoming>> for Door {
             _ => (longest, until_too_long),
         };
         request.extensions_mut().insert(connection.clone());
-        let held = Held::new(gate, connection);
+        let held = Held::new(gate, &connection);
         let answering = gate.pass(request.map(|body| Counted { body, held }));
         Either::Right(timeout(time, answering).map(ended))
     }
