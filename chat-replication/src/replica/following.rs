@@ -233,13 +233,17 @@ impl Replica {
         let Some((newest, start)) = self.log.newest() else {
             return false;
         };
-        let begins = self.log.branches.first_of(newest);
+        // A view that is about to start takes nothing back of those before.
         let known = self.commit.max(self.log.compacted.index);
-        let committed = begins.is_some_and(|index| index <= known);
-        let known = &start.configuration;
-        let decides = known.mode == Mode::Consistent || known.may_drop(&start.members);
-        known.has_removed(epoch.store)
-            && (committed && decides || epoch < newest)
+        let view = self.log.branches.position_at(known);
+        let started = view.and_then(|view| self.log.view_start(view.epoch));
+        let decided = started.is_some_and(|(_, start)| {
+            let known = &start.configuration;
+            let decides = known.mode == Mode::Consistent || known.may_drop(&start.members);
+            known.has_removed(epoch.store) && decides
+        });
+        start.configuration.has_removed(epoch.store)
+            && (decided || epoch < newest)
             && !self.is_broken(Mutation::RemovedLeads)
     }
 
