@@ -158,15 +158,21 @@ impl Replica {
         let Some(known) = self.log.configuration() else {
             return 0;
         };
-        if known.mode == Mode::Consistent
-            || known.may_drop(members)
-            || self.is_broken(super::Mutation::DropsWithoutMajority)
-        {
+        if self.decide(members) {
             return Index::MAX;
         }
         let absent = known.absent.iter();
         let owed = absent.filter(|absent| !self.drained.contains(&absent.store));
         owed.map(|absent| absent.holds).min().unwrap_or(Index::MAX)
+    }
+
+    /// Whether a view of these members may drop what a removed replica lacks: no other history can decide that as well.
+    pub(super) fn decide(&self, members: &[ReplicaId]) -> bool {
+        self.log.configuration().is_some_and(|known| {
+            known.mode == Mode::Consistent
+                || known.may_drop(members)
+                || self.is_broken(super::Mutation::DropsWithoutMajority)
+        })
     }
 
     /// This replica was removed because it was away for long, and has nothing left that the others lack: its disk gets

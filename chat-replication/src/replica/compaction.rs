@@ -65,7 +65,13 @@ impl Replica {
     pub fn compact(&mut self, through: Index) {
         let through = through.min(self.compaction_limit());
         if through > self.log.compacted.index {
-            self.log.compact(through);
+            // What is dropped otherwise, all have that may come back.
+            let decided = match &self.state {
+                State::Leading(leading) => self.decide(&leading.members),
+                State::Following(following) => self.decide(&following.members),
+                State::Seeking | State::Candidate(_) => false,
+            };
+            self.log.compact(through, decided);
             self.log.forget_epochs(self.settings.max_epochs / 2);
         }
     }

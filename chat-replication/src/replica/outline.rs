@@ -148,13 +148,15 @@ impl Outline {
         among_the_gone.all(|entry| self.branches.holds(entry.position))
     }
 
-    /// Drops entries that every other has, or has no need of.
-    pub(super) fn compact(&mut self, through: Index) {
+    /// Drops entries that every other has, or has no need of, or that a view has decided to drop.
+    pub(super) fn compact(&mut self, through: Index, decided: bool) {
         let position = self.branches.position_at(through);
         self.compacted = position.expect("only entries of the log are dropped");
         self.pending.compact = Some(through);
-        self.branches.note_drop(self.promised);
-        self.pending.dropped_in = Some(self.promised);
+        if decided {
+            self.branches.note_drop(self.promised);
+            self.pending.dropped_in = Some(self.promised);
+        }
     }
 
     /// Forgets the oldest epochs, as far as no entries of them are left, until there are so many.
