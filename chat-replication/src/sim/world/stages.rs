@@ -182,6 +182,9 @@ impl World {
         {
             return Err("an operator still waits".to_owned());
         }
+        if self.ids().any(|id| self.operator.works_on(id)) {
+            return Err("an operator still works on a machine".to_owned());
+        }
         match self.is_quiet() {
             true => Ok(epoch),
             false => Err(format!("clients still wait: {:?}", self.clients)),
