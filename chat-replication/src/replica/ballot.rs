@@ -241,6 +241,8 @@ impl Replica {
             .values()
             .filter_map(|standing| standing.leader)
             .filter(|epoch| epoch.replica != self.me() && *epoch >= newest)
+            // This one would not follow it, so nothing comes of waiting.
+            .filter(|epoch| !self.is_removed(*epoch) || self.is_outdone(*epoch))
             .max()
             .map(|epoch| {
                 let gone = self

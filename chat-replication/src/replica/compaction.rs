@@ -161,8 +161,9 @@ impl Replica {
         });
         let common = own.common_ancestor(&reset.branches).index;
         let drops = votes && self.log.compacted.index > common;
+        let theirs = (reset.branches.dropped_in(), position);
         let stays = drops
-            && reset.branches.dropped_in() <= own.dropped_in()
+            && theirs <= (own.dropped_in(), own.last())
             && !self.is_broken(Mutation::NewerAlwaysStays);
         let behind = !own.holds(position) && !stays;
         behind

@@ -229,7 +229,7 @@ impl Replica {
     /// Whoever was removed leads nobody any more, whatever it thinks. But a removal that is not known to be committed
     /// yields to a view that came after it: that one was started without. So does one that the others may have made as
     /// well, of this side: what it is to keep for whom it removed is still there.
-    fn is_removed(&self, epoch: Epoch) -> bool {
+    pub(super) fn is_removed(&self, epoch: Epoch) -> bool {
         let Some((newest, start)) = self.log.newest() else {
             return false;
         };
@@ -251,7 +251,7 @@ impl Replica {
     /// with it. They lack what this branch has, so none of that was dropped. Where they know of it, none of them would.
     /// Whoever has taken the leader's log follows it too, though its view may not have it: it was removed there as well. They
     /// have to say so themselves: the word of whoever was removed counts for nothing.
-    fn is_outdone(&self, leader: Epoch) -> bool {
+    pub(super) fn is_outdone(&self, leader: Epoch) -> bool {
         self.log.configuration().is_some_and(|known| {
             let mut others = self.peers.iter().filter(|(id, _)| **id != leader.replica);
             known.mode == Mode::Available

@@ -417,9 +417,13 @@ impl Replica {
         self.retire(from, store);
     }
 
-    /// A removed replica that knows it, and has handed over what it held, is left alone.
+    /// A removed replica that knows it, and has handed over what it held, is left alone, unless it is to come in again.
     fn retire(&mut self, id: ReplicaId, store: StoreUuid) {
         let removed = self.has_removed(id, store);
+        let returns = self.log.configuration().is_some_and(|known| {
+            let mut absent = known.absent.iter();
+            absent.any(|absent| absent.store == store && absent.returns)
+        });
         let drained = self
             .peers
             .get(&id)
@@ -432,9 +436,11 @@ impl Replica {
             .get(&id)
             .and_then(|progress| progress.verified);
         if removed && drained && verified.is_some_and(|verified| verified >= leading.start) {
-            leading.retired.insert(id);
-            leading.progress.remove(&id);
             self.drained.insert(store);
+            if !returns {
+                leading.retired.insert(id);
+                leading.progress.remove(&id);
+            }
         }
     }
 
