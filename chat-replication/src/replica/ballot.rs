@@ -102,6 +102,9 @@ impl Replica {
         let mut ids = self.electors();
         ids.extend(others.iter().map(|member| member.id).filter(|id| *id != me));
         ids.extend(self.rival);
+        // Whoever was promised something knows what came of it.
+        let promised = self.log.promised.replica;
+        ids.extend((promised != me).then_some(promised));
         for id in ids {
             self.send_after(id, Message::PreBallot { round });
         }
@@ -164,11 +167,16 @@ impl Replica {
         };
         ballot.standings.retain(|id, _| !self.suspects(*id));
         ballot.standings.insert(self.me(), self.standing());
-        if let Some(rival) = self.rival
-            && !self.suspects(rival)
-            && !ballot.standings.contains_key(&rival)
-        {
-            // Its log may be the one to go on from. Without its word this one would go on, and meet it again.
+        // Their logs may be the ones to go on from. Without their word this one would go on, or end, and meet them again.
+        let awaited = |id: &ReplicaId| {
+            let slow = self.lagging().contains(id);
+            !slow && !self.suspects(*id) && !ballot.standings.contains_key(id)
+        };
+        let led = match &self.state {
+            State::Leading(leading) => leading.members.as_slice(),
+            State::Seeking | State::Candidate(_) | State::Following(_) => &[],
+        };
+        if self.rival.is_some() && led.iter().chain(&self.rival).any(awaited) {
             self.ballot = Some(ballot);
             return;
         }

@@ -214,15 +214,21 @@ pub(super) fn newest_start(
     standings
         .values()
         .filter_map(|standing| Some((standing, standing.newest.as_ref()?)))
-        .max_by(|(one, _), (other, _)| precedence(one, other, broken))
+        .max_by(|(one, _), (other, _)| precedence(standings, one, other, broken))
         .map(|(standing, start)| (standing.branches.last().epoch, start))
 }
 
 /// Of two logs the newer one is gone on from. But one of which entries were dropped that the other lacks has to stay,
 /// however new the other is: nobody could hand over what it has dropped. Where both have, the one that dropped last has
 /// from one of its disks what the other had dropped before. Whoever had no vote where its log ends has dropped nothing for
-/// the others: it took a snapshot in place of what they hold.
-fn precedence(one: &Standing, other: &Standing, broken: Option<Mutation>) -> Ordering {
+/// the others: it took a snapshot in place of what they hold. A log is all that are on its side of the fork, whichever of
+/// them is asked: not all of them have dropped as much.
+fn precedence(
+    standings: &BTreeMap<ReplicaId, Standing>,
+    one: &Standing,
+    other: &Standing,
+    broken: Option<Mutation>,
+) -> Ordering {
     let newer = one.branches.last().cmp(&other.branches.last());
     let by_majority = |standing: &Standing| {
         let newest = standing.newest.as_ref();
@@ -232,10 +238,13 @@ fn precedence(one: &Standing, other: &Standing, broken: Option<Mutation>) -> Ord
         return newer;
     }
     let common = one.branches.common_ancestor(&other.branches).index;
-    let dropped = |standing: &Standing| {
-        let newest = standing.newest.as_ref();
-        let voted = newest.is_some_and(|start| start.configuration.has_disk(standing.store));
-        voted && standing.compacted > common
+    let dropped = |side: &Standing| {
+        standings.values().any(|standing| {
+            let newest = standing.newest.as_ref();
+            newest.is_some_and(|start| start.configuration.has_disk(standing.store))
+                && standing.compacted > common
+                && side.branches.common_ancestor(&standing.branches).index > common
+        })
     };
     match (dropped(one), dropped(other)) {
         (true, false) => Ordering::Greater,
@@ -296,7 +305,7 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
                 true => Ordering::Greater,
                 false => Ordering::Less,
             };
-            precedence(one, other, case.broken).then_with(tie)
+            precedence(case.standings, one, other, case.broken).then_with(tie)
         })
         .map(|(id, standing)| (*id, &standing.branches))
         .expect("the asker has a vote");
@@ -398,10 +407,15 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
     let dead = |id: &ReplicaId| case.suspected.contains(id) || lost_its_disk(id);
     let witnessed = voters.values().any(|standing| in_view(standing)) && missing.iter().all(dead);
     // Who promised a newer view may not know whether it started. Its leader does, as it was the first to write it down.
+    let has_told = |promised: &Epoch| {
+        let leader = case.standings.get(&promised.replica);
+        voters.contains_key(&promised.replica)
+            || leader.is_some_and(|leader| leader.store == promised.store)
+    };
     let unknown: Vec<ReplicaId> = voters
         .values()
         .map(|standing| standing.promised)
-        .filter(|promised| *promised > view && !voters.contains_key(&promised.replica))
+        .filter(|promised| *promised > view && !has_told(promised))
         .map(|promised| promised.replica)
         .collect();
     let complete = missing.is_empty() && (unknown.is_empty() || case.named.is_some());

@@ -401,6 +401,8 @@ impl Replica {
                     self.rival = Some(from);
                 }
                 if known && (progress.verified.is_some() || (beyond && progress.floor < ancestor)) {
+                    // Of whoever has no vote nothing was counted, and anybody may have spoken in its name.
+                    progress.verified = progress.acknowledged();
                     progress.rewind(ancestor, now);
                 }
             }
