@@ -104,6 +104,15 @@ impl MemoryStore {
         self.orphans.values().map(|(_, command)| command)
     }
 
+    /// Gives orphans back the lineages that they had then: the simulator breaks a rule by it.
+    pub(crate) fn restore_lineages(&mut self, then: &MemoryStore) {
+        for (origin, (lineage, _)) in &mut self.orphans {
+            if let Some((known, _)) = then.orphans.get(origin) {
+                lineage.clone_from(known);
+            }
+        }
+    }
+
     /// Cuts the log behind an index.
     fn cut(&mut self, keep: Index) {
         for (index, payload) in self.log.split_off(&(keep.saturating_add(1))) {

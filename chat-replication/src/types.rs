@@ -421,12 +421,17 @@ impl Lineage {
 
     /// Of a command that was appended at this position of a log, which is cut behind an index.
     pub fn of(position: Position, log: &BranchTable, keep: Index) -> Lineage {
-        let mut lineage = Lineage {
-            fork: position.index.saturating_sub(1),
-            epochs: vec![(position.epoch, position.index)],
-        };
+        let mut lineage = Lineage::alone(position);
         lineage.cut(log, keep);
         lineage
+    }
+
+    /// Of a command from which nothing before it was cut: the fork is right below it.
+    pub(crate) fn alone(position: Position) -> Lineage {
+        Lineage {
+            fork: position.index.saturating_sub(1),
+            epochs: vec![(position.epoch, position.index)],
+        }
     }
 
     /// The log that the command was, or was to be, proposed again in is cut behind an index: the command's branch and the

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::state::{HandingOver, State};
 use super::{Mutation, Note, Outgoing, Replica};
 use crate::message::Message;
-use crate::types::{Entry, Epoch, Mode, Orphan, Payload, Position, ReplicaId};
+use crate::types::{Entry, Epoch, Lineage, Mode, Orphan, Payload, Position, ReplicaId};
 
 /// Why leadership is not transferred.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -329,7 +329,8 @@ impl Replica {
                 return;
             }
             let stands = leading.reproposed.get(&origin);
-            let under_way = stands.is_some_and(|index| *index > applied);
+            let under_way = stands
+                .is_some_and(|index| *index > applied || self.is_broken(Mutation::OrphansOnce));
             let uncommitted = self.log.last().index - self.commit;
             let below = self.is_broken(Mutation::OrphansByMark)
                 && leading
@@ -339,9 +340,13 @@ impl Replica {
             if under_way || below || uncommitted >= self.settings.max_uncommitted {
                 continue;
             }
+            let lineage = match self.is_broken(Mutation::ForgetsLineage) {
+                true => Lineage::alone(origin),
+                false => orphan.lineage,
+            };
             let position = self.append_own(Payload::Reproposed {
                 origin,
-                lineage: orphan.lineage,
+                lineage,
                 command: orphan.command,
             });
             if let State::Leading(leading) = &mut self.state {
@@ -352,7 +357,8 @@ impl Replica {
 
     /// Offers the orphans of this store to the leader until they are committed again.
     pub(super) fn offer_orphans(&mut self) {
-        if self.orphans == 0 || self.now < self.next_orphans {
+        let at_once = self.is_broken(Mutation::OrphansTooEarly);
+        if self.orphans == 0 || self.now < self.next_orphans && !at_once {
             return;
         }
         let (to, epoch) = match &self.state {
@@ -360,7 +366,8 @@ impl Replica {
             // While there are entries that the leader has not verified, they may yet be cut, and the orphans' lineages
             // with them.
             State::Following(following)
-                if following.started && following.verified == Some(self.log.last().index) =>
+                if following.started
+                    && (at_once || following.verified == Some(self.log.last().index)) =>
             {
                 (following.leader, following.epoch)
             }

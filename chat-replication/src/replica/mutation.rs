@@ -47,6 +47,14 @@ pub enum Mutation {
     RemovedLeads,
     /// What is committed is dropped, whoever may still need it.
     CompactsAtOnce,
+    /// A leader appends an orphan once in its reign, though a snapshot has taken the holder beyond that place.
+    OrphansOnce,
+    /// A follower offers its orphans at once, while its own log may still be cut.
+    OrphansTooEarly,
+    /// An orphan is appended as if its author had seen whatever the leader's log holds below its place.
+    ForgetsLineage,
+    /// What is known of where an orphan stood stays as it is, though the log that it was to come back to loses as well.
+    LineagesStay,
     /// Commands of a losing branch are dropped.
     DropsOrphans,
     /// Commands that lose to a forced view are dropped, where a view needs a majority.
@@ -67,7 +75,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 30] = [
+    pub const ALL: [Mutation; 34] = [
         Mutation::AcknowledgeBeforeSync,
         Mutation::PromiseBeforeSync,
         Mutation::PrepareBeforeSync,
@@ -90,6 +98,10 @@ impl Mutation {
         Mutation::MinorityIsEnough,
         Mutation::RemovedLeads,
         Mutation::CompactsAtOnce,
+        Mutation::OrphansOnce,
+        Mutation::OrphansTooEarly,
+        Mutation::ForgetsLineage,
+        Mutation::LineagesStay,
         Mutation::DropsOrphans,
         Mutation::DropsForcedCuts,
         Mutation::BelievesAnything,

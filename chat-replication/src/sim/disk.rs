@@ -12,6 +12,7 @@ use super::ledger::{CommandId, command, command_id, payload_id};
 use super::options;
 use crate::disk_store::{CrashDisk, CrashFolder, DiskStore, Fate};
 use crate::memory_store::MemoryStore;
+use crate::replica::Mutation;
 use crate::store::{Durable, Identity, Persist, Persisted, Store, StoreError};
 use crate::types::{
     ClusterId, Entry, Epoch, Index, Orphan, Payload, Position, ReplicaId, StoreUuid, ViewStart,
@@ -195,7 +196,12 @@ impl Disk {
     /// # Panics
     ///
     /// Where it does not hold what was written to it.
-    pub(super) fn open(&self, board: Board, replica: ReplicaId) -> Result<SimStore, StoreError> {
+    pub(super) fn open(
+        &self,
+        board: Board,
+        replica: ReplicaId,
+        mutation: Option<Mutation>,
+    ) -> Result<SimStore, StoreError> {
         let mut content = self.content();
         let identity = content.known.identity();
         if content.rotten {
@@ -238,6 +244,7 @@ impl Disk {
             disk: self.clone(),
             store,
             board,
+            lowers_lineages: mutation != Some(Mutation::LineagesStay),
         })
     }
 
@@ -296,6 +303,7 @@ pub(super) struct SimStore {
     disk: Disk,
     store: Option<Box<DiskStore>>,
     board: Board,
+    lowers_lineages: bool,
 }
 
 impl SimStore {
@@ -333,7 +341,12 @@ impl SimStore {
         if let Some(store) = &mut self.store {
             store.persist(batch)?;
         }
+        let before = (!self.lowers_lineages && batch.truncate.is_some() && self.store.is_none())
+            .then(|| content.known.clone());
         let persisted = content.known.persist(batch)?;
+        if let Some(before) = before {
+            content.known.restore_lineages(&before);
+        }
         let durable = content.known.load()?;
         self.board.durable(durable.promised, &durable.branches);
         self.board.wrote(batch.clone());

@@ -111,9 +111,14 @@ impl SimOptions {
             M::MinorityIsEnough => (Some(Mode::Consistent), Some(Profile::Partitions)),
             M::ReadsUnconfirmed => (Some(Mode::Consistent), Some(Profile::Everything)),
             M::WipedDiskVotes | M::RemovedLeads => (Some(Mode::Consistent), Some(Profile::Members)),
-            M::DropsOrphans | M::OrphansByMark | M::NewerAlwaysStays | M::DropsWithoutMajority => {
-                (Some(Mode::Available), Some(Profile::Partitions))
-            }
+            M::DropsOrphans
+            | M::OrphansByMark
+            | M::OrphansOnce
+            | M::OrphansTooEarly
+            | M::ForgetsLineage
+            | M::LineagesStay
+            | M::NewerAlwaysStays
+            | M::DropsWithoutMajority => (Some(Mode::Available), Some(Profile::Partitions)),
             M::OldVersionJoins => (Some(Mode::Available), Some(Profile::Everything)),
             M::DropsForcedCuts => (Some(Mode::Consistent), Some(Profile::Everything)),
             M::BelievesAnything | M::RemovedSpeaks => (None, Some(Profile::Hostile)),

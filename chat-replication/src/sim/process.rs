@@ -65,7 +65,7 @@ impl Process {
             });
         }
         let board = Board::default();
-        let mut store = disk.open(board.clone(), id)?;
+        let mut store = disk.open(board.clone(), id, setup.mutation)?;
         let durable = store.load()?;
         let state = Report::of(&ledger);
         let unsettled = ledger.unsettled();
