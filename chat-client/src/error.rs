@@ -238,6 +238,7 @@ impl Kind {
             Reason::NotLeader
             | Reason::NoLeader
             | Reason::StaleRead
+            | Reason::StateDamaged
             | Reason::Overloaded
             | Reason::RateLimited
             | Reason::DiskFull

@@ -108,6 +108,8 @@ reasons! {
     NoLeader = "NO_LEADER",
     /// The replica has not caught up with the read token of the call.
     StaleRead = "STALE_READ",
+    /// The replica's state was damaged, and it takes another one: ask another replica meanwhile.
+    StateDamaged = "STATE_DAMAGED",
     /// The read token of the call names a place in a history that lost: another one took its place when two were merged.
     /// What was acknowledged in it is there again, or will be in a moment, at other places.
     HistoryChanged = "HISTORY_CHANGED",

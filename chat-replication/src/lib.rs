@@ -213,6 +213,23 @@
 //! a member of a view: a log that continues a state which is gone is a copy of nothing. Likewise one that finds its state lost ceases to lead, for only a
 //! leader's snapshot can give it another.
 //!
+//! ## Rot
+//!
+//! A byte that rots on one disk is no matter of the others, and must not become one: a damaged replica neither serves less
+//! than it did, nor passes the damage on, nor ends where others can help.
+//!
+//! A state that is [damaged](state_machine::StateMachine::damage), whoever met it, is given up for the empty one, durably and
+//! at once. The replica ceases to lead, leaves the view and gives nobody a snapshot, and is built up again from its log where
+//! that goes back to the beginning, else from a snapshot of the leader's. Its log counts all the while.
+//!
+//! Of a damaged entry of the log everything is known but what it says: the branch table tells where it stands and of which
+//! epoch it is, and whoever holds that position holds that entry. So a replica asks the others for exactly what it lacks,
+//! whatever they and it are doing, and two that are damaged in different places mend each other. Until it has them, its log
+//! counts as what it was: the newest, if it was that, and nobody goes on without it. But nobody takes damaged entries from it,
+//! it is not cut below them, as they could not be kept as orphans, and where its state does not show them it neither leads nor
+//! is a member of a view. If nobody has them any more, an operator is told, who alone may decide to
+//! [go on without](replica::Replica::force_view).
+//!
 //! ## Reads
 //!
 //! Every replica of a view answers from what it has applied, once that is everything before the start of its view

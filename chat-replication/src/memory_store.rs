@@ -51,6 +51,15 @@ impl MemoryStore {
         self.damaged.extend(held);
     }
 
+    /// The payloads that can be read.
+    pub fn readable(&self) -> impl Iterator<Item = &Payload> {
+        let whole = self
+            .log
+            .iter()
+            .filter(|(index, _)| !self.damaged.contains(index));
+        whole.map(|(_, payload)| payload)
+    }
+
     /// The stretch of damaged entries that begins at or behind an index.
     fn damaged_from(&self, from: Index) -> Option<RangeInclusive<Index>> {
         let first = *self.damaged.range(from..).next()?;
@@ -168,6 +177,11 @@ impl Store for MemoryStore {
         let mut damaged = self.damaged.clone();
         for index in mended {
             damaged.remove(&index);
+        }
+        if let Some(keep) = batch.truncate
+            && batch.give_up
+        {
+            damaged.split_off(&(keep + 1));
         }
         if let Some(keep) = batch.truncate
             && let Some(first) = damaged.range(keep.saturating_add(1)..).next()

@@ -28,6 +28,11 @@ pub struct Standing {
     pub apply_version: u32,
     /// It has no state and no log to rebuild one from: it waits for a snapshot.
     pub state_lost: bool,
+    /// The last entry of its log that is damaged, 0 where none is: it holds that one and those before it, as far as its word
+    /// counts, but can neither give all of them to others nor be cut below it.
+    pub damaged: Index,
+    /// Damaged entries are not in its state: until they are mended it can serve nobody.
+    pub mends: bool,
 }
 
 /// A message between two replicas of one cluster. Any of them may be lost, repeated, delayed or reordered.
@@ -162,6 +167,8 @@ pub enum Message {
         /// The sender's state is lost and its log does not go back to the beginning: it needs a snapshot, of this index
         /// or a later one.
         wants_snapshot: Option<Index>,
+        /// The sender's log has damaged entries that its state does not show.
+        mends: bool,
         /// How far the sender's state machine is.
         progress: AppliedReport,
     },
@@ -178,6 +185,22 @@ pub enum Message {
         epoch: Epoch,
         /// In the order of their origins.
         orphans: Vec<Orphan>,
+    },
+    /// Asks for entries of one epoch in the place of damaged ones, whatever sender and receiver do.
+    Mend {
+        /// The first of them.
+        from: Position,
+        /// Index of the last.
+        through: Index,
+    },
+    /// Answers a [`Message::Mend`]: as many of the entries as a message has room for.
+    Mended {
+        /// The first one asked for.
+        from: Position,
+        /// Entries in order; none where the sender does not have the first.
+        entries: Vec<Entry>,
+        /// The last position whose entry is gone from the sender's log.
+        compacted: Position,
     },
     /// The application's own message, best effort.
     Cast(Bytes),

@@ -43,7 +43,7 @@ pub trait StateMachine: Send + 'static {
     /// What a command's proposer gets back.
     type Response: Send + 'static;
 
-    /// The disk failed; the replica stops.
+    /// The disk failed; the replica stops, unless the state is [damaged](StateMachine::damage).
     type Error: Error + Send + Sync + 'static;
 
     /// The newest version of the rules of `apply` that this software knows; 1 by default.
@@ -77,6 +77,22 @@ pub trait StateMachine: Send + 'static {
     /// Goes back to the last durable checkpoint if `keep` says yes to its position, else to the empty state. Called when
     /// the log was cut below `applied`, and at the start when `applied` is not on the log's branch.
     fn roll_back(&mut self, keep: &dyn Fn(Position) -> bool) -> Result<(), Self::Error>;
+
+    /// What of the state is damaged, if that is known: an operation found rows that are not what was written, or whoever
+    /// reads the state on another thread did. Asked after each operation and each time that it
+    /// [looks after itself](StateMachine::maintain), so it must cost next to nothing.
+    ///
+    /// A damaged state is no failure of the replica: it leaves the view, [starts over](StateMachine::start_over), and takes
+    /// what it needs from its own log or from another replica. An error that an operation returned is taken for a
+    /// consequence then. Nothing more is to be answered from the state.
+    fn damage(&self) -> Option<String> {
+        None
+    }
+
+    /// Gives a damaged state up for the empty one, durably: a start that follows must not find the damaged one.
+    fn start_over(&mut self) -> Result<(), Self::Error> {
+        self.roll_back(&|_| false)
+    }
 
     /// A hash of the whole state, equal on all replicas that have applied the same entries. Must not cost more than a
     /// constant.

@@ -1,5 +1,6 @@
 //! What a replica says of itself and its peers.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::store::Identity;
@@ -56,6 +57,10 @@ pub struct Status {
     pub state_hash: u128,
     /// Commands of a lost branch that wait to be committed again.
     pub orphans: u64,
+    /// Its state is lost or was damaged, and it has not got another one yet: it answers nothing, though its log counts.
+    pub state_lost: bool,
+    /// From the first to the last entry of its log that is damaged: it asks the others for whole ones.
+    pub damaged: Option<RangeInclusive<Index>>,
     /// What it waits for, in words; empty when it leads or follows.
     pub waiting_for: String,
     /// The peers, in id order.

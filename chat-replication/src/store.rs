@@ -88,6 +88,8 @@ pub struct Persist {
     /// dropped. Below what is compacted, only together with `reset`. Where one of the commands is damaged the batch fails
     /// with [`StoreError::DamagedEntries`] and changes nothing: it may have been acknowledged, so it is mended first.
     pub truncate: Option<Index>,
+    /// Damaged commands that are cut are given up, by an operator's word, and nothing fails for them.
+    pub give_up: bool,
     /// Drops all entries that are left and begins anew behind a snapshot. The promise and the orphans stay.
     pub reset: Option<Reset>,
     /// Entries to append, each right behind the last.

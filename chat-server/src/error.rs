@@ -45,6 +45,8 @@ pub(crate) enum Failure {
     OutcomeUnknown,
     /// This replica is behind what the caller has seen.
     StaleRead,
+    /// The state here cannot be read, or is not as far again as it was.
+    StateDamaged,
     /// What the caller has seen is of a history that another one took the place of.
     HistoryChanged,
     /// Too much to do.
@@ -104,7 +106,13 @@ impl From<StateError> for Failure {
     fn from(error: StateError) -> Failure {
         match error {
             StateError::GoneBack { .. } => Failure::StaleRead,
-            error => Failure::Internal(error.to_string()),
+            // The replica takes another state, or ends: either way others answer meanwhile.
+            StateError::Damaged { .. } | StateError::Io { .. } | StateError::Stopped { .. } => {
+                Failure::StateDamaged
+            }
+            StateError::Foreign { .. } | StateError::InUse { .. } | StateError::NotInMemory => {
+                Failure::Internal(error.to_string())
+            }
         }
     }
 }
@@ -187,6 +195,14 @@ impl From<Failure> for Status {
                     Code::Unavailable,
                     Reason::StaleRead,
                     "this replica has not yet caught up with what the caller has seen: ask another one".to_owned(),
+                )
+            }
+            Failure::StateDamaged => {
+                details.set_retry_info(Some(RETRY_LEADER));
+                (
+                    Code::Unavailable,
+                    Reason::StateDamaged,
+                    "this replica cannot read its state, and takes another one: ask another replica".to_owned(),
                 )
             }
             Failure::HistoryChanged => (
@@ -331,6 +347,7 @@ mod tests {
             Failure::NoLeader("replica 1".into()),
             Failure::OutcomeUnknown,
             Failure::StaleRead,
+            Failure::StateDamaged,
             Failure::HistoryChanged,
             Failure::Overloaded("much"),
             Failure::Limited {

@@ -25,6 +25,8 @@ pub(crate) struct Leadership {
     epoch: Epoch,
     /// Where the view began. Until the state shows that, what was acknowledged before may be missing here.
     view_start: Index,
+    /// Its state is lost: whoever asks is to ask another replica.
+    state_lost: bool,
     /// The state has shown that.
     caught_up: AtomicBool,
 }
@@ -66,6 +68,7 @@ impl Leadership {
             waiting_for: status.waiting_for.clone(),
             epoch: status.epoch,
             view_start: status.view_start,
+            state_lost: status.state_lost,
             caught_up: AtomicBool::new(false),
         }
     }
@@ -80,6 +83,7 @@ impl Leadership {
                 &other.waiting_for,
             )
             && (self.epoch, self.view_start) == (other.epoch, other.view_start)
+            && self.state_lost == other.state_lost
     }
 
     /// Whether this is what a status says.
@@ -94,6 +98,11 @@ impl Leadership {
 
     pub(crate) fn note_caught_up(&self) {
         self.caught_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there is no state here to answer from.
+    pub(crate) fn has_lost_state(&self) -> bool {
+        self.state_lost
     }
 
     pub(crate) fn leads(&self) -> bool {

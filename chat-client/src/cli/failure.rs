@@ -112,6 +112,7 @@ fn by_reason(reason: Reason) -> Option<&'static str> {
         Reason::NotLeader
         | Reason::NoLeader
         | Reason::StaleRead
+        | Reason::StateDamaged
         | Reason::HistoryChanged
         | Reason::Overloaded
         | Reason::RateLimited

@@ -231,6 +231,7 @@ mod tests {
             (Code::Unavailable, Reason::NoLeader, Some(Busy)),
             (Code::FailedPrecondition, Reason::NotLeader, Some(Busy)),
             (Code::FailedPrecondition, Reason::StaleRead, Some(Busy)),
+            (Code::Unavailable, Reason::StateDamaged, Some(Busy)),
             (Code::Unavailable, Reason::Overloaded, Some(Busy)),
             (Code::ResourceExhausted, Reason::Overloaded, Some(Busy)),
             (Code::Unavailable, Reason::ShuttingDown, Some(Lost)),

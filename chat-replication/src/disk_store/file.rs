@@ -7,8 +7,12 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use redb::backends::FileBackend;
 use redb::{Database, StorageBackend};
+
+use super::checked::{Checked, Rotten};
 
 /// Why a file cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,7 +52,11 @@ impl From<redb::Error> for Fault {
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Fault {
         match error.kind() {
-            io::ErrorKind::InvalidData => Fault::Damaged("it is not a database file".to_owned()),
+            // Some say no more than that the file is none of theirs.
+            io::ErrorKind::InvalidData => Fault::Damaged(match error.get_ref() {
+                Some(reason) => reason.to_string(),
+                None => "it is not a database file".to_owned(),
+            }),
             io::ErrorKind::UnexpectedEof => Fault::Damaged("it ends too early".to_owned()),
             _ => Fault::Io(error.to_string()),
         }
@@ -82,8 +90,12 @@ pub struct DataFile {
     database: Option<Database>,
     path: PathBuf,
     /// Held for as long as the database is open. redb's own lock would do, were it not for the moment of creation.
-    _lock: Option<File>,
+    lock: Option<Arc<File>>,
+    rotten: Rotten,
 }
+
+/// What a damaged file is set aside as, behind its own name.
+pub const DAMAGED: &str = "damaged";
 
 impl DataFile {
     /// Opens the file, or creates it where there is none; `initialise` then writes its first rows. A file that was
@@ -100,16 +112,41 @@ impl DataFile {
             Ok(metadata) if metadata.len() == 0 => {
                 return Err(Fault::Damaged("it is empty".to_owned()));
             }
-            Ok(_) => contain(|| Ok(builder(cache_bytes).open(path)?))?,
+            Ok(_) => contain(|| {
+                let file = OpenOptions::new().read(true).write(true).open(path)?;
+                checked(file, cache_bytes)
+            })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 create(path, cache_bytes, initialise)?
             }
             Err(error) => return Err(error.into()),
         };
+        let (database, rotten) = database;
         Ok(DataFile {
             database: Some(database),
             path: path.to_owned(),
-            _lock: Some(lock),
+            lock: Some(Arc::new(lock)),
+            rotten,
+        })
+    }
+
+    /// Sets the file [aside](set_aside) and creates another one in its place, under the same lock. Whoever still reads the
+    /// old one reads on there. Fails over a storage of the caller's.
+    pub fn replace(
+        &self,
+        cache_bytes: usize,
+        initialise: impl FnOnce(&Database) -> Result<(), Fault>,
+    ) -> Result<DataFile, Fault> {
+        let Some(lock) = &self.lock else {
+            return Err(Fault::Io("it is no file that can be replaced".to_owned()));
+        };
+        put_aside(&self.path)?;
+        let (database, rotten) = create(&self.path, cache_bytes, initialise)?;
+        Ok(DataFile {
+            database: Some(database),
+            path: self.path.clone(),
+            lock: Some(Arc::clone(lock)),
+            rotten,
         })
     }
 
@@ -133,7 +170,8 @@ impl DataFile {
         Ok(DataFile {
             database: Some(database),
             path: PathBuf::from(label),
-            _lock: None,
+            lock: None,
+            rotten: Rotten::default(),
         })
     }
 
@@ -155,6 +193,12 @@ impl DataFile {
             .as_mut()
             .expect("a database is taken out only by drop");
         contain(|| Ok(database.compact().map(drop)?))
+    }
+
+    /// Whether bytes were read that are not what was written. redb calls that an error of the system at first, and then says
+    /// no more than that there was one.
+    pub fn is_rotten(&self) -> bool {
+        self.rotten.is_so()
     }
 
     /// Where the file is.
@@ -185,6 +229,31 @@ pub fn contain<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     })
 }
 
+/// Sets a file that is damaged aside, durably, so that another one can be made under its name: nothing of it is lost to
+/// whoever may want to look at it. One that was set aside before, and is still there, was not replaced by a whole one
+/// since: it is worth more, and stays.
+pub fn set_aside(path: &Path) -> Result<(), Fault> {
+    let _lock = lock(path)?;
+    put_aside(path)
+}
+
+/// Removes what was set aside, if anything was: a whole file has taken its place.
+pub fn forget_aside(path: &Path) -> Result<(), Fault> {
+    match fs::remove_file(beside(path, DAMAGED)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn put_aside(path: &Path) -> Result<(), Fault> {
+    let aside = beside(path, DAMAGED);
+    match aside.try_exists()? {
+        true => fs::remove_file(path)?,
+        false => fs::rename(path, &aside)?,
+    }
+    sync_folder_of(path)
+}
+
 fn builder(cache_bytes: usize) -> redb::Builder {
     let mut builder = redb::Builder::new();
     builder.set_cache_size(cache_bytes);
@@ -209,20 +278,37 @@ fn create(
     path: &Path,
     cache_bytes: usize,
     initialise: impl FnOnce(&Database) -> Result<(), Fault>,
-) -> Result<Database, Fault> {
+) -> Result<(Database, Rotten), Fault> {
     let unfinished = beside(path, "new");
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
-    let database = builder(cache_bytes).create(&unfinished)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&unfinished)?;
+    let (database, rotten) = checked(file, cache_bytes)?;
     initialise(&database)?;
     fs::rename(&unfinished, path)?;
-    // Until its folder is flushed, the name may be lost.
+    sync_folder_of(path)?;
+    Ok((database, rotten))
+}
+
+/// A database in a file of [checked](super::checked) blocks.
+fn checked(file: File, cache_bytes: usize) -> Result<(Database, Rotten), Fault> {
+    let storage = Checked::over(FileBackend::new(file)?)?;
+    let rotten = storage.rotten();
+    Ok((builder(cache_bytes).create_with_backend(storage)?, rotten))
+}
+
+/// Until its folder is flushed, a file's name may be lost.
+fn sync_folder_of(path: &Path) -> Result<(), Fault> {
     if let Some(folder) = path.parent() {
         File::open(folder)?.sync_all()?;
     }
-    Ok(database)
+    Ok(())
 }
 
 fn beside(path: &Path, extension: &str) -> PathBuf {

@@ -17,6 +17,7 @@
 //! transaction of `log.redb`, which names the segment that it began. Opening reads the newest segment, and no other; entries
 //! are dropped by removing files.
 
+mod checked;
 mod crash;
 pub mod file;
 mod inspect;
@@ -362,6 +363,7 @@ impl Store for DiskStore {
 fn only_appends(batch: &Persist) -> bool {
     let Persist {
         mend: _,
+        give_up: _,
         promised: _,
         truncate: None,
         reset: None,

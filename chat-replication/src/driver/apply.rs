@@ -36,6 +36,10 @@ pub enum Work<R> {
     },
     /// The log was cut below what the state shows: go back to what this log holds.
     RollBack(BranchTable),
+    /// The state is damaged: begin anew with the empty one.
+    StartOver,
+    /// Make durable what was applied: what it stands for in the log is damaged.
+    Checkpoint,
     /// Make a snapshot of this index or a later one available.
     Snapshot {
         /// Whom it is for.
@@ -70,6 +74,13 @@ pub struct Waiting<R> {
     pub(super) answer: Answer<R>,
 }
 
+impl<R> Waiting<R> {
+    /// The command is committed; what came of it is not known here.
+    fn give_up(self) {
+        self.answer.give(Err(ProposeError::Unknown));
+    }
+}
+
 /// How far a state machine is after a piece of work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Report {
@@ -79,7 +90,7 @@ pub struct Report {
     pub state_hash: u128,
     /// Its last durable checkpoint.
     pub durable: Position,
-    /// Whether the work was to go back.
+    /// Whether the work was to go back, or to start over.
     pub rolled_back: bool,
 }
 
@@ -131,7 +142,8 @@ pub enum InstallStep {
     Settled,
 }
 
-/// Does a piece of work and answers those who wait for it.
+/// Does a piece of work and answers those who wait for it. A [damaged](StateMachine::damage) state does nothing but start
+/// over: other work is answered as done in vain.
 ///
 /// # Panics
 ///
@@ -140,11 +152,90 @@ pub fn perform<M: StateMachine>(
     machine: &mut M,
     work: Work<M::Response>,
 ) -> Result<Finished, M::Error> {
-    let rolled_back = matches!(work, Work::RollBack(_));
-    let outcome = match work {
+    if !matches!(work, Work::StartOver) && machine.damage().is_some() {
+        let vain = Vain::of(&work);
+        if let Work::Apply { waiting, .. } = work {
+            waiting.into_iter().for_each(Waiting::give_up);
+        }
+        return Ok(in_vain(machine, vain));
+    }
+    let rolled_back = matches!(work, Work::RollBack(_) | Work::StartOver);
+    let starts_over = matches!(work, Work::StartOver);
+    let vain = Vain::of(&work);
+    let outcome = match carry_out(machine, work) {
+        Ok(outcome) => outcome,
+        Err(_) if machine.damage().is_some() && !starts_over => {
+            return Ok(in_vain(machine, vain));
+        }
+        Err(error) => return Err(error),
+    };
+    let report = Report {
+        rolled_back,
+        ..Report::of(machine)
+    };
+    Ok(Finished { report, outcome })
+}
+
+/// What is said of work that a damaged state did not do.
+enum Vain {
+    Nothing,
+    Snapshot(TransferId),
+    Install(InstallStep),
+}
+
+impl Vain {
+    fn of<R>(work: &Work<R>) -> Vain {
+        match work {
+            Work::Apply { .. } | Work::RollBack(_) | Work::StartOver | Work::Checkpoint => {
+                Vain::Nothing
+            }
+            Work::Snapshot { transfer, .. } => Vain::Snapshot(*transfer),
+            Work::Install(step) => Vain::Install(match step {
+                Install::Begin(_) => InstallStep::Begun,
+                Install::Chunk(bytes) => InstallStep::Taken(bytes.len() as u64),
+                Install::Finish => InstallStep::Finished,
+                Install::Settle => InstallStep::Settled,
+            }),
+        }
+    }
+}
+
+/// Those who waited for the work hear that its outcome is not known here.
+fn in_vain<M: StateMachine>(machine: &M, vain: Vain) -> Finished {
+    let outcome = match vain {
+        Vain::Nothing => Outcome::Applied,
+        Vain::Snapshot(transfer) => Outcome::Snapshot {
+            transfer,
+            reader: None,
+        },
+        // The log has the snapshot already. What it was to be told of is lost again.
+        Vain::Install(InstallStep::Settled) => Outcome::Installed(InstallStep::Settled, Ok(())),
+        Vain::Install(step) => {
+            let reason = "the state that it was to replace is damaged".to_owned();
+            Outcome::Installed(step, Err(reason))
+        }
+    };
+    Finished {
+        report: Report::of(machine),
+        outcome,
+    }
+}
+
+fn carry_out<M: StateMachine>(
+    machine: &mut M,
+    work: Work<M::Response>,
+) -> Result<Outcome, M::Error> {
+    Ok(match work {
         Work::Apply { entries, waiting } => {
-            let responses = machine.apply(&entries)?;
-            answer(machine, &entries, responses, waiting);
+            match machine.apply(&entries) {
+                Ok(responses) => answer(machine, &entries, responses, waiting),
+                Err(error) => {
+                    if machine.damage().is_some() {
+                        waiting.into_iter().for_each(Waiting::give_up);
+                    }
+                    return Err(error);
+                }
+            }
             Outcome::Applied
         }
         Work::RollBack(branches) => {
@@ -155,17 +246,25 @@ pub fn perform<M: StateMachine>(
             );
             Outcome::Applied
         }
+        Work::StartOver => {
+            machine.start_over()?;
+            assert_eq!(
+                machine.applied(),
+                Position::default(),
+                "a state that starts over is empty"
+            );
+            Outcome::Applied
+        }
+        Work::Checkpoint => {
+            machine.checkpoint()?;
+            Outcome::Applied
+        }
         Work::Snapshot { transfer, at_least } => Outcome::Snapshot {
             transfer,
             reader: snapshot(machine, at_least)?,
         },
         Work::Install(step) => install(machine, step)?,
-    };
-    let report = Report {
-        rolled_back,
-        ..Report::of(machine)
-    };
-    Ok(Finished { report, outcome })
+    })
 }
 
 /// Applies entries if that need not wait for anybody else; else the work comes back.
@@ -176,10 +275,20 @@ pub(super) fn try_apply<M: StateMachine>(
     let Work::Apply { entries, waiting } = work else {
         return Ok(Err(work));
     };
+    if machine.damage().is_some() {
+        return Ok(Err(Work::Apply { entries, waiting }));
+    }
     let Some(responses) = machine.try_apply(&entries) else {
         return Ok(Err(Work::Apply { entries, waiting }));
     };
-    answer(machine, &entries, responses?, waiting);
+    match responses {
+        Ok(responses) => answer(machine, &entries, responses, waiting),
+        Err(_) if machine.damage().is_some() => {
+            waiting.into_iter().for_each(Waiting::give_up);
+            return Ok(Ok(in_vain(machine, Vain::Nothing)));
+        }
+        Err(error) => return Err(error),
+    }
     Ok(Ok(Finished {
         report: Report::of(machine),
         outcome: Outcome::Applied,

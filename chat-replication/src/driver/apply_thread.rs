@@ -45,6 +45,8 @@ pub(super) enum Report {
     Finished(Finished),
     /// A checkpoint has become durable.
     Checkpoint(Position),
+    /// The state is damaged; what of it.
+    Damaged(String),
 }
 
 impl Report {
@@ -55,6 +57,7 @@ impl Report {
                 finished.report.rolled_back || !matches!(finished.outcome, Outcome::Applied)
             }
             Report::Checkpoint(_) => false,
+            Report::Damaged(_) => true,
         }
     }
 }
@@ -74,6 +77,8 @@ struct Machine<M> {
     driver: queue::Sender<Input>,
     /// Whether its last work took no longer than [`SHORT`].
     is_quick: bool,
+    /// It is damaged, and the driver was told.
+    is_damaged: bool,
     /// It failed, and nothing may be done with it any more.
     is_broken: bool,
 }
@@ -99,6 +104,7 @@ impl<R: Send + 'static> ApplyThread<R> {
             reports: reports.clone(),
             driver: driver.clone(),
             is_quick: true,
+            is_damaged: false,
             is_broken: false,
         }));
         let (readings, to_read) = mpsc::channel::<Reading>();
@@ -243,15 +249,32 @@ impl<M: StateMachine> Machine<M> {
         self.is_quick = begun.elapsed() <= SHORT;
         self.durable = finished.report.durable;
         self.tell(Report::Finished(finished));
+        self.look_for_damage();
     }
 
     fn maintain(&mut self) -> Result<(), ReplicaError> {
-        self.machine.maintain().map_err(failed)?;
+        let maintained = self.machine.maintain();
+        if self.look_for_damage() {
+            return Ok(());
+        }
+        maintained.map_err(failed)?;
         if self.machine.durable() != self.durable {
             self.durable = self.machine.durable();
             self.tell(Report::Checkpoint(self.durable));
         }
         Ok(())
+    }
+
+    /// Whether the state is damaged. The driver hears of it once.
+    fn look_for_damage(&mut self) -> bool {
+        let damage = self.machine.damage();
+        let was_damaged = std::mem::replace(&mut self.is_damaged, damage.is_some());
+        if let Some(damage) = damage
+            && !was_damaged
+        {
+            self.tell(Report::Damaged(damage));
+        }
+        self.is_damaged
     }
 
     fn tell(&self, report: Report) {
@@ -278,6 +301,10 @@ fn run<M: StateMachine>(
             Ok(Order::Work(work)) => {
                 machine.perform(*work)?;
                 pending.fetch_sub(1, Ordering::AcqRel);
+            }
+            // What is left of a damaged state is of no use to the next start.
+            Ok(Order::Finish) if machine.machine.damage().is_some() => {
+                return machine.machine.start_over().map_err(failed);
             }
             Ok(Order::Finish) => return machine.machine.checkpoint().map_err(failed),
             Err(Nothing::Timeout) => {}

@@ -21,6 +21,7 @@ mod tail;
 mod tidy;
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
@@ -44,7 +45,7 @@ use self::snapshot::{Servings, Taking};
 use self::tail::Tail;
 use crate::handle::{LeaderHint, OrderError, ProposeError};
 use crate::message::Message;
-use crate::replica::{MAX_CAST, Note, Outgoing, PeersAsOf, Ready, Refusal, Replica};
+use crate::replica::{MAX_CAST, Mutation, Note, Outgoing, PeersAsOf, Ready, Refusal, Replica};
 use crate::status::Status;
 use crate::store::{Persisted, Reset, Store, StoreError};
 use crate::transport::Transport;
@@ -100,6 +101,8 @@ pub struct Driver<S, T, A, R> {
     in_flight: usize,
     /// The state machine was told to go back, and has not said yet where it is.
     rolling_back: bool,
+    /// It was told to start over.
+    starting_over: bool,
     /// On how many replicas, and of how many, entries up to an index are durable: for those not handed over yet.
     copies: VecDeque<(Index, (u32, u32))>,
     /// The epoch that it led after the last step.
@@ -169,6 +172,7 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
             handed: state.applied,
             in_flight: 0,
             rolling_back: false,
+            starting_over: false,
             copies: VecDeque::new(),
             led: None,
             peers: Vec::new(),
@@ -291,18 +295,19 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
     /// The state machine has done a piece of work.
     pub fn finished(&mut self, finished: Finished) {
         let Finished { report, outcome } = finished;
-        self.durable = report.durable;
         match outcome {
             Outcome::Applied => {
                 self.in_flight -= 1;
                 if report.rolled_back {
                     self.rolling_back = false;
+                    self.starting_over = false;
                     self.handed = report.applied;
                 }
             }
             Outcome::Snapshot { transfer, reader } => self.opened_snapshot(transfer, reader),
             Outcome::Installed(step, result) => self.install_step(step, result),
         }
+        self.checkpointed(report.durable);
         // What is said of a branch that was left says nothing about the log.
         if self.replica.branches().holds(report.applied) {
             self.replica
@@ -313,7 +318,27 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
 
     /// A checkpoint of the state machine has become durable.
     pub fn checkpointed(&mut self, durable: Position) {
-        self.durable = durable;
+        // That of a damaged state is worth nothing: the log is kept for the next one.
+        if !self.starting_over {
+            self.durable = durable;
+        }
+    }
+
+    /// The state is damaged, and begins anew with the empty one; what of it, in words. Until it is whole again this replica
+    /// answers nothing, leads nobody, and gives nobody a snapshot. Its log counts as before.
+    pub fn state_damaged(&mut self, damage: String) {
+        let kept = self.replica.is_broken(Mutation::KeepsDamagedState);
+        if kept || std::mem::replace(&mut self.starting_over, true) {
+            return;
+        }
+        self.servings.give_up();
+        self.durable = Position::default();
+        self.replica.state_damaged(damage);
+        // What comes of commands that were not applied yet, those learn who ask a replica with a state.
+        self.proposals.skip(Index::MAX - 1);
+        self.rolling_back = true;
+        self.in_flight += 1;
+        self.applier.hand(Work::StartOver);
     }
 
     /// Does everything that the inputs since the last turn call for, and returns what is worth telling.
@@ -362,7 +387,14 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
     pub(crate) fn end_step(&mut self, step: Step, notes: &mut Vec<Note>) -> Result<(), StoreError> {
         let Step { ready, mut own, .. } = step;
         if !ready.persist.is_empty() {
-            self.persisted = self.store.persist(&ready.persist)?;
+            match self.store.persist(&ready.persist) {
+                Ok(persisted) => self.persisted = persisted,
+                Err(StoreError::DamagedEntries { entries, .. }) if !self.swapping => {
+                    notes.extend(ready.notes);
+                    return self.begin_anew(entries);
+                }
+                Err(error) => return Err(error),
+            }
             if let Some(store) = ready.persist.rename {
                 self.transport.renamed(store);
             }
@@ -479,7 +511,7 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
         }
         let appends = matches!(outgoing, Outgoing::Append { .. });
         let transport = &mut self.transport;
-        let sent = outgoing::complete(
+        let completed = outgoing::complete(
             outgoing,
             self.replica.branches(),
             self.replica.compacted().index,
@@ -490,11 +522,69 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
                 true => own.push(message),
                 false => transport.send(to, message),
             },
-        )?;
-        if let Some(sent) = sent.filter(|_| appends) {
-            self.replica.sent(to, sent.through, sent.bytes);
+        );
+        match completed {
+            Ok(sent) => {
+                if let Some(sent) = sent.filter(|_| appends) {
+                    self.replica.sent(to, sent.through, sent.bytes);
+                }
+                Ok(())
+            }
+            Err(error) => self.bear_damage(error),
+        }
+    }
+
+    /// Damaged entries are no reason to end: they are mended. Says what else went wrong.
+    fn bear_damage(&mut self, error: StoreError) -> Result<(), StoreError> {
+        let StoreError::DamagedEntries { entries, .. } = error else {
+            return Err(error);
+        };
+        let last = *entries.end();
+        self.replica.entries_damaged(entries);
+        if last <= self.handed.index && last > self.durable.index && !self.rolling_back {
+            // Until they are whole again the state alone has what they did.
+            self.in_flight += 1;
+            self.applier.hand(Work::Checkpoint);
         }
         Ok(())
+    }
+
+    /// Nothing of the last step was written, since it would have cut damaged entries. As after a crash, the replica begins
+    /// anew from what the disk holds.
+    fn begin_anew(&mut self, entries: RangeInclusive<Index>) -> Result<(), StoreError> {
+        let durable = self.store.load()?;
+        self.persisted = Persisted {
+            orphans: durable.orphans,
+        };
+        self.replica = self.replica.restarted(durable);
+        self.replica.entries_damaged(entries);
+        self.tail = Tail::new(self.limits.tail_bytes);
+        self.batching = Batching::default();
+        self.proposals.give_up();
+        self.reads = Reads::default();
+        self.orders = Orders::default();
+        self.servings.give_up();
+        self.copies.clear();
+        self.led = None;
+        Ok(())
+    }
+
+    /// Whether all entries behind an index can be read, so that they can be cut.
+    fn can_read_behind(&mut self, index: Index) -> bool {
+        let last = self.replica.branches().last_index();
+        let mut next = index.max(self.replica.compacted().index) + 1;
+        while next <= last {
+            match self.store.entries(next, last, self.limits.message_bytes) {
+                Ok(entries) if entries.is_empty() => return true,
+                Ok(entries) => next += entries.len() as u64,
+                Err(error) => {
+                    // What is worse shows again with the next write.
+                    let _ = self.bear_damage(error);
+                    return false;
+                }
+            }
+        }
+        true
     }
 
     fn not_leader(&self) -> OrderError {
@@ -561,10 +651,21 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
             && self.handed.index < commit
         {
             let from = self.handed.index + 1;
-            let through = commit.min(self.handed.index + self.limits.batch_entries);
-            let entries = self
-                .tail
-                .read(&self.store, from, through, self.limits.batch_bytes)?;
+            let through = commit
+                .min(self.handed.index + self.limits.batch_entries)
+                .min(self.replica.readable_from(from));
+            if through < from {
+                // It is mended first.
+                break;
+            }
+            let most = self.limits.batch_bytes;
+            let entries = match self.tail.read(&self.store, from, through, most) {
+                Ok(entries) => entries,
+                Err(error) => {
+                    self.bear_damage(error)?;
+                    break;
+                }
+            };
             let Some(last) = entries.last().map(|entry| entry.position) else {
                 break;
             };

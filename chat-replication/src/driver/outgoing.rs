@@ -68,6 +68,22 @@ pub(super) fn complete(
                 });
             })?;
         }
+        Outgoing::Mended {
+            from,
+            through,
+            compacted: gone,
+        } => {
+            let is_held = branches.holds(from) && through <= branches.last_index();
+            let entries = match is_held && from.index > compacted && through >= from.index {
+                true => tail.read(store, from.index, through, max_bytes)?,
+                false => Vec::new(),
+            };
+            send(Message::Mended {
+                from,
+                entries,
+                compacted: gone,
+            });
+        }
         Outgoing::Snapshot { .. } => {}
         Outgoing::Orphans { epoch } => {
             let orphans = store.orphans(None, max_bytes)?;

@@ -137,6 +137,14 @@ impl<R> Proposals<R> {
         }
     }
 
+    /// What becomes of any of them is not known here.
+    pub(super) fn give_up(&mut self) {
+        self.skip(Index::MAX - 1);
+        for answer in std::mem::take(&mut self.proposed).into_values() {
+            answer.give(Err(ProposeError::Unknown));
+        }
+    }
+
     /// Answers those whose commands a snapshot holds: what came of them is not known here.
     pub(super) fn skip(&mut self, through: Index) {
         let later = self.appended.split_off(&(through + 1));

@@ -519,6 +519,7 @@ where
             match report {
                 apply_thread::Report::Finished(finished) => self.driver.finished(finished),
                 apply_thread::Report::Checkpoint(durable) => self.driver.checkpointed(durable),
+                apply_thread::Report::Damaged(damage) => self.driver.state_damaged(damage),
             }
         }
     }
@@ -593,9 +594,12 @@ fn log(note: &Note) {
         | Note::AwayTooLong { .. }
         | Note::Renewed
         | Note::Ignored { .. }
+        | Note::EntriesDamaged { .. }
+        | Note::EntriesGivenUp { .. }
         | Note::StateLost => {
             warn!("{note}");
         }
+        Note::StateDamaged { .. } => error!("{note}"),
         Note::Abandoned { .. } => debug!("{note}"),
         _ => info!("{note}"),
     }

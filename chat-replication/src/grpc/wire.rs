@@ -61,7 +61,9 @@ pub(super) fn unpack(packed: PeerMessage) -> Result<Message, Malformed> {
 /// Where a message holds commands, in order.
 fn commands(message: &mut Message) -> Vec<&mut Bytes> {
     match message {
-        Message::Append { entries, .. } | Message::Fetched { entries, .. } => entries
+        Message::Append { entries, .. }
+        | Message::Fetched { entries, .. }
+        | Message::Mended { entries, .. } => entries
             .iter_mut()
             .filter_map(|entry| match &mut entry.payload {
                 Payload::Command(command) | Payload::Reproposed { command, .. } => Some(command),
@@ -80,6 +82,7 @@ fn commands(message: &mut Message) -> Vec<&mut Bytes> {
         | Message::Promise { .. }
         | Message::Refuse { .. }
         | Message::Fetch { .. }
+        | Message::Mend { .. }
         | Message::AppendAck { .. }
         | Message::Mismatch { .. }
         | Message::Heartbeat { .. }

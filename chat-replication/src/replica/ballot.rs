@@ -27,6 +27,24 @@ pub(super) struct Ballot {
 impl Replica {
     /// Where this replica stands.
     pub(super) fn standing(&self) -> Standing {
+        let standing = self.true_standing();
+        match self.is_broken(Mutation::ForgetsDamaged) && standing.mends {
+            true => self.without_damaged(standing),
+            false => standing,
+        }
+    }
+
+    /// As if the log ended before what is damaged.
+    fn without_damaged(&self, mut standing: Standing) -> Standing {
+        let readable = self.readable_from(self.applied.0 + 1);
+        standing.branches.truncate(readable);
+        let newest = self.log.view_start(standing.branches.last().epoch);
+        standing.newest = newest.map(|(_, start)| start.clone());
+        (standing.damaged, standing.mends) = (0, false);
+        standing
+    }
+
+    fn true_standing(&self) -> Standing {
         Standing {
             store: self.identity.store,
             promised: self.log.promised,
@@ -37,6 +55,8 @@ impl Replica {
             leader: self.live_leader(),
             apply_version: self.apply_version,
             state_lost: self.wants_snapshot.is_some(),
+            damaged: self.log.damage.last(),
+            mends: self.mends(),
         }
     }
 
@@ -71,7 +91,7 @@ impl Replica {
     pub(super) fn begin_ballot(&mut self, ticket: Option<Epoch>, hold: u64) {
         if self.wants_snapshot.is_some() {
             // Without a state there is nothing to serve.
-            self.waiting = Some(Waiting::Snapshot);
+            self.waiting = Some(self.waiting_for_state());
             self.next_ballot = self.now + self.settings.ballot;
             return;
         }

@@ -81,6 +81,8 @@ pub(super) fn speaker(mut from: PeerId, message: &Message) -> PeerId {
         Message::PreBallot { .. }
         | Message::Refuse { .. }
         | Message::Fetched { .. }
+        | Message::Mend { .. }
+        | Message::Mended { .. }
         | Message::Mismatch { .. }
         | Message::Orphans { .. }
         | Message::Cast(_)
@@ -145,6 +147,28 @@ impl Bounds {
             } => {
                 index(*forced)?;
                 self.entries(*epoch, *previous, entries)
+            }
+            Message::Mend {
+                from: first,
+                through,
+            } => {
+                self.place(*first)?;
+                index(*through)?;
+                ensure(first.index <= *through, "it asks for no entries")
+            }
+            Message::Mended {
+                from: first,
+                entries,
+                compacted,
+            } => {
+                self.place(*first)?;
+                self.position(*compacted)?;
+                index(first.index.saturating_add(entries.len() as Index))?;
+                let in_order = (first.index..).zip(entries).all(|(index, entry)| {
+                    (entry.position.epoch, entry.position.index) == (first.epoch, index)
+                });
+                ensure(in_order, "its entries are not those that were asked for")?;
+                self.payloads(entries)
             }
             Message::Append {
                 epoch,
@@ -212,6 +236,8 @@ impl Bounds {
                 branches,
                 compacted,
                 wants_snapshot,
+                // Believed, as that it lacks a state is.
+                mends: _,
                 progress,
             } => {
                 self.epoch(*epoch)?;
@@ -300,6 +326,10 @@ impl Bounds {
             well_formed(epoch, previous, entries),
             "its entries do not follow each other",
         )?;
+        self.payloads(entries)
+    }
+
+    fn payloads(&self, entries: &[Entry]) -> Checked {
         for entry in entries {
             match &entry.payload {
                 Payload::Command(_) => {}
@@ -389,11 +419,18 @@ impl Bounds {
             // Versions are compared, no more.
             apply_version: _,
             state_lost: _,
+            damaged,
+            // Believed, as that it has no state is.
+            mends: _,
         } = standing;
         ensure(*store == from.store, "it speaks for another disk")?;
         self.epoch(*promised)?;
         self.epoch(leader.unwrap_or_default())?;
         self.table(branches, *compacted)?;
+        ensure(
+            *damaged <= branches.last_index(),
+            "its log ends before what is damaged of it",
+        )?;
         ensure(
             branches.last().epoch <= *promised,
             "its log is of an epoch that it has not promised",

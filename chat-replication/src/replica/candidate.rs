@@ -425,23 +425,26 @@ impl Replica {
             State::Seeking | State::Following(_) => return,
         };
         self.note(Note::Abandoned { epoch, why });
-        let me = self.me();
-        for id in told.into_iter().filter(|id| *id != me) {
-            let promised = self.log.promised;
-            self.send_after(
-                id,
-                Message::Refuse {
-                    epoch,
-                    promised,
-                    leader: None,
-                    leader_started: false,
-                },
-            );
-        }
+        self.tell_given_up(epoch, told);
         self.state = State::Seeking;
         self.ballot = None;
         self.leaderless_since.get_or_insert(self.now);
         self.stop_leading();
         self.next_ballot = self.now + self.jitter(self.settings.ballot) * (1 + self.rank());
+    }
+
+    /// Those who follow in an epoch need not wait until they miss its leader or candidate.
+    pub(super) fn tell_given_up(&mut self, epoch: Epoch, followers: Vec<ReplicaId>) {
+        let me = self.me();
+        let promised = self.log.promised;
+        for id in followers.into_iter().filter(|id| *id != me) {
+            let refuse = Message::Refuse {
+                epoch,
+                promised,
+                leader: None,
+                leader_started: false,
+            };
+            self.send_after(id, refuse);
+        }
     }
 }

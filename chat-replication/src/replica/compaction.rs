@@ -124,9 +124,35 @@ impl Replica {
             self.note(Note::StateLost);
         }
         self.wants_snapshot = Some(self.log.compacted.index);
-        let why = "its state is lost";
+        self.rebuilt_at = None;
+        self.cease_to_lead("its state is lost");
+    }
+
+    /// The state was found to be damaged, and begins anew. Until it is whole again, from a snapshot or from the log if that
+    /// goes back to the beginning, it is as good as lost. The log is as good as before.
+    pub fn state_damaged(&mut self, damage: String) {
+        self.damage = Some(damage.clone());
+        self.note(Note::StateDamaged { damage });
+        let compacted = self.log.compacted.index;
+        self.wants_snapshot = Some(compacted);
+        self.rebuilt_at = (compacted == 0).then(|| self.applied.0.max(self.commit));
+        self.cease_to_lead("its state is damaged");
+    }
+
+    pub(super) fn state_is_whole(&mut self) {
+        self.wants_snapshot = None;
+        self.rebuilt_at = None;
+        self.damage = None;
+    }
+
+    /// Has another lead, if this one does or is about to. Those who follow hear of it at once.
+    pub(super) fn cease_to_lead(&mut self, why: &'static str) {
         match &self.state {
-            State::Leading(leading) if leading.established_at.is_some() => self.seek(why),
+            State::Leading(leading) if leading.established_at.is_some() => {
+                let (epoch, members) = (leading.epoch, leading.members.clone());
+                self.seek(why);
+                self.tell_given_up(epoch, members);
+            }
             State::Leading(_) | State::Candidate(_) => self.abandon(why),
             State::Seeking | State::Following(_) => {}
         }
@@ -172,6 +198,22 @@ impl Replica {
                 .is_some_and(|least| position.index >= least)
     }
 
+    /// Whether the log can become that of a snapshot: nothing damaged would have to be cut for it.
+    pub(crate) fn may_adopt(&mut self, reset: &Reset) -> bool {
+        let parts_at = self.parts_from(reset);
+        let may =
+            self.log.branches.holds(reset.branches.last()) || self.log.damage.last() <= parts_at;
+        if !may {
+            self.is_kept_out(parts_at);
+        }
+        may
+    }
+
+    /// The last entry that the log has in common with that of a snapshot.
+    pub(crate) fn parts_from(&self, reset: &Reset) -> Index {
+        self.log.branches.common_ancestor(&reset.branches).index
+    }
+
     /// Whether a snapshot that was made by this version is of use here, as far as that goes. If not, the status says so.
     pub(crate) fn knows_version(&mut self, version: u32) -> bool {
         let known = version <= self.apply_version || self.is_broken(Mutation::OldVersionJoins);
@@ -181,14 +223,22 @@ impl Replica {
         known
     }
 
+    /// The last entry that others cannot be given: it is gone, or it is damaged and nobody mends it.
+    pub(super) fn unservable_up_to(&self) -> Index {
+        match self.mends_in_vain() {
+            true => self.log.unusable_up_to(),
+            false => self.log.compacted.index,
+        }
+    }
+
     /// Whether a replica needs a snapshot of this leader's state, as far as it has said where it is.
     pub(crate) fn awaits_snapshot(&self, id: ReplicaId) -> bool {
         let State::Leading(leading) = &self.state else {
             return true;
         };
-        let compacted = self.log.compacted.index;
+        let gone = self.unservable_up_to();
         match leading.progress.get(&id) {
-            Some(known) => known.is_beyond(compacted) || known.wants_snapshot.is_some(),
+            Some(known) => known.is_beyond(gone) || known.wants_snapshot.is_some(),
             // After a new view has started it is soon heard of, if it is to be served at all.
             None => leading
                 .established_at
@@ -215,7 +265,7 @@ impl Replica {
     /// position already.
     pub fn installed(&mut self, reset: Reset) {
         let position = reset.branches.last();
-        self.wants_snapshot = None;
+        self.state_is_whole();
         let goes_on =
             self.log.branches.holds(position) && position.index >= self.log.compacted.index;
         if goes_on {

@@ -81,6 +81,7 @@ impl Replica {
             stalled: 0,
             compact_to: 0,
             ack_due: false,
+            parts_at: None,
         });
     }
 
@@ -155,7 +156,8 @@ impl Replica {
     /// A candidate asks for what this log holds behind a place. It takes nothing but what it was told of with the promise,
     /// so no harm is done if this replica has promised another since.
     pub(super) fn on_fetch(&mut self, from: ReplicaId, epoch: Epoch, after: Position) {
-        if self.log.branches.holds(after) {
+        let readable = self.log.unusable_up_to() <= after.index;
+        if readable && self.log.branches.holds(after) {
             let through = self.log.last().index;
             let fetched = Outgoing::Fetched {
                 epoch,
@@ -193,10 +195,15 @@ impl Replica {
             self.follow(from, epoch, Vec::new(), false);
         }
         if !self.log.branches.holds(previous) || !self.log.can_take(&entries) {
+            if self.log.branches.holds(previous) {
+                let same = entries.iter().map(|entry| entry.position);
+                let same = same.take_while(|position| self.log.branches.holds(*position));
+                self.is_kept_out(same.last().unwrap_or(previous).index);
+            }
             let branches = self.log.branches.clone();
             let compacted = self.log.compacted.index;
             if self.is_broken(Mutation::TruncatesByCommit) {
-                self.log.cut(self.commit.max(compacted));
+                self.log.cut(self.commit.max(self.log.unusable_up_to()));
             }
             self.heard_leader();
             let mismatch = Message::Mismatch {
@@ -212,7 +219,7 @@ impl Replica {
         let is_word_of_commit = entries.is_empty() && commit > self.commit;
         self.take_all(entries, forced);
         if self.is_broken(Mutation::LateAppendCuts) {
-            self.log.cut(verified);
+            self.log.cut(verified.max(self.log.unusable_up_to()));
         }
         self.heard_leader();
         let State::Following(following) = &mut self.state else {
@@ -325,6 +332,7 @@ impl Replica {
                 if !cut.may_be_acknowledged || lost {
                     self.log.pending.forget.extend(cut.positions);
                 }
+                self.rebuilt_at = self.rebuilt_at.map(|at| at.min(ancestor.index));
                 if self
                     .in_view
                     .is_some_and(|epoch| self.log.view_start(epoch).is_none())
@@ -467,6 +475,7 @@ impl Replica {
             branches: verified.is_none().then(|| self.log.branches.clone()),
             compacted: self.log.compacted.index,
             wants_snapshot: self.wants_snapshot,
+            mends: self.mends(),
             progress: self.applied_report(),
         };
         self.send_after(to, ack);

@@ -34,9 +34,16 @@ impl Replica {
     /// No view could come of it. Nothing is forced then.
     pub fn force_view(&mut self) -> Result<(), ForceRefusal> {
         if let Some(refusal) = self.cannot_force() {
-            return Err(refusal);
+            if self.kept_out_at().is_none() || self.needs_version().is_some() {
+                return Err(refusal);
+            }
+            // There is a view already, which it comes back to once it has what the others have.
+            self.give_up_damaged();
+            self.ready.forced = Some(Ok(()));
+            return Ok(());
         }
         self.force = Some(self.now + SILENCES * self.settings.suspect);
+        self.give_up_damaged();
         self.consider_ballot();
         Ok(())
     }
@@ -48,7 +55,7 @@ impl Replica {
         }
         if self.wants_snapshot.is_some() {
             // There is nothing to go on with.
-            return Some(ForceRefusal::Waits(Waiting::Snapshot));
+            return Some(ForceRefusal::Waits(self.waiting_for_state()));
         }
         let Some(configuration) = self.log.configuration() else {
             let waiting = self.waiting.clone();

@@ -110,8 +110,29 @@ pub enum Waiting {
     NoVote,
     /// This replica misses too much to be a member.
     Behind,
-    /// This replica has lost its state, and the beginning of its log is gone.
-    Snapshot,
+    /// This replica has lost its state, and needs another one's.
+    State {
+        /// What was damaged of it, where it was not just missing.
+        damage: Option<String>,
+        /// The log holds all of it, and rebuilds it.
+        rebuilds: bool,
+        /// Somebody leads, and gives it a snapshot.
+        led: bool,
+    },
+    /// Entries of the log are damaged, and nobody who is there has them. The state has what they did.
+    Damaged {
+        /// The first of them.
+        first: Index,
+        /// The last of them.
+        last: Index,
+    },
+    /// The newest log is damaged, and what is damaged of it has to be mended first.
+    Mending {
+        /// Whose log it is.
+        replica: ReplicaId,
+        /// The last damaged entry.
+        last: Index,
+    },
     /// Somebody else leads or is about to.
     Leader(Epoch),
     /// The log is applied by rules that this replica's software does not know yet.
@@ -177,12 +198,40 @@ impl fmt::Display for Waiting {
                 "this data folder is not the one that the cluster knows this replica by; waiting for the leader to \
                  take it in"
             ),
-            Waiting::Snapshot => write!(
-                f,
-                "the state is lost and the log does not hold all of it; start the other replicas, of which one that leads gives it a \
-                 snapshot; if none of them has a state any more, restore a backup"
-            ),
+            Waiting::State {
+                damage,
+                rebuilds,
+                led,
+            } => {
+                match damage {
+                    Some(damage) => write!(f, "its state was damaged ({damage}) and is set aside")?,
+                    None => write!(f, "the state is lost and the log does not hold all of it")?,
+                }
+                match (rebuilds, led) {
+                    (true, _) => write!(f, "; wait, it is made again from the log"),
+                    (false, true) => write!(
+                        f,
+                        "; wait, it takes a snapshot from the leader and comes back by itself"
+                    ),
+                    (false, false) => write!(
+                        f,
+                        "; start the other replicas, of which one that leads gives it a snapshot; if none of them has a \
+                         state any more, restore a backup"
+                    ),
+                }
+            }
             Waiting::Behind => write!(f, "waiting for a replica with newer messages to lead"),
+            Waiting::Damaged { first, last } => write!(
+                f,
+                "entries {first} to {last} of its log are damaged, and no other replica that is up has them; start all the \
+                 others; its state has what they did, so that nothing is missing while its data folder is whole"
+            ),
+            Waiting::Mending { replica, last } => write!(
+                f,
+                "entries up to {last} of the log of replica {replica}, the newest, are damaged, and it waits for another \
+                 replica to give it whole ones; start all the others; if those entries are lost everywhere, \
+                 `chat-server force-view --id {replica}` goes on without them"
+            ),
             Waiting::Leader(epoch) => write!(f, "waiting to hear from the leader of {epoch}"),
             Waiting::Upgrade { needed, known } => write!(
                 f,
@@ -298,17 +347,42 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
     }
 
     let mine = &case.standings[&case.me];
+    // Damaged entries are as good as gone: they cannot be given to others, nor kept as orphans if they are cut.
+    let unusable = |standing: &Standing| standing.compacted.max(standing.damaged);
+    let serves_me = |standing: &Standing| {
+        standing.branches.common_ancestor(&mine.branches).index >= unusable(standing)
+    };
+    // Of logs that are as new, one that is whole where it matters. No other is taken by an operator who goes on whatever is
+    // lost; nor where those that are whole are a majority, one of which then has whatever was committed.
+    let whole = voters.iter().filter(|(_, standing)| serves_me(standing));
+    let are_enough = configuration.mode == Mode::Consistent
+        && configuration.is_majority(whole.map(|(id, _)| *id));
+    let takes_whole = case.forced || are_enough;
     let (mut donor, mut newest_log) = voters
         .iter()
+        .filter(|(_, standing)| !takes_whole || serves_me(standing))
         .max_by(|(id, one), (_, other)| {
             let tie = || match **id == case.me {
                 true => Ordering::Greater,
                 false => Ordering::Less,
             };
-            precedence(case.standings, one, other, case.broken).then_with(tie)
+            let whole = || serves_me(one).cmp(&serves_me(other));
+            precedence(case.standings, one, other, case.broken)
+                .then_with(whole)
+                .then_with(tie)
         })
         .map(|(id, standing)| (*id, &standing.branches))
-        .expect("the asker has a vote");
+        .expect("the asker has a vote, and what it holds it has");
+    // Whoever goes on without what is damaged in the newest log loses it.
+    let newest = &case.standings[&donor];
+    let is_damaged = newest.damaged > newest.compacted && !serves_me(newest);
+    if is_damaged || mine.mends {
+        let (replica, last) = match is_damaged {
+            true => (donor, newest.damaged),
+            false => (case.me, mine.damaged),
+        };
+        return Verdict::Wait(Waiting::Mending { replica, last });
+    }
     // A leader without a state would serve nobody, and the next one that takes that log would lose its own. Whoever led
     // the newest log has its state; only if that one does not come is another branch gone on from.
     let kept = newest_log.common_ancestor(&mine.branches).index;
@@ -331,10 +405,10 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
         return Verdict::Wait(Waiting::Upgrade { needed, known });
     }
     let in_view = |standing: &Standing| standing.in_view == Some(view);
-    let gone = case.standings[&donor].compacted;
+    let gone = unusable(&case.standings[&donor]);
     let common = |standing: &Standing| newest_log.common_ancestor(&standing.branches).index;
     // Whoever lacks entries that are gone, or would have to cut below what is gone, needs a snapshot.
-    let by_log = |standing: &Standing| common(standing) >= gone.max(standing.compacted);
+    let by_log = |standing: &Standing| common(standing) >= gone.max(unusable(standing));
     let near = |standing: &Standing| {
         newest_log.last_index() - common(standing) <= case.catch_up_limit && by_log(standing)
     };
@@ -351,6 +425,7 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
             .filter(|(id, standing)| {
                 !case.lagging.contains(id)
                     && !standing.state_lost
+                    && !standing.mends
                     && (in_view(standing) || near(standing) || **id == case.me && may_catch_up)
             })
             .map(|(id, _)| *id)

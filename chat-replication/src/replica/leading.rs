@@ -148,7 +148,7 @@ impl Replica {
             if verified >= durable {
                 progress.moved_at = now;
             }
-            let stateless = progress.wants_snapshot.is_some();
+            let stateless = progress.wants_snapshot.is_some() || progress.mends;
             if progress.verified.is_some() && verified + CAUGHT_UP >= last && !stateless {
                 progress.caught_up_since.get_or_insert(now);
             } else {
@@ -253,7 +253,7 @@ impl Replica {
         let verified = |id: ReplicaId| leading.progress.get(&id).and_then(|known| known.verified);
         let stateless = |id: ReplicaId| {
             let progress = leading.progress.get(&id);
-            progress.is_some_and(|progress| progress.wants_snapshot.is_some())
+            progress.is_some_and(|progress| progress.wants_snapshot.is_some() || progress.mends)
         };
         let well = |id: ReplicaId| !self.suspects(id) && self.ballot.is_none() && !stateless(id);
         let near =

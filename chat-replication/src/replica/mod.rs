@@ -16,6 +16,7 @@
 //! | `reads` | what makes a read linearizable |
 //! | `progress` | appends and the commit index |
 //! | `following` | promises given, entries taken, leaders gained and lost |
+//! | `mending` | damaged entries, and whole ones of others in their place |
 //! | `compaction` | which entries are dropped, and the snapshots that take their place |
 //! | `outline` | what is kept in memory of the log |
 
@@ -24,11 +25,13 @@ mod ballot;
 mod bounds;
 mod candidate;
 mod compaction;
+mod damage;
 mod following;
 mod force;
 mod judge;
 mod leading;
 mod membership;
+mod mending;
 mod mutation;
 mod outline;
 mod peer;
@@ -52,6 +55,7 @@ pub use self::judge::Waiting;
 pub use self::leading::TransferRefusal;
 use self::membership::PendingChange;
 pub use self::membership::{ChangeId, ChangeRefusal, MembershipChange};
+use self::mending::Mending;
 pub use self::mutation::Mutation;
 use self::outline::Outline;
 use self::peer::Peer;
@@ -132,6 +136,12 @@ pub struct Replica {
     checkpoint: Position,
     /// The state is lost and the log does not go back to the beginning: a snapshot of this index or a later one is needed.
     wants_snapshot: Option<Index>,
+    /// The log holds everything, and rebuilds the state: once it shows this index, no snapshot is needed.
+    rebuilt_at: Option<Index>,
+    /// What was damaged of the state that it lost, in words.
+    damage: Option<String>,
+    /// Whom it asks for entries that are damaged in its log.
+    mending: Mending,
     /// The version by which the snapshot was made that somebody offered.
     offered_version: u32,
     ready: Ready,
@@ -183,11 +193,37 @@ impl Replica {
             applied: (0, 0),
             checkpoint: Position::default(),
             wants_snapshot: None,
+            rebuilt_at: None,
+            damage: None,
+            mending: Mending::default(),
             offered_version: 0,
             ready: Ready::default(),
             broken: None,
         };
         replica.meet_peers();
+        if let Some(damaged) = replica.damaged() {
+            let (first, last) = damaged.into_inner();
+            replica.note(Note::EntriesDamaged { first, last });
+        }
+        replica
+    }
+
+    /// The same replica after nothing of its last transaction was written, from what the disk holds: it knows nothing of its
+    /// peers any more, as after a restart, but for what it knows of its own state and of damage.
+    pub(crate) fn restarted(&self, durable: Durable) -> Replica {
+        let seeds = self.seeds.clone();
+        let mut replica = Replica::new(durable, seeds, self.apply_version, self.settings.clone());
+        if replica.log.branches.holds(self.checkpoint) {
+            replica.applied = self.applied;
+            replica.checkpoint = self.checkpoint;
+        }
+        replica.wants_snapshot = self.wants_snapshot;
+        replica.rebuilt_at = self.rebuilt_at;
+        replica.damage.clone_from(&self.damage);
+        replica.log.damage = self.log.damage.clone();
+        let held = replica.log.compacted.index + 1..=replica.log.last().index;
+        replica.log.damage.keep(held);
+        replica.broken = self.broken;
         replica
     }
 
@@ -206,6 +242,7 @@ impl Replica {
             State::Following(_) => self.tick_following(),
         }
         self.tick_force();
+        self.tick_mending();
         self.tick_ballot();
         self.offer_orphans();
     }
@@ -306,6 +343,17 @@ impl Replica {
             Message::HandOver { epoch, hold } => self.on_hand_over(from, epoch, hold),
             Message::Orphans { epoch, orphans } => self.on_orphans(from, epoch, orphans),
 
+            // Whoever they are, and whatever they do.
+            Message::Mend {
+                from: position,
+                through,
+            } => self.on_mend(from, position, through),
+            Message::Mended {
+                from: position,
+                entries,
+                compacted,
+            } => self.on_mended(from, position, entries, compacted),
+
             // The driver's.
             Message::Cast(_) | Message::SnapshotChunk(_) | Message::SnapshotAck { .. } => {}
         }
@@ -385,6 +433,10 @@ impl Replica {
     /// How far the state machine is.
     pub fn applied(&mut self, index: Index, state_hash: u128) {
         self.applied = (index, state_hash);
+        if self.rebuilt_at.is_some_and(|at| index >= at) {
+            self.state_is_whole();
+            self.note(Note::Rebuilt { index });
+        }
     }
 
     /// The state machine's last durable checkpoint.
@@ -417,7 +469,7 @@ impl Replica {
         }
     }
 
-    fn is_broken(&self, mutation: Mutation) -> bool {
+    pub(crate) fn is_broken(&self, mutation: Mutation) -> bool {
         self.broken == Some(mutation)
     }
 

@@ -63,6 +63,10 @@ pub enum Mutation {
     BelievesAnything,
     /// A disk that was removed is listened to like a member.
     RemovedSpeaks,
+    /// A replica whose log is damaged votes as if it ended before that.
+    ForgetsDamaged,
+    /// A replica whose state is damaged keeps it, and its place.
+    KeepsDamagedState,
     /// A replica whose software is too old for the log becomes a member nevertheless.
     OldVersionJoins,
     /// A replica starts on a disk of the cluster as it was before it was restored.
@@ -75,7 +79,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 34] = [
+    pub const ALL: [Mutation; 36] = [
         Mutation::AcknowledgeBeforeSync,
         Mutation::PromiseBeforeSync,
         Mutation::PrepareBeforeSync,
@@ -110,5 +114,7 @@ impl Mutation {
         Mutation::TakesOldDisks,
         Mutation::NewerAlwaysStays,
         Mutation::DropsWithoutMajority,
+        Mutation::ForgetsDamaged,
+        Mutation::KeepsDamagedState,
     ];
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::damage::Damage;
 use crate::branch::BranchTable;
 use crate::store::{Durable, Persist, Reset};
 use crate::types::{
@@ -20,6 +21,8 @@ pub(super) struct Outline {
     pub(super) durable: Index,
     /// The last position whose entry is gone.
     pub(super) compacted: Position,
+    /// Entries that are on disk and cannot be read.
+    pub(super) damage: Damage,
     pub(super) pending: Persist,
 }
 
@@ -38,6 +41,7 @@ impl Outline {
         let mut outline = Outline {
             durable: durable.branches.last_index(),
             compacted: durable.compacted,
+            damage: Damage::of(durable.damaged),
             branches: durable.branches,
             view_starts: durable.view_starts.into_iter().collect(),
             forced: 0,
@@ -120,6 +124,11 @@ impl Outline {
     /// disk yet was never acknowledged by this replica, nor sent, and is just dropped.
     pub(super) fn cut(&mut self, last: Index) {
         assert!(last >= self.compacted.index, "what is compacted is not cut");
+        assert!(
+            last >= self.damage.last() || self.pending.give_up,
+            "damaged entries are not cut, as they could not be kept"
+        );
+        self.damage.keep(0..=last);
         self.branches.truncate(last);
         self.view_starts.split_off(&(last + 1));
         self.find_forced();
@@ -139,12 +148,23 @@ impl Outline {
         }
     }
 
+    /// Cuts the log behind an index though damaged entries stand there, which are lost with that. The others become orphans.
+    pub(super) fn give_up_behind(&mut self, last: Index) {
+        self.pending.give_up = true;
+        self.cut(last);
+    }
+
+    /// The last entry that is gone, or as good as gone: the log can be neither read from before it nor cut there.
+    pub(super) fn unusable_up_to(&self) -> Index {
+        self.compacted.index.max(self.damage.last())
+    }
+
     /// Whether entries can be taken: where they differ from this log's own, its own are still there to be cut.
     pub(super) fn can_take(&self, entries: &[Entry]) -> bool {
-        let compacted = self.compacted.index;
+        let unusable = self.unusable_up_to();
         let mut among_the_gone = entries
             .iter()
-            .take_while(|entry| entry.position.index <= compacted);
+            .take_while(|entry| entry.position.index <= unusable);
         among_the_gone.all(|entry| self.branches.holds(entry.position))
     }
 
@@ -152,6 +172,7 @@ impl Outline {
     pub(super) fn compact(&mut self, through: Index, decided: bool) {
         let position = self.branches.position_at(through);
         self.compacted = position.expect("only entries of the log are dropped");
+        self.damage.keep(through + 1..=Index::MAX);
         self.pending.compact = Some(through);
         if decided {
             self.branches.note_drop(self.promised);
@@ -194,6 +215,7 @@ impl Outline {
         self.view_starts = BTreeMap::from([reset.newest.clone()]);
         self.find_forced();
         self.compacted = self.branches.last();
+        self.damage = Damage::default();
         self.durable = self.compacted.index;
         self.pending.reset = Some(reset);
     }

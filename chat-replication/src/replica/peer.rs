@@ -156,7 +156,8 @@ impl Replica {
             Message::Fetch { .. } | Message::HandOver { .. } | Message::SnapshotChunk(_) => self
                 .followed()
                 .is_some_and(|epoch| epoch.store == from.store),
-            Message::Cast(_) => false,
+            // It is given nothing of what is said since, nor is what it gives taken.
+            Message::Mend { .. } | Message::Mended { .. } | Message::Cast(_) => false,
         }
     }
 

@@ -46,6 +46,8 @@ pub(super) struct Progress {
     stuck: bool,
     /// Its state is lost: it needs a snapshot, of this index or a later one.
     pub(super) wants_snapshot: Option<Index>,
+    /// Entries of its log are damaged, and not in its state.
+    pub(super) mends: bool,
     /// When a snapshot for it was asked for, or got on, last.
     pub(super) snapshot_at: Option<u64>,
 }
@@ -71,6 +73,7 @@ impl Progress {
             votes,
             stuck: false,
             wants_snapshot: None,
+            mends: false,
             snapshot_at: None,
         }
     }
@@ -161,6 +164,8 @@ impl Leading {
 impl Replica {
     /// Sends what is new to everybody who has room for it.
     pub(super) fn send_appends(&mut self) {
+        let unservable = self.unservable_up_to();
+        let damaged = self.log.damage.last();
         let State::Leading(leading) = &mut self.state else {
             return;
         };
@@ -170,7 +175,6 @@ impl Replica {
             return;
         }
         let (now, commit, last) = (self.now, self.commit, self.log.last().index);
-        let compacted = self.log.compacted.index;
         for (id, progress) in &mut leading.progress {
             let member = leading.members.contains(id);
             let gone = self
@@ -180,7 +184,7 @@ impl Replica {
             if gone || !(member || leading.established_at.is_some()) {
                 continue;
             }
-            let beyond = progress.is_beyond(compacted);
+            let beyond = progress.is_beyond(unservable);
             // There is none of what is not committed yet.
             let wanted = progress.wants_snapshot.is_some_and(|least| least <= commit);
             if (beyond || wanted) && !progress.takes_snapshot(now, self.settings.suspect) {
@@ -191,7 +195,8 @@ impl Replica {
                 };
                 self.ready.messages.push((*id, snapshot));
             }
-            if beyond {
+            // What is damaged is about to be mended.
+            if beyond || progress.next <= damaged {
                 continue;
             }
             let through = last.min(progress.floor + self.settings.window);
@@ -336,6 +341,7 @@ impl Replica {
             branches,
             compacted,
             wants_snapshot,
+            mends,
             progress,
         } = message
         else {
@@ -374,6 +380,7 @@ impl Replica {
             peer.sent = sent;
             peer.report = progress;
         }
+        let gone = self.unservable_up_to();
         let State::Leading(leading) = &mut self.state else {
             return;
         };
@@ -388,7 +395,6 @@ impl Replica {
             // It has nothing verified in this epoch: it is new, or was restarted.
             (None, Some(branches)) => {
                 let ancestor = self.log.branches.common_ancestor(&branches).index;
-                let gone = self.log.compacted.index;
                 let new = || Progress::from(disk, ancestor, now);
                 let known = leading.progress.contains_key(&from);
                 let progress = leading.progress.entry(from).or_insert_with(new);
@@ -415,6 +421,7 @@ impl Replica {
             // Nobody confirms what was not asked yet.
             progress.round = progress.round.max(round.min(leading.round));
             progress.wants_snapshot = wants_snapshot;
+            progress.mends = mends;
         }
         self.retire(from, store);
     }

@@ -100,6 +100,15 @@ pub enum Outgoing {
         /// The newest forced view start of the log.
         forced: Index,
     },
+    /// A [`Message::Mended`] with as many entries from `from` up to `through` as it has room for.
+    Mended {
+        /// The first one.
+        from: Position,
+        /// The last one.
+        through: Index,
+        /// The last position whose entry is gone.
+        compacted: Position,
+    },
     /// A snapshot of the state, unless one is on its way already.
     Snapshot {
         /// The leader's epoch.
@@ -178,6 +187,32 @@ pub enum Note {
     },
     /// The state is lost, and the log does not go back to the beginning: it takes a snapshot.
     StateLost,
+    /// The state was found to be damaged: it begins anew, from a snapshot or from the log.
+    StateDamaged {
+        /// What of it.
+        damage: String,
+    },
+    /// A damaged state is whole again, from the log.
+    Rebuilt {
+        /// What it shows.
+        index: Index,
+    },
+    /// Entries of the log are damaged: others are asked for them.
+    EntriesDamaged {
+        /// The first of them.
+        first: Index,
+        /// The last of them.
+        last: Index,
+    },
+    /// All damaged entries are whole again.
+    EntriesMended,
+    /// An operator has given damaged entries up.
+    EntriesGivenUp {
+        /// The first of them.
+        first: Index,
+        /// The last of them.
+        last: Index,
+    },
     /// A snapshot of the leader's state has taken the place of this replica's.
     Installed {
         /// What it shows.
@@ -262,6 +297,23 @@ impl fmt::Display for Note {
             Note::StateLost => write!(
                 f,
                 "the state is lost and the log does not hold all of it; waiting for a snapshot from another replica"
+            ),
+            Note::StateDamaged { damage } => write!(
+                f,
+                "the state is damaged ({damage}); this replica answers nothing until it has another one, from a replica \
+                 that leads or from its own log"
+            ),
+            Note::Rebuilt { index } => {
+                write!(f, "the state is whole again, from the log up to {index}")
+            }
+            Note::EntriesDamaged { first, last } => write!(
+                f,
+                "entries {first} to {last} of the log are damaged; the other replicas are asked for them"
+            ),
+            Note::EntriesMended => write!(f, "all damaged entries of the log are whole again"),
+            Note::EntriesGivenUp { first, last } => write!(
+                f,
+                "damaged entries among {first} to {last} of the log are given up; what else stands there is committed again"
             ),
             Note::Installed { position, cut: 0 } => {
                 write!(f, "took a snapshot of the leader's state at {position}")

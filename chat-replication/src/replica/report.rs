@@ -23,7 +23,9 @@ impl Replica {
             State::Leading(leading) if leading.established_at.is_none() => Role::Candidate,
             State::Leading(_) => Role::Leader,
             // One without a state has nothing to serve, though its log counts.
-            State::Following(_) if self.in_view.is_some() && self.wants_snapshot.is_none() => {
+            State::Following(_)
+                if self.in_view.is_some() && self.wants_snapshot.is_none() && !self.mends() =>
+            {
                 Role::Follower
             }
             State::Following(_) => Role::Learner,
@@ -134,6 +136,8 @@ impl Replica {
             applied: self.applied.0,
             state_hash: self.applied.1,
             orphans: self.orphans,
+            state_lost: self.wants_snapshot.is_some(),
+            damaged: self.damaged(),
             waiting_for: self.waiting_for(),
             peers: self
                 .concerned()
@@ -156,6 +160,8 @@ impl Replica {
                 || known.configuration != Configuration::default(),
                 |configuration| known.configuration != *configuration,
             )
+            || known.damaged != self.damaged()
+            || known.state_lost != self.wants_snapshot.is_some()
             || known.waiting_for != self.waiting_for()
             || known.peers.len() != peers.len()
             || known
@@ -196,12 +202,34 @@ impl Replica {
             (State::Following(_), Some(waiting @ (Waiting::Removed | Waiting::Returning))) => {
                 waiting.to_string()
             }
-            (State::Following(_), _) => self
+            (State::Following(_), _) if self.removed_here().is_some() => self
                 .removed_here()
                 .map_or(String::new(), |it| it.to_string()),
+            (State::Following(_), _) if self.wants_snapshot.is_some() => {
+                self.waiting_for_state().to_string()
+            }
+            (State::Following(following), _)
+                if self.mends() || following.verified.is_none() && self.mends_in_vain() =>
+            {
+                let (replica, last) = (self.me(), self.log.damage.last());
+                Waiting::Mending { replica, last }.to_string()
+            }
+            (State::Following(_) | State::Leading(_), _) if self.mends_in_vain() => {
+                let (first, last) = self.damaged().unwrap_or(0..=0).into_inner();
+                Waiting::Damaged { first, last }.to_string()
+            }
             // It cannot go on: without a majority, say.
             (State::Leading(_), Some(waiting)) if self.ballot.is_some() => waiting.to_string(),
             _ => String::new(),
+        }
+    }
+
+    /// What it waits for while its state is lost.
+    pub(super) fn waiting_for_state(&self) -> Waiting {
+        Waiting::State {
+            damage: self.damage.clone(),
+            rebuilds: self.rebuilt_at.is_some(),
+            led: matches!(self.state, State::Following(_)),
         }
     }
 

@@ -91,4 +91,6 @@ pub(super) struct Following {
     pub(super) compact_to: Index,
     /// Something was verified, or asked for again, since the last acknowledgement.
     pub(super) ack_due: bool,
+    /// Up to where the leader's log is this replica's, where damaged entries behind that keep it from taking the rest.
+    pub(super) parts_at: Option<Index>,
 }

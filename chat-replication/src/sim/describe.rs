@@ -144,6 +144,16 @@ impl fmt::Display for Brief<'_> {
             ),
             Message::HandOver { epoch, .. } => write!(f, "HandOver {epoch}"),
             Message::Orphans { epoch, orphans } => write!(f, "Orphans {epoch} ({})", orphans.len()),
+            Message::Mend { from, through } => write!(f, "Mend {from} to {through}"),
+            Message::Mended {
+                from,
+                entries,
+                compacted,
+            } => write!(
+                f,
+                "Mended {from} {} compacted {compacted}",
+                Entries(entries)
+            ),
             Message::Cast(bytes) => write!(f, "Cast ({} bytes)", bytes.len()),
             Message::SnapshotChunk(chunk) => {
                 write!(f, "SnapshotChunk {} from {}", chunk.epoch, chunk.offset)?;

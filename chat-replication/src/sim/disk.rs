@@ -1,6 +1,7 @@
 //! Disks that lose power.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -159,7 +160,7 @@ impl Disk {
     /// Whether it holds a command: in the log, among the orphans, or in the state.
     pub(super) fn has_command(&self, id: CommandId) -> bool {
         let content = self.content();
-        let mut log = content.known.payloads();
+        let mut log = content.known.readable();
         let mut orphans = content.known.orphaned();
         content.state.contains(&id)
             || log.any(|payload| payload_id(payload) == Some(id))
@@ -169,7 +170,7 @@ impl Disk {
     /// Everything that `has_command` is true for.
     pub(super) fn commands(&self) -> BTreeSet<CommandId> {
         let content = self.content();
-        let log = content.known.payloads().filter_map(payload_id);
+        let log = content.known.readable().filter_map(payload_id);
         let orphans = content.known.orphaned().filter_map(|it| command_id(it));
         log.chain(orphans)
             .chain(content.state.iter().copied())
@@ -181,9 +182,27 @@ impl Disk {
         self.content().state = commands.iter().copied().collect();
     }
 
+    /// Puts other commands in the place of those in the state's last checkpoint, and returns these.
+    pub(super) fn replace_state(&self, commands: BTreeSet<CommandId>) -> BTreeSet<CommandId> {
+        std::mem::replace(&mut self.content().state, commands)
+    }
+
     /// From now on every write fails for want of room; or there is room again.
     pub(super) fn fill(&self, full: bool) {
         self.content().full = full;
+    }
+
+    /// Rot of entries, where the log is in memory.
+    pub(super) fn damage(&self, entries: RangeInclusive<Index>) {
+        self.content().known.damage(entries);
+    }
+
+    /// Whether the log has the entry of a position, and it can be read.
+    pub(super) fn can_read(&self, position: Position) -> bool {
+        let content = self.content();
+        let index = position.index;
+        let is_there = || content.known.entries(index, index, usize::MAX).is_ok();
+        content.known.branches().holds(position) && is_there()
     }
 
     /// From now on nothing on it can be read.
@@ -330,7 +349,8 @@ impl SimStore {
             }
             _ => {
                 if content.random.random_bool(0.5) {
-                    content.known.persist(batch).expect("memory does not fail");
+                    // It fails where it would cut damaged entries, and then does nothing.
+                    let _ = content.known.persist(batch);
                 }
             }
         }

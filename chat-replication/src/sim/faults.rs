@@ -43,6 +43,11 @@ pub(super) enum Fault {
     Wipe(Who),
     /// A disk cannot be read any more, which is noticed at the next start; its machine gets an empty one.
     Rot(Who),
+    /// Some entries rot in the log of a replica, or of two, that others have as well. Running ones meet them when they read
+    /// them, others at their start.
+    Decay(Who, Two),
+    /// Rot is found in a replica's state.
+    Spoil(Who),
     /// Somebody copies a disk.
     Backup(Who),
     /// A disk is lost, and an old copy takes its place.
@@ -75,6 +80,12 @@ pub(super) enum Fault {
 pub(super) enum Who {
     Leader,
     Any(ReplicaId),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Two {
+    Yes,
+    No,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,6 +122,9 @@ impl Fault {
             Fault::DiskFull(..) => "full disk",
             Fault::Wipe(_) => "lost disk",
             Fault::Rot(_) => "rotten disk",
+            Fault::Decay(_, Two::No) => "damaged entries",
+            Fault::Decay(_, Two::Yes) => "damaged entries of two",
+            Fault::Spoil(_) => "damaged state",
             Fault::Backup(_) => "copied disk",
             Fault::Restore(_) => "restored disk",
             Fault::OldDisk(_) => "disk from before a restore",
@@ -209,7 +223,10 @@ fn crash(roll: u32, replicas: u32, random: &mut ChaCha8Rng) -> Fault {
         63..65 => Fault::CrashAtWrite(who, CrashPoint::Read),
         65..68 => Fault::CrashAtWrite(who, CrashPoint::Cut),
         68..71 => Fault::DiskFull(who, random.random_range(20_000..600_000)),
-        71..88 => Fault::Trap(
+        71..74 => Fault::Spoil(who),
+        74..77 => Fault::Decay(who, Two::No),
+        77..80 => Fault::Decay(who, Two::Yes),
+        80..88 => Fault::Trap(
             who,
             Trap {
                 after: after(random),
@@ -228,7 +245,8 @@ fn operate(roll: u32, replicas: u32, random: &mut ChaCha8Rng) -> Fault {
         30..38 => Fault::RemoveDead(who),
         38..50 => Fault::Transfer(who),
         50..66 => Fault::Wipe(who),
-        66..74 => Fault::Rot(who),
+        66..70 => Fault::Rot(who),
+        70..74 => Fault::Spoil(who),
         74..82 => Fault::Backup(who),
         82..87 => Fault::Restore(who),
         87..91 => Fault::OldDisk(who),

@@ -178,6 +178,7 @@ fn claim(from: PeerId, known: &Knowledge<'_>, random: &mut ChaCha8Rng) -> Messag
             branches: None,
             compacted: 0,
             wants_snapshot: None,
+            mends: false,
             // That it has nothing to hand over it may say of itself.
             progress: AppliedReport {
                 orphans: 1,
@@ -196,6 +197,8 @@ fn claim(from: PeerId, known: &Knowledge<'_>, random: &mut ChaCha8Rng) -> Messag
                 leader: None,
                 apply_version: 1,
                 state_lost: false,
+                damaged: 0,
+                mends: false,
             }),
         },
         _ => Message::Cast(command),
@@ -245,6 +248,22 @@ fn spoilt(from: PeerId, mut message: Message, random: &mut ChaCha8Rng) -> Messag
         } => match roll {
             0..3 => far(epoch, random),
             _ => previous.index = bad,
+        },
+        Message::Mend { from, through } => match roll {
+            0..2 => far(&mut from.epoch, random),
+            2..4 => *through = bad,
+            _ => *through = from.index - 1,
+        },
+        Message::Mended {
+            from,
+            entries,
+            compacted,
+        } => match (roll, entries.last_mut()) {
+            (0, _) => far(&mut from.epoch, random),
+            (1, _) => compacted.index = bad,
+            (2 | 3, Some(last)) => last.position.index += 1 + random.random_range(0..2),
+            (_, Some(last)) => spoil_entry(last, random),
+            (_, None) => from.index = bad,
         },
         Message::Fetch { epoch, after } => match roll {
             0..3 => far(epoch, random),

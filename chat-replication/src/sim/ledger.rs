@@ -59,6 +59,8 @@ pub(super) struct Ledger {
     installing: Option<(Reset, Vec<u8>)>,
     /// One that is here, and the log may not know.
     unsettled: Option<Reset>,
+    /// Rot was found in it.
+    spoiled: bool,
     /// How many versions its software is past the first.
     upgrades: u32,
 }
@@ -129,8 +131,17 @@ impl Ledger {
             checkpoint: self.checkpoint,
             installing: None,
             unsettled: self.unsettled,
+            spoiled: self.spoiled,
             upgrades: self.upgrades,
         }
+    }
+
+    /// Rot: what it holds on disk is worth nothing from now on, and it says so.
+    pub(super) fn spoil(&mut self) {
+        self.checkpoint = Effects::default();
+        self.installing = None;
+        self.unsettled = None;
+        self.spoiled = true;
     }
 
     /// The same state under software of this version, from 1 on.
@@ -205,6 +216,17 @@ impl StateMachine for Ledger {
             self.checkpoint = Effects::default();
         }
         self.now = self.checkpoint.clone();
+        Ok(())
+    }
+
+    fn damage(&self) -> Option<String> {
+        self.spoiled.then(|| "rot".to_owned())
+    }
+
+    fn start_over(&mut self) -> Result<(), Infallible> {
+        self.now = Effects::default();
+        self.checkpoint = Effects::default();
+        self.spoiled = false;
         Ok(())
     }
 

@@ -109,6 +109,7 @@ impl SimOptions {
         use Mutation as M;
         let (mode, profile) = match mutation {
             M::MinorityIsEnough => (Some(Mode::Consistent), Some(Profile::Partitions)),
+            M::ForgetsDamaged => (Some(Mode::Consistent), Some(Profile::Crashes)),
             M::ReadsUnconfirmed => (Some(Mode::Consistent), Some(Profile::Everything)),
             M::WipedDiskVotes | M::RemovedLeads => (Some(Mode::Consistent), Some(Profile::Members)),
             M::DropsOrphans

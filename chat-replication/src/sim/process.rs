@@ -89,6 +89,9 @@ impl Process {
         if let Some(reset) = unsettled {
             driver.complete_install(reset);
         }
+        if let Some(damage) = ledger.damage() {
+            driver.state_damaged(damage);
+        }
         Ok(Process {
             driver,
             board,

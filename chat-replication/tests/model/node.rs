@@ -346,6 +346,7 @@ impl Process {
                 (!orphans.is_empty()).then_some(Message::Orphans { epoch, orphans })
             }
             Outgoing::Snapshot { .. } => unreachable!("nothing is compacted"),
+            Outgoing::Mended { .. } => unreachable!("nothing is damaged"),
         };
         let Some(message) = message else { return };
         if let Message::PreBallot { round } = message {

@@ -113,6 +113,10 @@ fn place(node: &Node, seen: Position) -> Option<Place> {
 /// Waits until this replica is a member of a view, and shows what was acknowledged before that view began: any other may be
 /// far behind.
 pub(super) async fn wait_until_serving(node: &Node, context: &Context) -> Result<(), Failure> {
+    if node.leadership.borrow().has_lost_state() {
+        // That takes longer than anybody wants to wait.
+        return Err(Failure::StateDamaged);
+    }
     if node.leadership.borrow().has_caught_up() && node.handle.is_awake() {
         return Ok(());
     }

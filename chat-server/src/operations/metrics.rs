@@ -46,6 +46,8 @@ struct LookedUp {
     compacted: Gauge,
     orphans: Gauge,
     forced: Gauge,
+    state_lost: Gauge,
+    log_damaged: Gauge,
     reachable: Family<PeerLabels, Gauge>,
     lag: Family<PeerLabels, Gauge>,
     accounts: Gauge,
@@ -168,6 +170,16 @@ impl Metrics {
                 "replication_forced_view",
                 "1 while the view is one that was forced",
                 &of.forced,
+            ),
+            (
+                "state_lost",
+                "1 while the state is lost or damaged, and another one is made from the log or taken from the leader",
+                &of.state_lost,
+            ),
+            (
+                "log_damaged",
+                "1 while entries of the log are damaged, and the others are asked for them",
+                &of.log_damaged,
             ),
             ("accounts", "Accounts that exist", &of.accounts),
             ("sessions", "Sessions that are open", &of.sessions),
@@ -327,6 +339,8 @@ impl Metrics {
         of.compacted.set(number(status.compacted));
         of.orphans.set(number(status.orphans));
         of.forced.set(i64::from(status.forced));
+        of.state_lost.set(i64::from(status.state_lost));
+        of.log_damaged.set(i64::from(status.damaged.is_some()));
         // A replica that was removed must not be shown for ever.
         of.reachable.clear();
         of.lag.clear();

@@ -128,8 +128,9 @@ async fn open_files(
                 }
             })
         };
+        let settings = StateSettings::default();
         let machine =
-            ChatStateMachine::open(&folder, cluster, id, StateSettings::default(), publish)?;
+            ChatStateMachine::open_or_begin_anew(&folder, cluster, id, settings, publish)?;
         let state = machine.reader();
         let hub = Arc::clone(hub.get_or_init(|| Arc::new(Hub::new(state.applied()))));
         Ok(Files {

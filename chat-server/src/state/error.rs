@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use chat_replication::disk_store::file::Fault;
 use thiserror::Error;
 
-/// The state's file failed, or cannot be trusted. The replica stops.
+/// The state's file failed, or cannot be trusted. A replica whose file is damaged makes itself another one; otherwise it
+/// stops.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum StateError {
     /// A read, a write or a flush failed.
@@ -18,8 +19,8 @@ pub enum StateError {
     },
     /// The file is damaged.
     #[error(
-        "the state in {} is damaged: {reason}; move that file away and start the replica again, which rebuilds it from \
-         its log",
+        "the state in {} is damaged: {reason}; start the replica, which sets that file aside and takes another state from its \
+         log or from the replica that leads",
         path.display()
     )]
     Damaged {
@@ -66,13 +67,6 @@ impl StateError {
             Fault::Io(reason) => StateError::Io { path, reason },
             Fault::Damaged(reason) => StateError::Damaged { path, reason },
             Fault::InUse => StateError::InUse { path },
-        }
-    }
-
-    pub(super) fn damaged(path: &Path, reason: impl ToString) -> StateError {
-        StateError::Damaged {
-            path: path.to_owned(),
-            reason: reason.to_string(),
         }
     }
 }

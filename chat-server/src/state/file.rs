@@ -10,7 +10,9 @@
 //! has a checksum of its own.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use chat_core::store::Order;
 use chat_replication::disk_store::file::{DataFile, Fault, contain};
@@ -46,6 +48,9 @@ const FORMAT_VERSION: u32 = 1;
 /// Length of a row's checksum.
 const CHECKSUM: usize = 4;
 
+/// How a file begins whose blocks have no checksums.
+const OLD_MAGIC: &[u8] = b"redb";
+
 /// What of the file may stay in memory while it is made smaller.
 const COMPACT_CACHE_BYTES: usize = 64 << 20;
 
@@ -53,6 +58,9 @@ const COMPACT_CACHE_BYTES: usize = 64 << 20;
 #[derive(Debug)]
 pub(super) struct StateFile {
     file: DataFile,
+    cache_bytes: usize,
+    /// The first fault that anybody met: from then on nothing is answered from it.
+    fault: OnceLock<Fault>,
 }
 
 /// The file's rows at one checkpoint. Stays the same while a later one is written.
@@ -75,10 +83,30 @@ impl StateFile {
             path: path.clone(),
             reason: error.to_string(),
         })?;
+        if starts_with(&path, OLD_MAGIC) {
+            return Err(StateError::Foreign {
+                path,
+                reason: "was written by an older version, without checksums of its blocks; install that version again, or \
+                         move the data folder away and let this replica take everything from the others"
+                    .to_owned(),
+            });
+        }
         let file = DataFile::open(&path, cache_bytes, |database| {
             initialise(database, (cluster, replica))
         });
-        StateFile::check(file, path, (cluster, replica))
+        StateFile::check(file, cache_bytes, path, (cluster, replica))
+    }
+
+    /// Another, empty one in the place of this one, which is set aside.
+    pub(super) fn replace(
+        &self,
+        cluster: ClusterId,
+        replica: ReplicaId,
+    ) -> Result<StateFile, StateError> {
+        let owner = (cluster, replica);
+        let initialise = |database: &Database| initialise(database, owner);
+        let file = self.file.replace(self.cache_bytes, initialise);
+        StateFile::check(file, self.cache_bytes, self.path().to_owned(), owner)
     }
 
     /// The same over a storage of the caller's, which `label` names in messages.
@@ -92,16 +120,20 @@ impl StateFile {
         let file = DataFile::open_with_backend(backend, label, cache_bytes, |database| {
             initialise(database, (cluster, replica))
         });
-        StateFile::check(file, PathBuf::from(label), (cluster, replica))
+        let path = PathBuf::from(label);
+        StateFile::check(file, cache_bytes, path, (cluster, replica))
     }
 
     fn check(
         file: Result<DataFile, Fault>,
+        cache_bytes: usize,
         path: PathBuf,
         me: (ClusterId, ReplicaId),
     ) -> Result<StateFile, StateError> {
         let file = StateFile {
             file: file.map_err(|fault| StateError::explain(fault, &path))?,
+            cache_bytes,
+            fault: OnceLock::new(),
         };
         let (format, owner) = file.run(|database| {
             let meta = database.begin_read()?.open_table(META)?;
@@ -137,8 +169,30 @@ impl StateFile {
         &self,
         work: impl FnOnce(&Database) -> Result<T, Fault>,
     ) -> Result<T, StateError> {
-        contain(|| work(self.file.database()))
-            .map_err(|fault| StateError::explain(fault, self.path()))
+        contain(|| work(self.file.database())).map_err(|fault| self.failed(fault))
+    }
+
+    /// Notes a fault: whoever met it, no one is answered from this file any more.
+    pub(super) fn failed(&self, fault: Fault) -> StateError {
+        let fault = match fault {
+            Fault::Io(reason) if self.file.is_rotten() => Fault::Damaged(reason),
+            fault => fault,
+        };
+        let _ = self.fault.set(fault.clone());
+        StateError::explain(fault, self.path())
+    }
+
+    /// The first fault that anybody met.
+    pub(super) fn fault(&self) -> Option<&Fault> {
+        self.fault.get()
+    }
+
+    /// Fails once anybody has met a fault.
+    pub(super) fn check_faultless(&self) -> Result<(), StateError> {
+        match self.fault() {
+            Some(fault) => Err(StateError::explain(fault.clone(), self.path())),
+            None => Ok(()),
+        }
     }
 
     /// What the rows stand for.
@@ -205,7 +259,7 @@ impl StateFile {
     /// Gives space that no row takes back to the file system.
     fn compact(&mut self) -> Result<(), StateError> {
         let compacted = self.file.compact();
-        compacted.map_err(|fault| StateError::explain(fault, self.path()))
+        compacted.map_err(|fault| self.failed(fault))
     }
 
     /// Back to the empty state.
@@ -231,6 +285,12 @@ pub fn compact(folder: &Path, cluster: ClusterId, replica: ReplicaId) -> Result<
     let mut file = StateFile::open(folder, COMPACT_CACHE_BYTES, cluster, replica)?;
     file.discard_incoming()?;
     file.compact()
+}
+
+fn starts_with(path: &Path, letters: &[u8]) -> bool {
+    let mut found = vec![0; letters.len()];
+    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut found));
+    read.is_ok() && found == letters
 }
 
 /// Every commit saves what a repair would have to find out by walking the file.

@@ -9,6 +9,7 @@ use chat_core::{
     APPLY_VERSION, AccountManager, Applied, Command, Event, Lineage, OpenError, ROW_FORMAT,
     Sequence,
 };
+use chat_replication::disk_store::file::{Fault, forget_aside, set_aside};
 use chat_replication::state_machine::{InstallError, Responses, SnapshotReader, StateMachine};
 use chat_replication::store::Reset;
 use chat_replication::types::{self, ClusterId, Entry, Epoch, Payload, Position, ReplicaId};
@@ -100,9 +101,38 @@ pub struct ChatStateMachine {
     durable: Position,
     incoming: Option<Incoming>,
     unsettled: Option<Reset>,
+    owner: (ClusterId, ReplicaId),
+    /// The file that was found at the start was damaged, and is set aside already.
+    found_damaged: Option<String>,
+    /// What was told of the state that was given up last.
+    told: Position,
 }
 
 impl ChatStateMachine {
+    /// Opens `state.redb` in a data folder, or creates it. A damaged one is set aside, and [`StateMachine::damage`] says so.
+    pub fn open_or_begin_anew(
+        folder: &Path,
+        cluster: ClusterId,
+        replica: ReplicaId,
+        settings: StateSettings,
+        publish: Publisher,
+    ) -> Result<ChatStateMachine, StateError> {
+        let open = || StateFile::open(folder, settings.cache_bytes, cluster, replica);
+        let opened = open().and_then(|file| Opened::of(Arc::new(file)));
+        let (opened, found_damaged) = match opened {
+            Ok(opened) => (opened, None),
+            Err(StateError::Damaged { path, reason }) => {
+                set_aside(&path).map_err(|fault| StateError::explain(fault, &path))?;
+                (Opened::of(Arc::new(open()?))?, Some(reason))
+            }
+            Err(error) => return Err(error),
+        };
+        let mut machine = ChatStateMachine::with(opened, (cluster, replica), settings, publish)?;
+        write(&machine.shared).found_damaged = found_damaged.is_some();
+        machine.found_damaged = found_damaged;
+        Ok(machine)
+    }
+
     /// Opens `state.redb` in a data folder, or creates it.
     pub fn open(
         folder: &Path,
@@ -112,7 +142,8 @@ impl ChatStateMachine {
         publish: Publisher,
     ) -> Result<ChatStateMachine, StateError> {
         let file = StateFile::open(folder, settings.cache_bytes, cluster, replica)?;
-        ChatStateMachine::with_file(file, settings, publish)
+        let opened = Opened::of(Arc::new(file))?;
+        ChatStateMachine::with(opened, (cluster, replica), settings, publish)
     }
 
     /// The same over a storage of the caller's, which `label` names in messages.
@@ -126,27 +157,28 @@ impl ChatStateMachine {
     ) -> Result<ChatStateMachine, StateError> {
         let file =
             StateFile::open_with_backend(backend, label, settings.cache_bytes, cluster, replica)?;
-        ChatStateMachine::with_file(file, settings, publish)
+        let opened = Opened::of(Arc::new(file))?;
+        ChatStateMachine::with(opened, (cluster, replica), settings, publish)
     }
 
-    fn with_file(
-        file: StateFile,
+    fn with(
+        opened: Opened,
+        owner: (ClusterId, ReplicaId),
         settings: StateSettings,
         publish: Publisher,
     ) -> Result<ChatStateMachine, StateError> {
-        let file = Arc::new(file);
-        // What is left of one that the last process did not finish taking in.
-        file.discard_incoming()?;
-        let unsettled = file.unsettled()?;
-        let (manager, applied) = at_checkpoint(&file)?;
-        let flusher = Flusher::start(Arc::clone(&file)).map_err(|error| StateError::Io {
-            path: file.path().to_owned(),
-            reason: error.to_string(),
-        })?;
+        let Opened {
+            file,
+            unsettled,
+            manager,
+            applied,
+        } = opened;
+        let flusher = flusher_of(&file)?;
         let shared = Shared {
             manager: Some(manager),
             applied,
             shown: applied,
+            found_damaged: false,
             path: file.path().to_owned(),
         };
         Ok(ChatStateMachine {
@@ -159,6 +191,9 @@ impl ChatStateMachine {
             durable: applied,
             incoming: None,
             unsettled,
+            owner,
+            found_damaged: None,
+            told: Position::default(),
         })
     }
 
@@ -195,7 +230,21 @@ impl ChatStateMachine {
         if let Some(frozen) = thawed {
             self.flusher.free(frozen);
         }
+        self.forget_damaged();
         Ok(())
+    }
+
+    /// What was set aside is of no use any more once the state durably shows as much again.
+    fn forget_damaged(&self) {
+        let shown = read(&self.shared).shown;
+        if shown != Position::default() && self.durable >= shown {
+            remove_aside(&self.file);
+        }
+    }
+
+    /// After an error of a damaged file there is another way than to stop.
+    fn is_damaged(&self) -> bool {
+        self.damage().is_some()
     }
 
     fn finish_checkpoint(&mut self) -> Result<(), StateError> {
@@ -235,6 +284,10 @@ impl ChatStateMachine {
         let applied = shared.applied;
         shared.shown = shared.shown.max(applied);
         drop(shared);
+        if applied < self.told {
+            // All this was told once, before the state was given up.
+            return Ok(());
+        }
         (self.publish)(AppliedBatch {
             applied,
             events,
@@ -307,7 +360,8 @@ impl ChatStateMachine {
 
     /// After an error nothing is served any more: what was being applied may be there in part.
     fn stop_on_error<T>(&mut self, result: Result<T, StateError>) -> Result<T, StateError> {
-        if result.is_err() {
+        // One that is damaged is not served either, and begins anew.
+        if result.is_err() && !self.is_damaged() {
             write(&self.shared).manager = None;
         }
         result
@@ -344,6 +398,8 @@ impl StateMachine for ChatStateMachine {
     }
 
     fn maintain(&mut self) -> Result<(), StateError> {
+        // Whoever looks at the state may have met it.
+        self.file.check_faultless()?;
         let mut result = match self.flusher.poll() {
             Some(written) => self.end_checkpoint(written),
             None => Ok(()),
@@ -374,6 +430,45 @@ impl StateMachine for ChatStateMachine {
         self.unsettled = self.unsettled.take().filter(|_| applied.index > 0);
         self.replace(manager, applied);
         self.continuity = Continuity::Skipped;
+        Ok(())
+    }
+
+    fn damage(&self) -> Option<String> {
+        match self.file.fault() {
+            Some(Fault::Damaged(reason)) => Some(reason.clone()),
+            Some(Fault::Io(_) | Fault::InUse) => None,
+            None => self.found_damaged.clone(),
+        }
+    }
+
+    fn start_over(&mut self) -> Result<(), StateError> {
+        let was_found_at_start = self.found_damaged.take().is_some();
+        write(&self.shared).found_damaged = false;
+        if was_found_at_start && self.file.fault().is_none() {
+            // It is another file already.
+            return Ok(());
+        }
+        let (cluster, replica) = self.owner;
+        let file = Arc::new(self.file.replace(cluster, replica)?);
+        let opened = Opened::of(Arc::clone(&file))?;
+        // Dropped, the old one ends what it is writing.
+        self.flusher = flusher_of(&file)?;
+        self.file = file;
+        self.incoming = None;
+        self.unsettled = None;
+        let mut shared = write(&self.shared);
+        shared.shown = shared.shown.max(shared.applied);
+        let shown = shared.shown;
+        drop(shared);
+        self.told = shown;
+        self.replace(opened.manager, opened.applied);
+        // Streams end: nobody is served here for a while. What comes behind is told as ever.
+        (self.publish)(AppliedBatch {
+            applied: shown,
+            events: Vec::new(),
+            continuity: Continuity::Skipped,
+        });
+        self.continuity = Continuity::Unbroken;
         Ok(())
     }
 
@@ -431,6 +526,7 @@ impl StateMachine for ChatStateMachine {
         let result = self.file.settle();
         self.stop_on_error(result)?;
         self.unsettled = None;
+        remove_aside(&self.file);
         Ok(())
     }
 }
@@ -443,6 +539,46 @@ fn not_begun() -> InstallError<StateError> {
     unreadable(Unreadable("its beginning is missing"))
 }
 
+/// A file that was opened, and the state that it holds.
+struct Opened {
+    file: Arc<StateFile>,
+    unsettled: Option<Reset>,
+    manager: AccountManager<StateStore>,
+    applied: Position,
+}
+
+impl Opened {
+    fn of(file: Arc<StateFile>) -> Result<Opened, StateError> {
+        // What is left of one that the last process did not finish taking in.
+        file.discard_incoming()?;
+        let unsettled = file.unsettled()?;
+        let (manager, applied) = at_checkpoint(&file)?;
+        Ok(Opened {
+            file,
+            unsettled,
+            manager,
+            applied,
+        })
+    }
+}
+
+fn flusher_of(file: &Arc<StateFile>) -> Result<Flusher, StateError> {
+    Flusher::start(Arc::clone(file)).map_err(|error| StateError::Io {
+        path: file.path().to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+/// A whole state has taken the place of the one that was set aside, if one was.
+fn remove_aside(file: &StateFile) {
+    if let Err(fault) = forget_aside(file.path()) {
+        warn!(
+            ?fault,
+            "a damaged state that was set aside cannot be removed"
+        );
+    }
+}
+
 /// The state that the file holds.
 fn at_checkpoint(
     file: &Arc<StateFile>,
@@ -452,10 +588,8 @@ fn at_checkpoint(
     if manager.state_hash().as_u128() != checkpoint.state_hash
         && checkpoint != Checkpoint::default()
     {
-        return Err(StateError::damaged(
-            file.path(),
-            "its hash is not that of its checkpoint",
-        ));
+        let reason = "its hash is not that of its checkpoint".to_owned();
+        return Err(file.failed(Fault::Damaged(reason)));
     }
     manager.store_mut().share();
     Ok((manager, checkpoint.applied))

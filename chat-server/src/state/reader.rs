@@ -22,6 +22,8 @@ pub(super) struct Shared {
     /// The last one whose effects it has shown. Where the state has gone back, to go over to another history, it comes past
     /// this with the start of the view that won, whose epoch is a later one.
     pub(super) shown: Position,
+    /// The file that was found at the start was damaged, and nobody has been told yet: an empty one is in its place.
+    pub(super) found_damaged: bool,
     pub(super) path: PathBuf,
 }
 
@@ -32,9 +34,10 @@ impl Shared {
         })
     }
 
-    /// Nobody is shown less than what was shown before.
+    /// Nobody is shown less than what was shown before, nor anything of a file that is damaged.
     fn check_shown(&self) -> Result<(), StateError> {
-        match self.applied >= self.shown {
+        self.manager()?.store().check_faultless()?;
+        match self.applied >= self.shown && !self.found_damaged {
             true => Ok(()),
             false => Err(StateError::GoneBack {
                 path: self.path.clone(),

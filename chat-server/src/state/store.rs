@@ -84,6 +84,11 @@ impl StateStore {
         self.overlay.bytes()
     }
 
+    /// Fails once anybody has met a fault of the file.
+    pub(super) fn check_faultless(&self) -> Result<(), StateError> {
+        self.file.check_faultless()
+    }
+
     /// From here on, writes can be taken back.
     pub(super) fn begin(&mut self) {
         self.overlay.begin();
@@ -233,7 +238,7 @@ impl KeyValue for StateStore {
     }
 
     fn corrupt(&self, row: CorruptRow) -> StateError {
-        StateError::damaged(self.file.path(), row)
+        self.file.failed(Fault::Damaged(row.to_string()))
     }
 }
 

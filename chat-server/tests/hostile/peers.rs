@@ -98,6 +98,7 @@ fn lie(rng: &mut ChaCha8Rng, store: StoreUuid) -> Message {
             branches: Some(BranchTable::default()),
             compacted: index,
             wants_snapshot: Some(index),
+            mends: index.is_multiple_of(2),
             progress: AppliedReport {
                 applied: index,
                 state_hash: 7,

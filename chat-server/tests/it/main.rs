@@ -16,6 +16,7 @@ mod every_reason;
 mod failover;
 mod history;
 mod limits;
+mod mended;
 mod once;
 mod operations;
 mod presence;

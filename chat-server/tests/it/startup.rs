@@ -79,7 +79,6 @@ async fn damaged_files() {
     let segment = segments.next().unwrap().unwrap().file_name();
     let segment = segment.to_str().unwrap();
     for (name, path) in [
-        ("state.redb", "state.redb".into()),
         ("log.redb", "log.redb".into()),
         (segment, Path::new("log").join(segment)),
     ] {

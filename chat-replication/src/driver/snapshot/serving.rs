@@ -71,6 +71,11 @@ impl Servings {
             .unwrap_or(Index::MAX)
     }
 
+    /// Nothing is sent any more of what was on its way.
+    pub(in crate::driver) fn give_up(&mut self) {
+        self.all.clear();
+    }
+
     fn find(&mut self, transfer: TransferId) -> Option<&mut Serving> {
         let serving = self.all.get_mut(&transfer.to)?;
         (serving.id == transfer.id).then_some(serving)

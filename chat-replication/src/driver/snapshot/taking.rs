@@ -40,7 +40,8 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
                 return self.acknowledge_chunk(from, chunk.id, 0);
             };
             let position = reset.branches.last();
-            if position.epoch > chunk.epoch || !self.replica.needs_snapshot(reset) {
+            let wanted = self.replica.needs_snapshot(reset) && self.replica.may_adopt(reset);
+            if position.epoch > chunk.epoch || !wanted {
                 return;
             }
             if !self.replica.knows_version(reset.newest.1.apply_version) {
@@ -147,11 +148,15 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
             return self.acknowledge_chunk(from, id, written);
         }
         let position = taking.reset.branches.last();
+        let parts_from = self.replica.parts_from(&taking.reset);
+        let of_use =
+            self.replica.needs_snapshot(&taking.reset) && self.replica.may_adopt(&taking.reset);
         let wanted = self
             .replica
             .takes_snapshots_of()
             .is_some_and(|epoch| epoch.replica == from && position.epoch <= epoch)
-            && self.replica.needs_snapshot(&taking.reset);
+            && of_use
+            && (self.replica.branches().holds(position) || self.can_read_behind(parts_from));
         if wanted {
             self.swapping = true;
             self.applier.hand(Work::Install(Install::Finish));

@@ -120,6 +120,8 @@ fn message() -> impl Strategy<Value = Message> {
                     leader: None,
                     apply_version: 1,
                     state_lost: true,
+                    damaged: 0,
+                    mends: false,
                 }),
             }
         }),
@@ -149,6 +151,7 @@ fn message() -> impl Strategy<Value = Message> {
                     branches,
                     compacted: 0,
                     wants_snapshot: Some(3),
+                    mends: false,
                     progress: AppliedReport {
                         applied: 9,
                         state_hash,

@@ -84,6 +84,8 @@ fn standing() -> Standing {
         leader: Some(epoch(3)),
         apply_version: 1,
         state_lost: false,
+        damaged: 7,
+        mends: true,
     }
 }
 
@@ -144,6 +146,7 @@ fn ack(verified: Option<Index>, branches: Option<BranchTable>, applied: Index) -
         branches,
         compacted: 0,
         wants_snapshot: None,
+        mends: false,
         progress: AppliedReport {
             applied,
             state_hash: 0,
@@ -180,6 +183,18 @@ fn orphans(origins: &[Position]) -> Message {
     }
 }
 
+fn mend(from: Position, through: Index) -> Message {
+    Message::Mend { from, through }
+}
+
+fn mended(from: Position, entries: Vec<Entry>) -> Message {
+    Message::Mended {
+        from,
+        entries,
+        compacted: position(1, 1),
+    }
+}
+
 fn bounds() -> Bounds {
     Bounds::new(0, 0, Some(Mode::Available))
 }
@@ -194,6 +209,7 @@ fn what_an_honest_peer_says_is_heard() {
             it.compacted = 0;
             it.newest = None;
             it.in_view = None;
+            it.damaged = 0;
         }),
         prepare(epoch(2 * LEAP), &[0, 1]),
         view(|_| {}),
@@ -208,6 +224,9 @@ fn what_an_honest_peer_says_is_heard() {
         ack(None, Some(table(&[(1, 1)], 3)), 5),
         chunk(|_| {}),
         orphans(&[position(1, 2), position(1, 3), position(2, 4)]),
+        mend(position(1, 2), 2),
+        mended(position(1, 1), vec![begins(1, 1, start()), command(1, 2)]),
+        mended(position(1, 2), Vec::new()),
         Message::Cast(Bytes::from(vec![0; MAX_CAST])),
     ] {
         assert_eq!(bounds().check(peer(1), &message), Ok(()), "{message:?}");
@@ -293,6 +312,37 @@ fn what_no_honest_peer_says_is_refused() {
             "longer than",
         ),
         (orphans(&[position(1, u64::MAX)]), "longer than"),
+        (mend(position(far.number, 1), 1), "further ahead"),
+        (mend(position(1, 1), beyond), "longer than"),
+        (mend(Position::default(), 1), "nowhere"),
+        (mend(position(1, 2), 1), "no entries"),
+        (mended(position(1, beyond), Vec::new()), "longer than"),
+        (
+            mended(position(1, 2), vec![command(1, 3)]),
+            "not those that were asked for",
+        ),
+        (
+            mended(position(1, 2), vec![command(2, 2)]),
+            "not those that were asked for",
+        ),
+        (
+            mended(
+                position(1, 1),
+                vec![begins(
+                    1,
+                    1,
+                    ViewStart {
+                        members: Vec::new(),
+                        ..start()
+                    },
+                )],
+            ),
+            "list of members",
+        ),
+        (
+            answer(|it| it.damaged = it.branches.last_index() + 1),
+            "what is damaged",
+        ),
         (
             chunk(|it| {
                 if let Some(reset) = &mut it.reset {

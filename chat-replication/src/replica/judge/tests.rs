@@ -66,6 +66,8 @@ fn standing(n: u32, Log(number, leader, members, last): Log) -> Standing {
         leader: None,
         apply_version: 1,
         state_lost: false,
+        damaged: 0,
+        mends: false,
     }
 }
 
@@ -89,6 +91,8 @@ fn empty(n: u32) -> Standing {
         leader: None,
         apply_version: 1,
         state_lost: false,
+        damaged: 0,
+        mends: false,
     }
 }
 
@@ -446,4 +450,55 @@ fn a_log_that_has_dropped_what_the_other_lacks_stays() {
     // A disk that never had a vote took a snapshot of what its leader holds still.
     let (members, donor, _) = goes(meet(false));
     assert_eq!((members, donor), (vec![0, 2], 0));
+}
+
+/// Two logs were damaged where their states did not reach, and the third went on without what only those two had.
+#[test]
+fn nobody_goes_on_without_what_is_damaged_in_the_newest_log() {
+    const BOTH: Log = Log(5, 0, &[0, 1], 60);
+    let damaged = |n: u32, last: Index, mends: bool| Standing {
+        damaged: last,
+        mends,
+        ..standing(n, BOTH)
+    };
+    let stale = || standing(2, Log(5, 0, &[0, 1], 20));
+    let grace_over = || Around {
+        grace_over: true,
+        ..Around::default()
+    };
+    // The third, and the damaged ones themselves, wait.
+    let all = |first: u32, mends: bool| {
+        let mut all = vec![
+            (0, damaged(0, 50, mends)),
+            (1, damaged(1, 40, mends)),
+            (2, stale()),
+        ];
+        all.rotate_left(first as usize);
+        decide(all, grace_over())
+    };
+    for (first, replica, last) in [(0, 0, 50), (1, 1, 40)] {
+        let expected = Waiting::Mending {
+            replica: id(replica),
+            last,
+        };
+        assert_eq!(waits(all(first, true)), expected);
+    }
+    assert!(matches!(waits(all(2, true)), Waiting::Mending { .. }));
+    // What their states show they can do without. The third needs a snapshot then.
+    assert_eq!(goes(all(0, false)), (vec![0, 1], 0, false));
+    assert!(matches!(waits(all(2, false)), Waiting::Mending { .. }));
+    // One whose log is as new and whole goes on, and leaves the damaged one out until it is mended.
+    let whole = vec![
+        (1, standing(1, BOTH)),
+        (0, damaged(0, 50, true)),
+        (2, stale()),
+    ];
+    assert_eq!(goes(decide(whole, grace_over())), (vec![1], 1, false));
+    // Damage below what is needed is nobody's matter.
+    let deep = vec![
+        (2, standing(2, Log(5, 0, &[0, 1], 55))),
+        (0, damaged(0, 10, false)),
+        (1, damaged(1, 10, false)),
+    ];
+    assert_eq!(goes(decide(deep, grace_over())).0, vec![0, 1, 2]);
 }

@@ -12,9 +12,10 @@ use crate::replica::{MembershipChange, Mutation, Settings};
 use crate::sim::check::Checked;
 use crate::sim::client::{OwedOrder, Wanted};
 use crate::sim::disk::Disk;
-use crate::sim::faults::{Fault, Who};
+use crate::sim::faults::{Fault, Two, Who};
 use crate::sim::ledger::Ledger;
 use crate::sim::node::{Arrived, Node};
+use crate::sim::options;
 use crate::state_machine::StateMachine;
 use crate::types::{Configuration, Mode, ReplicaId};
 
@@ -120,6 +121,127 @@ impl World {
         let delay = self.random.random_range(50_000..900_000);
         self.schedule(delay, Event::Replace(id, replacement));
         Ok(true)
+    }
+
+    /// Entries of one log or of two rot, each of which somebody else has whole.
+    pub(super) fn decay(&mut self, who: Who, two: Two) -> Result<bool, String> {
+        let Some(known) = self.check.configuration().cloned() else {
+            return Ok(false);
+        };
+        if self.disk != options::Disk::Memory || !self.operator.works_on.is_empty() {
+            return Ok(false);
+        }
+        let first = self.meant(who);
+        let second = self.meant(Who::Any(ReplicaId(first.0 + 1)));
+        let mut rots = vec![first];
+        if two == Two::Yes && second != first {
+            rots.push(second);
+        }
+        let mut happens = false;
+        for id in rots {
+            let (compacted, log) = self.disks[&id].look(|store| {
+                let kept = store.payloads().count() as u64;
+                let log = store.branches().clone();
+                (log.last_index() - kept, log)
+            });
+            if compacted == log.last_index() {
+                continue;
+            }
+            let from = self.random.random_range(compacted + 1..=log.last_index());
+            let through = (from + self.random.random_range(0..24)).min(log.last_index());
+            for position in (from..=through).filter_map(|index| log.position_at(index)) {
+                let elsewhere = known.members.iter().any(|member| {
+                    let disk = &self.disks[&member.id];
+                    member.id != id && disk.store() == member.store && disk.can_read(position)
+                });
+                if elsewhere && self.disks[&id].can_read(position) {
+                    self.disks[&id].damage(position.index..=position.index);
+                    happens = true;
+                }
+            }
+            if self.random.random_bool(0.6) {
+                self.crash(id)?;
+                let delay = self.random.random_range(20_000..900_000);
+                self.schedule(delay, Event::Restart(id));
+            }
+        }
+        Ok(happens)
+    }
+
+    /// Whoever cannot be helped, since what is damaged stood on a branch that lost, and is an orphan elsewhere by now, is
+    /// told to do without.
+    pub(super) fn give_up_the_damaged(&mut self) {
+        let is_stuck = |node: &Node| {
+            let run = node.run.as_ref();
+            run.is_some_and(|run| run.process.replica().is_stuck_by_damage())
+        };
+        // An order elsewhere may wait for just this.
+        let waits = |node: &Node| node.run.as_ref().is_some_and(|run| !run.orders.is_empty());
+        let stuck = self.nodes.iter().find(|node| is_stuck(node));
+        let Some(id) = stuck.filter(|node| !waits(node)).map(|node| node.id) else {
+            return;
+        };
+        self.check.overridden = true;
+        self.count("damaged entries given up", 1);
+        self.order(Order::ForceView, id, None);
+    }
+
+    /// Rot is found in a state, unless nobody could give it another one: what it showed is in a log or in the state of
+    /// somebody else.
+    pub(super) fn spoil(&mut self, who: Who) -> bool {
+        let id = self.meant(who);
+        let Some(known) = self.check.configuration().cloned() else {
+            return false;
+        };
+        let disks = &self.disks;
+        let others: Vec<ReplicaId> = known
+            .members
+            .iter()
+            .filter(|member| member.id != id && disks[&member.id].store() == member.store)
+            .map(|member| member.id)
+            .collect();
+        let log_is_whole = disks[&id]
+            .look(|store| store.branches().last_index() == store.payloads().count() as u64);
+        let node = self.node(id);
+        let run = node.run.as_ref();
+        let ledger = run.map_or(&node.ledger, |run| &run.process.ledger);
+        // Between the two halves of taking a snapshot the log counts on the state.
+        let busy = !self.operator.works_on.is_empty()
+            || !self.operator.lost.is_empty()
+            || ledger.unsettled().is_some();
+        let without_state = |id: &ReplicaId| {
+            let run = self.node(*id).run.as_ref();
+            run.is_some_and(|run| run.process.driver.status().state_lost)
+        };
+        if busy
+            || self.ids().any(|id| without_state(&id))
+            || !(log_is_whole || others.iter().any(|other| self.is_whole(*other)))
+        {
+            return false;
+        }
+        let mut relied_upon = self.check.relied_upon();
+        for other in others {
+            let there = disks[&other].commands();
+            relied_upon.retain(|command| !there.contains(command));
+        }
+        let state = disks[&id].replace_state(BTreeSet::new());
+        let lost = relied_upon
+            .iter()
+            .any(|command| !disks[&id].has_command(*command));
+        if lost && relied_upon.iter().any(|command| state.contains(command)) {
+            disks[&id].replace_state(state);
+            return false;
+        }
+        let node = self.node_mut(id);
+        match &mut node.run {
+            Some(run) => {
+                run.process.ledger.spoil();
+                run.process.driver.state_damaged("rot".to_owned());
+            }
+            None => node.ledger.spoil(),
+        }
+        self.wake_soon(id);
+        true
     }
 
     fn back_up(&mut self, id: ReplicaId) -> bool {

@@ -57,6 +57,11 @@ impl World {
             self.add_lost();
             self.upgrade_the_old()?;
         }
+        if let Stage::Healing { until } = self.stage
+            && self.time + self.patience() / 2 > until
+        {
+            self.give_up_the_damaged();
+        }
         let late = |until: Time| self.time > until;
         let well = || self.is_well();
         match self.stage {

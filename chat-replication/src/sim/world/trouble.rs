@@ -39,6 +39,8 @@ impl World {
                 self.change_disk(&fault, who)?
             }
             Fault::OldDisk(who) => self.put_in_old_disk(who)?,
+            Fault::Decay(who, two) => self.decay(who, two)?,
+            Fault::Spoil(who) => self.spoil(who),
             Fault::Swap(who) => self.swap(who)?,
             Fault::Add => self.add_replica()?,
             Fault::Remove(who) | Fault::RemoveDead(who) | Fault::RemoveParted(who) => {
@@ -143,6 +145,8 @@ impl World {
             }
             Fault::Wipe(_)
             | Fault::Rot(_)
+            | Fault::Decay(..)
+            | Fault::Spoil(_)
             | Fault::Restore(_)
             | Fault::Backup(_)
             | Fault::OldDisk(_)

@@ -63,7 +63,92 @@ fn a_file_that_is_no_state_is_refused() {
         fs::write(folder.path().join(STATE_FILE), content).unwrap();
         let error = refused(folder.path());
         assert!(matches!(error, StateError::Damaged { .. }));
-        assert!(error.to_string().contains("move that file away"), "{error}");
+        assert!(
+            error.to_string().contains("sets that file aside"),
+            "{error}"
+        );
+    }
+}
+
+fn open_anew(folder: &Path) -> ChatStateMachine {
+    ChatStateMachine::open_or_begin_anew(folder, CLUSTER, REPLICA, SMALL, quiet()).unwrap()
+}
+
+/// A replica ended for good over one byte, though its peers and its log had everything.
+#[test]
+fn a_file_that_is_found_damaged_is_set_aside_for_an_empty_one() {
+    let log = Commands::new(1).log(Position::default(), 300);
+    for content in [Vec::new(), b"a diary".to_vec(), vec![0; 1 << 20]] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(STATE_FILE);
+        fs::write(&path, &content).unwrap();
+        let mut machine = open_anew(folder.path());
+        assert!(machine.damage().is_some());
+        assert_eq!(machine.applied(), Position::default());
+        machine.start_over().unwrap();
+        assert_eq!(machine.damage(), None);
+        let aside = folder.path().join(format!("{STATE_FILE}.damaged"));
+        assert_eq!(fs::read(&aside).unwrap(), content);
+        machine.apply(&log).unwrap();
+        machine.checkpoint().unwrap();
+        drop(machine);
+        assert_eq!(open(folder.path()).unwrap().applied(), log[299].position);
+    }
+}
+
+/// Rot that is met while the replica runs: nothing more is answered, and nothing older or less, until the state is what it was.
+#[test]
+fn a_state_that_is_found_damaged_while_it_runs_answers_nothing_until_it_is_whole_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(STATE_FILE);
+    let aside = folder.path().join(format!("{STATE_FILE}.damaged"));
+    let log = Commands::new(1).log(Position::default(), 600);
+    let mut machine = open(folder.path()).unwrap();
+    machine.apply(&log).unwrap();
+    machine.checkpoint().unwrap();
+    let expected = machine.state_hash();
+    drop(machine);
+    let good = fs::read(&path).unwrap();
+    let recomputed = |machine: &ChatStateMachine| {
+        let query =
+            |manager: &chat_core::AccountManager<StateStore>, _| manager.recompute_state_hash();
+        machine.reader().query(query)
+    };
+    let mut random = ChaCha8Rng::seed_from_u64(2);
+    let mut met = 0;
+    while met < 10 {
+        let mut bytes = good.clone();
+        let at = random.random_range(8192..bytes.len());
+        bytes[at] ^= 1 << random.random_range(0..8);
+        fs::write(&path, bytes).unwrap();
+        let mut machine = open_anew(folder.path());
+        if machine.damage().is_none() {
+            match recomputed(&machine) {
+                Ok(found) => assert_eq!(found.as_u128(), expected),
+                Err(error) => assert!(matches!(error, StateError::Damaged { .. }), "{error}"),
+            }
+        }
+        if machine.damage().is_some() {
+            met += 1;
+            let was_shown = machine.applied();
+            recomputed(&machine).unwrap_err();
+            machine.start_over().unwrap();
+            assert_eq!(machine.damage(), None);
+            assert!(aside.exists());
+            for entry in &log {
+                if machine.applied() < was_shown {
+                    let refused = recomputed(&machine).unwrap_err();
+                    assert!(matches!(refused, StateError::GoneBack { .. }));
+                }
+                machine.apply(std::slice::from_ref(entry)).unwrap();
+            }
+            assert_eq!(recomputed(&machine).unwrap().as_u128(), expected);
+            machine.checkpoint().unwrap();
+            // How much that showed which was found damaged at the start nobody knows.
+            assert!(was_shown == Position::default() || !aside.exists());
+        }
+        drop(machine);
+        let _ = fs::remove_file(&aside);
     }
 }
 
