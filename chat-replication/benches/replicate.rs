@@ -152,7 +152,9 @@ fn whole(outgoing: Outgoing, store: &MemoryStore) -> Message {
             entries: entries(previous, through),
             forced,
         },
-        Outgoing::Snapshot { .. } | Outgoing::Orphans { .. } => unreachable!("nobody was away"),
+        Outgoing::Snapshot { .. } | Outgoing::Orphans { .. } | Outgoing::Mended { .. } => {
+            unreachable!("nobody was away, and nothing was damaged")
+        }
     }
 }
 

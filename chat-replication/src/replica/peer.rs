@@ -475,6 +475,8 @@ mod tests {
                     leader: None,
                     apply_version: 1,
                     state_lost: false,
+                    damaged: 0,
+                    mends: false,
                 }),
             },
         );

@@ -127,6 +127,7 @@ impl Cluster {
                             forced,
                         },
                         Outgoing::Snapshot { .. } => panic!("nobody was away for long"),
+                        Outgoing::Mended { .. } => panic!("no entry was damaged"),
                         Outgoing::Orphans { .. } => continue,
                     };
                     sent.push_back((me, to, message));
