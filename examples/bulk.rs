@@ -16,7 +16,7 @@ use chat_core::{
     Timestamp, Username,
 };
 use chat_replication::branch::BranchTable;
-use chat_replication::disk_store::{DiskStore, LOG_FILE};
+use chat_replication::disk_store::DiskStore;
 use chat_replication::state_machine::StateMachine;
 use chat_replication::store::{Persist, Reset, Store};
 use chat_replication::types::{
@@ -138,7 +138,7 @@ impl Folder {
     fn create(cluster: &ClusterConfig, replica: &ReplicaConfig) -> Outcome<Folder> {
         let folder: &Path = &replica.data_dir;
         fs::create_dir_all(folder)?;
-        if folder.join(LOG_FILE).exists() {
+        if DiskStore::identity_in(folder)?.is_some() {
             let error = format!(
                 "{} holds data already; choose an empty folder",
                 folder.display()

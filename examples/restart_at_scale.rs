@@ -9,6 +9,7 @@
 #![allow(clippy::print_stdout, reason = "it reports figures")]
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -123,7 +124,8 @@ async fn measure(messages: u64) -> Outcome<Figures> {
         Ok((status.messages > messages + IN_LOG).then_some(status))
     })
     .await?;
-    let size = |path: PathBuf| -> Outcome<u64> { Ok(fs::metadata(path)?.len() >> 20) };
+    // What it takes on the disk: the files of the log have their whole length from the beginning.
+    let size = |path: PathBuf| -> Outcome<u64> { Ok(fs::metadata(path)?.blocks() >> 11) };
     let mut log = 0;
     for segment in fs::read_dir(cluster.data_dir(0).join("log"))? {
         log += size(segment?.path())?;

@@ -1,12 +1,13 @@
 //! Giving disk space back: the files of a replica that does not run, made as small as what they hold allows.
 //!
 //! A database file never shrinks much while its replica runs: what is deleted leaves room that later rows take. (The segments
-//! of the log are removed whole, and need none of this.) Each file is compacted in transactions of its own, so that a process that is killed meanwhile loses nothing.
+//! of the log are removed whole, and need none of this; its manifest is written anew.) Each file is compacted in transactions
+//! of its own, so that a process that is killed meanwhile loses nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use chat_replication::disk_store::{DiskStore, LOG_FILE};
+use chat_replication::disk_store::{DiskStore, LOG_FOLDER, MANIFEST_FILES};
 use chat_replication::store::StoreError;
 use thiserror::Error;
 
@@ -45,8 +46,10 @@ pub enum CompactError {
 /// The replica runs, the folder is not that of a replica, or a file is damaged or cannot be written. Nothing is lost.
 pub fn compact(folder: &Path) -> Result<Vec<Compacted>, CompactError> {
     folder::check(folder)?;
-    let paths = [STATE_FILE, LOG_FILE].map(|name| folder.join(name));
-    let before = paths.each_ref().map(|path| length(path));
+    let manifests = MANIFEST_FILES.map(|name| Path::new(LOG_FOLDER).join(name));
+    let names = [PathBuf::from(STATE_FILE)].into_iter().chain(manifests);
+    let paths: Vec<PathBuf> = names.map(|name| folder.join(name)).collect();
+    let before: Vec<Option<u64>> = paths.iter().map(|path| length(path)).collect();
     let mut log = DiskStore::open_existing(folder)?;
     let owner = log.identity();
     // The log stays locked as long as the state is written.

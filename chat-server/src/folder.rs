@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use chat_replication::disk_store::{LOG_FILE, SEGMENT_FOLDER};
+use chat_replication::disk_store::{DiskStore, LOG_FOLDER};
 use chat_replication::types::ClusterId;
 use thiserror::Error;
 use tracing::info;
@@ -184,19 +184,23 @@ pub(crate) fn check(folder: &Path) -> Result<Option<u32>, FolderError> {
 
 /// Whoever has lost its log alone must not begin another one: with two empty disks beside it that would be a new cluster.
 fn no_log_missing(folder: &Path) -> Result<(), FolderError> {
-    if folder.join(LOG_FILE).exists() {
+    if DiskStore::is_in(folder) {
         return Ok(());
     }
-    let segments = match fs::read_dir(folder.join(SEGMENT_FOLDER)) {
-        Ok(entries) => entries.count(),
+    // A process may have died while it began a log, before there was anything in it.
+    let is_segment = |entry: io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| entry.path().extension().is_some_and(|it| it == "log"))
+    };
+    let segments = match fs::read_dir(folder.join(LOG_FOLDER)) {
+        Ok(entries) => entries.map(is_segment).filter(|is| *is).count(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-        Err(error) => return Err(FolderError::io(&folder.join(SEGMENT_FOLDER), &error)),
+        Err(error) => return Err(FolderError::io(&folder.join(LOG_FOLDER), &error)),
     };
     let found = match (folder.join(STATE_FILE).exists(), segments) {
         (false, 0) => return Ok(()),
         (true, 0) => format!("a state ({STATE_FILE})"),
-        (false, _) => format!("parts of a log ({SEGMENT_FOLDER})"),
-        (true, _) => format!("a state ({STATE_FILE}) and parts of a log ({SEGMENT_FOLDER})"),
+        (false, _) => format!("parts of a log ({LOG_FOLDER})"),
+        (true, _) => format!("a state ({STATE_FILE}) and parts of a log ({LOG_FOLDER})"),
     };
     Err(FolderError::NoLog {
         path: folder.to_owned(),
@@ -260,7 +264,7 @@ fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let copied = to.join(entry.file_name());
-        if entry.file_name() == SEGMENT_FOLDER {
+        if entry.file_name() == LOG_FOLDER {
             fs::create_dir_all(&copied)?;
             copy_files(&entry.path(), &copied)?;
         } else if entry.file_type()?.is_file() {
@@ -335,12 +339,14 @@ mod tests {
         );
         fs::remove_file(folder.path().join(STATE_FILE)).unwrap();
         // Nothing was ever written there.
-        fs::create_dir(folder.path().join(SEGMENT_FOLDER)).unwrap();
+        fs::create_dir(folder.path().join(LOG_FOLDER)).unwrap();
         prepare(folder.path()).unwrap();
-        write(&folder, "log/1", "");
+        write(&folder, "log/manifest.new", "");
+        prepare(folder.path()).unwrap();
+        write(&folder, "log/1.log", "");
         let words = prepare(folder.path()).unwrap_err().to_string();
         assert!(words.contains("parts of a log (log)"), "{words}");
-        write(&folder, LOG_FILE, "");
+        write(&folder, "log/manifest.b", "");
         prepare(folder.path()).unwrap();
     }
 

@@ -303,7 +303,7 @@ def on_disk(servers, when):
     sizes = {path: machine.file_bytes(path) / MIB for path in filter(pathlib.Path.is_file, folder.rglob("*"))}
     log, state = (
         sum(size for path, size in sizes.items() if path.relative_to(folder).parts[0] in names)
-        for names in (("log", "log.redb"), ("state.redb",))
+        for names in (("log",), ("state.redb",))
     )
     return {f"mib_{when}": sum(sizes.values()), f"log_mib_{when}": log, f"state_mib_{when}": state}
 

@@ -260,7 +260,8 @@ fn builder(cache_bytes: usize) -> redb::Builder {
     builder
 }
 
-fn lock(path: &Path) -> Result<File, Fault> {
+/// Holds the lock of a file, or of a folder, for as long as what is returned lives.
+pub(super) fn lock(path: &Path) -> Result<File, Fault> {
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)

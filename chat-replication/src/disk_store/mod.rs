@@ -1,182 +1,197 @@
-//! The log on disk: entries in files that are only appended to, everything else in a redb file. The only part of this crate
-//! that knows redb.
+//! The log on disk: entries in files that are only appended to, and a manifest of everything else.
 //!
-//! `log.redb` holds what changes seldom:
+//! The folder `log` holds both:
 //!
-//! | table | key | value |
-//! |---|---|---|
-//! | `meta` | name | format version, cluster, replica, store uuid, the one that it was created with, promised epoch, up to where entries are gone, the epoch that dropped them |
-//! | `segments` | index of its first entry | the file, and how far it counts |
-//! | `branches` | index of an epoch's first entry | the epoch |
-//! | `view_starts` | index | view starts, also those whose entries are gone |
-//! | `orphans` | position that the command was first appended at | the command |
-//!
-//! The folder `log` holds the [`segments`]. Entries do not repeat their epoch, the branch table tells it.
+//! | file | what |
+//! |---|---|
+//! | `manifest.a`, `manifest.b` | the [`manifest`], twice: whose log it is, the promise, the epochs, view starts, orphans, and which segments count how far |
+//! | `*.log` | the [`segments`]: the entries. They do not repeat their epoch, the manifest tells it |
 //!
 //! A batch that only appends within an epoch, as nearly all do, is one write and one flush of a segment. Any other is a
-//! transaction of `log.redb`, which names the segment that it began. Opening reads the newest segment, and no other; entries
-//! are dropped by removing files.
+//! transaction of the manifest, which names the segment that it began. Opening reads the manifest and the newest segment, and
+//! no other; entries are dropped by removing files.
+//!
+//! # What a disk may do
+//!
+//! *Lose power*: what was not flushed is there wholly, in part or not at all. *Outlive a process*: one that is killed leaves
+//! what it wrote where the next one reads it, flushed or not; so opening flushes everything that it read, before anything
+//! of it is told. *Rot*: each byte has a checksum over it. What the manifest loses in one of its files is in the other. Entries that
+//! rotted are told ([`Durable::damaged`], [`StoreError::DamagedEntries`]) and can be mended. Everything else is an error at
+//! the opening, as is a log whose parts are of different times: it never goes back to an earlier one by itself.
 
 mod checked;
 mod crash;
 pub mod file;
+mod folder;
+mod frame;
 mod inspect;
-mod load;
-mod rows;
-pub mod segments;
-mod write;
+mod manifest;
+mod payload;
+mod segments;
+mod trouble;
 
-use std::fs;
-use std::path::Path;
-
-use redb::{Database, ReadableDatabase, StorageBackend};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
 
 pub use self::crash::{CrashDisk, CrashFolder, Fate};
-use self::file::{DataFile, Fault, contain};
-use self::load::{initialise, read_created, read_durable, read_identity, read_segments};
+use self::file::{Fault, lock};
+use self::folder::DiskFolder;
+pub use self::folder::{LogFile, LogFolder};
+use self::manifest::{Change, Manifest, Opened, too_old};
 #[cfg(fuzzing)]
-pub use self::rows::fuzz_entry;
-use self::rows::{ORPHANS, POSITION, position_bytes, unseal_orphan};
-use self::segments::{DiskFolder, SegmentFolder, Segments};
-use self::write::{Shape, write};
+pub use self::payload::fuzz_entry;
+use self::segments::{Origin, Segment, Segments};
+use self::trouble::Trouble;
 use crate::branch::BranchTable;
 use crate::store::{
     Durable, Identity, Persist, Persisted, Piece, Store, StoreError, branches_after, check_range,
     compacted_after,
 };
-use crate::types::{ClusterId, Entry, Epoch, Index, Orphan, Payload, Position, ReplicaId};
+use crate::types::{ClusterId, Entry, Index, Orphan, Payload, Position, ReplicaId};
 
-/// Name of the file within the data folder.
-pub const LOG_FILE: &str = "log.redb";
+/// Name of the folder of the log within the data folder.
+pub const LOG_FOLDER: &str = "log";
 
-/// Name of the folder of segments within the data folder.
-pub const SEGMENT_FOLDER: &str = "log";
+/// The files of the manifest within the log's folder.
+pub const MANIFEST_FILES: [&str; 2] = manifest::FILES;
 
-/// The format that this version reads and writes.
-const FORMAT_VERSION: u32 = 3;
-
-/// What of `log.redb` may stay in memory. It is small, but for orphans.
-const CACHE_BYTES: usize = 4 << 20;
+/// Holds the log of formats that are not read any more.
+const OLD_FILE: &str = "log.redb";
 
 /// A [`Store`] on disk.
 #[derive(Debug)]
 pub struct DiskStore {
-    file: DataFile,
+    folder: Box<dyn LogFolder>,
+    manifest: Manifest,
     segments: Segments,
-    identity: Identity,
-    promised: Epoch,
     branches: BranchTable,
-    compacted: Index,
-    orphans: u64,
+    path: PathBuf,
+    was_whole: bool,
     /// Why nothing is read or written any more: after a failed write nobody knows what is on the disk.
     failed: Option<String>,
+    _lock: Option<File>,
 }
 
 impl DiskStore {
-    /// Opens the log in a data folder. Folder and files are created where they do not exist, with a store uuid drawn at
-    /// random.
+    /// Opens the log in a data folder. Folder and files are created where there is no trace of a log, with a store uuid drawn
+    /// at random.
     pub fn open(
         folder: &Path,
         cluster: ClusterId,
         replica: ReplicaId,
     ) -> Result<DiskStore, StoreError> {
-        let path = folder.join(LOG_FILE);
-        let io = |error: std::io::Error| StoreError::Io {
-            path: path.clone(),
-            reason: error.to_string(),
-        };
-        fs::create_dir_all(folder).map_err(io)?;
-        let file = DataFile::open(&path, CACHE_BYTES, |database| {
-            initialise(database, cluster, replica)
-        });
-        let file = file.map_err(|fault| explain(fault, &path))?;
-        // Beside a log that is not this replica's nothing is made.
-        DiskStore::check(file, cluster, replica, || {
-            Ok(Box::new(DiskFolder::new(folder.join(SEGMENT_FOLDER))?))
-        })
+        let path = folder.join(LOG_FOLDER);
+        let told = |trouble: Trouble| trouble.of(&path);
+        fs::create_dir_all(folder).map_err(|error| told(error.into()))?;
+        sync_parent(folder).map_err(|error| told(error.into()))?;
+        let lock = lock(&path).map_err(|fault| match fault {
+            Fault::InUse => StoreError::InUse { path: path.clone() },
+            Fault::Io(reason) | Fault::Damaged(reason) => told(Trouble::Io(reason)),
+        })?;
+        if !path.exists()
+            && let Some(old) = old_format(folder)
+        {
+            return Err(told(old));
+        }
+        let inside = DiskFolder::new(path.clone()).map_err(|error| told(error.into()))?;
+        DiskStore::check(Box::new(inside), &path, Some(lock), cluster, replica)
     }
 
-    /// The same over storage of the caller's, which `label` names in messages.
-    pub fn open_with_backends(
-        log: impl StorageBackend,
-        segments: impl SegmentFolder + 'static,
+    /// The same in a folder of the caller's, which `label` names in messages.
+    pub fn open_in(
+        folder: impl LogFolder + 'static,
         label: &str,
         cluster: ClusterId,
         replica: ReplicaId,
     ) -> Result<DiskStore, StoreError> {
-        let file = DataFile::open_with_backend(log, label, CACHE_BYTES, |database| {
-            initialise(database, cluster, replica)
-        });
-        let file = file.map_err(|fault| explain(fault, Path::new(label)))?;
-        DiskStore::check(file, cluster, replica, || Ok(Box::new(segments)))
+        DiskStore::check(Box::new(folder), Path::new(label), None, cluster, replica)
     }
 
-    /// Gives space that `log.redb` does not use back to the file system. A process that is killed meanwhile loses nothing.
+    /// Makes the manifest as short as what it says allows. A process that is killed meanwhile loses nothing.
     pub fn compact(&mut self) -> Result<(), StoreError> {
-        let compacted = self.file.compact();
-        compacted.map_err(|fault| explain(fault, self.file.path()))
+        self.check_failed()?;
+        let compacted = self.manifest.rewrite(&*self.folder);
+        compacted.map_err(|trouble| self.fail(trouble))
+    }
+
+    /// Whether the opening found the manifest twice and whole. If not, it was made whole again from what was left.
+    pub fn was_whole(&self) -> bool {
+        self.was_whole
     }
 
     /// Whose store this is.
     pub fn identity(&self) -> Identity {
-        self.identity
+        self.manifest.identity()
     }
 
     fn check(
-        file: DataFile,
+        folder: Box<dyn LogFolder>,
+        path: &Path,
+        lock: Option<File>,
         cluster: ClusterId,
         replica: ReplicaId,
-        folder: impl FnOnce() -> Result<Box<dyn SegmentFolder>, Fault>,
     ) -> Result<DiskStore, StoreError> {
-        let explain = |fault| explain(fault, file.path());
-        let (format, identity) = contain(|| read_identity(file.database())).map_err(explain)?;
-        let path = || file.path().to_owned();
-        if let Some(reason) = other_format(format) {
-            let path = path();
-            return Err(StoreError::Foreign { path, reason });
-        }
-        if identity.cluster != cluster {
-            return Err(StoreError::OtherCluster {
-                path: path(),
-                found: identity.cluster,
-                wanted: cluster,
-            });
-        }
-        if identity.replica != replica {
-            let reason = format!(
-                "belongs to replica {}, not to replica {replica}; point each replica at its own data folder",
-                identity.replica
-            );
-            let path = path();
-            return Err(StoreError::Foreign { path, reason });
-        }
-        let (compacted, segments, durable) = contain(|| {
-            let (compacted, list) = read_segments(file.database())?;
-            let created = read_created(file.database())?;
-            let segments = Segments::open(folder()?, created, list)?;
-            let last = segments.last().unwrap_or(compacted);
-            let durable = read_durable(file.database(), identity, compacted, last)?;
-            Ok((compacted, segments, durable))
-        })
-        .map_err(explain)?;
+        let open = || {
+            let Opened {
+                manifest,
+                was_whole,
+            } = Manifest::open(&*folder, cluster, replica)?;
+            let contents = manifest.contents();
+            check_segments(contents.compacted, contents.segments.values())?;
+            let origin = Origin {
+                store: manifest.made_as(),
+                sequence: manifest.sequence(),
+                was_whole,
+            };
+            let list = contents.segments.values().cloned().collect();
+            let segments = Segments::open(&*folder, origin, list)?;
+            let last = segments.last().unwrap_or(contents.compacted);
+            let branches = BranchTable::from_parts(contents.epochs.clone(), last);
+            let mut branches =
+                branches.ok_or_else(|| contradiction("its epochs do not fit its entries"))?;
+            branches.note_drop(contents.dropped_in);
+            check_view_starts(&manifest, &branches)?;
+            Ok((manifest, segments, branches, was_whole))
+        };
+        let (manifest, segments, branches, was_whole) =
+            open().map_err(|trouble: Trouble| trouble.of(path))?;
         Ok(DiskStore {
-            file,
+            folder,
+            manifest,
             segments,
-            identity,
-            promised: durable.promised,
-            branches: durable.branches,
-            compacted,
-            orphans: durable.orphans,
+            branches,
+            path: path.to_owned(),
+            was_whole,
             failed: None,
+            _lock: lock,
         })
     }
 
-    /// Runs a read, unless an earlier operation failed.
-    fn read<T>(&self, work: impl FnOnce(&Database) -> Result<T, Fault>) -> Result<T, StoreError> {
-        if let Some(reason) = &self.failed {
-            return Err(explain(Fault::Io(reason.clone()), self.file.path()));
+    /// Nothing is read or written after an operation that failed.
+    fn check_failed(&self) -> Result<(), StoreError> {
+        match &self.failed {
+            Some(reason) => Err(Trouble::Io(reason.clone()).of(&self.path)),
+            None => Ok(()),
         }
-        contain(|| work(self.file.database())).map_err(|fault| explain(fault, self.file.path()))
+    }
+
+    /// Nothing is read or written from now on, unless only entries are damaged.
+    fn fail(&mut self, trouble: Trouble) -> StoreError {
+        if !matches!(trouble, Trouble::Entries(..)) {
+            self.failed
+                .get_or_insert_with(|| "an earlier write failed".to_owned());
+        }
+        trouble.of(&self.path)
+    }
+
+    fn compacted(&self) -> Index {
+        self.manifest.contents().compacted
+    }
+
+    fn orphan_count(&self) -> u64 {
+        self.manifest.contents().orphans.len() as u64
     }
 
     fn write(
@@ -184,44 +199,109 @@ impl DiskStore {
         batch: &Persist,
         branches: &BranchTable,
         compacted: Index,
-    ) -> Result<u64, Fault> {
-        let promises = batch
-            .promised
-            .is_some_and(|promised| promised != self.promised);
-        if !promises && only_appends(batch) && self.segments.append(&batch.append)? {
-            return Ok(self.orphans);
+    ) -> Result<(), Trouble> {
+        if !batch.mend.is_empty() {
+            self.mend(&batch.mend)?;
         }
+        let promised = batch.promised.unwrap_or(self.manifest.contents().promised);
+        let promises = promised != self.manifest.contents().promised;
+        let sequence = self.manifest.sequence();
+        if !promises && only_appends(batch) && self.segments.append(&batch.append, sequence)? {
+            return Ok(());
+        }
+        // Read before anything is written: what is damaged of it fails the batch and nothing else.
         let cut = match batch.truncate {
-            Some(keep) => self.cut(keep)?,
+            Some(keep) => self.cut(keep, batch.give_up)?,
             None => Vec::new(),
         };
-        let change = self.segments.prepare(batch, compacted)?;
-        let old = Shape {
-            branches: &self.branches,
-            compacted: self.compacted,
-            segments: self.segments.list(),
-        };
-        let new = Shape {
-            branches,
-            compacted,
-            segments: &change.list,
-        };
-        let transaction = self.file.database().begin_write()?;
-        let orphans = write(&transaction, batch, &cut, old, new)?;
-        transaction.commit()?;
-        self.segments.commit(change)?;
-        Ok(orphans)
+        let next = self
+            .segments
+            .prepare(&*self.folder, batch, compacted, sequence)?;
+        let mut change = self.change(branches, &next.list);
+        change.promised = promised;
+        change.compacted = compacted;
+        change.store = batch.rename.unwrap_or(change.store);
+        change.forgotten.clone_from(&batch.forget);
+        if let Some(keep) = batch.truncate {
+            change.starts_dropped = keep.saturating_add(1);
+        }
+        if let Some(reset) = &batch.reset {
+            change.starts_dropped = 0;
+            change.starts.push(reset.newest.clone());
+        }
+        for entry in &batch.append {
+            if let Payload::ViewStart(start) = &entry.payload {
+                change.starts.push((entry.position.index, start.clone()));
+            }
+        }
+        self.manifest.commit(&*self.folder, &change, &cut)?;
+        let sequence = self.manifest.sequence();
+        self.segments.commit(&*self.folder, next, sequence)
     }
 
-    /// The commands behind an index.
-    fn cut(&self, keep: Index) -> Result<Vec<Orphan>, Fault> {
-        let mut cut = Vec::new();
+    /// Lets entries take the place of damaged ones.
+    fn mend(&mut self, entries: &[Entry]) -> Result<(), Trouble> {
+        let sequence = self.manifest.sequence();
+        let next = self
+            .segments
+            .prepare_mend(&*self.folder, entries, sequence)?;
+        let Some(next) = next else {
+            return Ok(());
+        };
+        let change = self.change(&self.branches, &next.list);
+        self.manifest.commit(&*self.folder, &change, &[])?;
+        let sequence = self.manifest.sequence();
+        self.segments.commit(&*self.folder, next, sequence)
+    }
+
+    /// What makes the manifest say that the log has these branches and segments.
+    fn change(&self, branches: &BranchTable, segments: &[Segment]) -> Change {
+        let contents = self.manifest.contents();
+        let same = contents.epochs.iter().zip(branches.epochs());
+        let shared = same.take_while(|(old, new)| old == new).count();
+        let stays = |old: &&Segment| Segment::at(segments, old.first).is_some();
+        let dropped = contents.segments.values().filter(|old| !stays(old));
+        let comes = |new: &&Segment| contents.segments.get(&new.first) != Some(new);
+        Change {
+            store: contents.store,
+            promised: contents.promised,
+            compacted: contents.compacted,
+            dropped_in: branches.dropped_in(),
+            epochs_kept: shared as u64,
+            epochs: branches.epochs()[shared..].to_vec(),
+            starts_dropped: Index::MAX,
+            starts: Vec::new(),
+            segments_dropped: dropped.map(|segment| segment.first).collect(),
+            segments: segments.iter().filter(comes).cloned().collect(),
+            forgotten: Vec::new(),
+        }
+    }
+
+    /// The commands behind an index, without those that are damaged, if they are given up; and the orphans that were to be
+    /// proposed again in the log that is cut, since their branches and the log that wins have no more in common than that.
+    fn cut(&self, keep: Index, give_up: bool) -> Result<Vec<Orphan>, Trouble> {
+        let mut cut = BTreeMap::new();
+        for mut orphan in self.manifest.orphans_behind(keep)? {
+            orphan.lineage.cut(&self.branches, keep);
+            cut.insert(orphan.origin, orphan);
+        }
         let last = self.branches.last_index();
-        self.visit(keep.max(self.compacted) + 1, last, |entry| {
-            cut.extend(entry.orphaned(&self.branches, keep));
-            true
-        })?;
-        Ok(cut)
+        let mut next = keep.max(self.compacted()) + 1;
+        while next <= last {
+            let visited = self.visit(next, last, |entry| {
+                let orphan = entry.orphaned(&self.branches, keep);
+                cut.extend(orphan.map(|orphan| (orphan.origin, orphan)));
+                true
+            });
+            next = match visited {
+                Err(Trouble::Entries(damaged, _)) if give_up => next.max(*damaged.end()) + 1,
+                visited => {
+                    visited?;
+                    break;
+                }
+            };
+        }
+        Ok(cut.into_values().collect())
     }
 
     /// Visits entries for as long as `take` wants more. All of them must be there.
@@ -230,19 +310,20 @@ impl DiskStore {
         from: Index,
         through: Index,
         mut take: impl FnMut(Entry) -> bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Trouble> {
         let mut next = from;
         let mut wanted = true;
-        self.segments.read(from, through, |index, payload| {
-            if index != next {
-                return Err(missing(next));
-            }
-            let position = self.branches.position_at(index);
-            let position = position.ok_or_else(|| missing(index))?;
-            next = index + 1;
-            wanted = take(Entry { position, payload });
-            Ok(wanted)
-        })?;
+        self.segments
+            .read(&*self.folder, from, through, |index, payload| {
+                if index != next {
+                    return Err(missing(next));
+                }
+                let position = self.branches.position_at(index);
+                let position = position.ok_or_else(|| missing(index))?;
+                next = index + 1;
+                wanted = take(Entry { position, payload });
+                Ok(wanted)
+            })?;
         match wanted && next <= through {
             true => Err(missing(next)),
             false => Ok(()),
@@ -250,63 +331,62 @@ impl DiskStore {
     }
 
     /// Notes how far the newest segment goes, so that whatever befalls its end from now on is told.
-    fn note_end(&self) -> Result<(), Fault> {
+    fn note_end(&mut self) -> Result<(), Trouble> {
         let segments = self.segments.named();
-        if self.failed.is_some() || segments == self.segments.list() {
+        let change = self.change(&self.branches, &segments);
+        if self.failed.is_some() || change.segments.is_empty() {
             return Ok(());
         }
-        let shape = |segments| Shape {
-            branches: &self.branches,
-            compacted: self.compacted,
-            segments,
-        };
-        let transaction = self.file.database().begin_write()?;
-        let (old, new) = (shape(self.segments.list()), shape(&segments));
-        write(&transaction, &Persist::default(), &[], old, new)?;
-        Ok(transaction.commit()?)
+        self.manifest.commit(&*self.folder, &change, &[])?;
+        self.segments.mark(self.manifest.sequence())
     }
 }
 
 impl Drop for DiskStore {
     fn drop(&mut self) {
         // Without it the end is found as after a crash.
-        let _ = contain(|| self.note_end());
+        let _ = self.note_end();
     }
 }
 
 impl Store for DiskStore {
     fn load(&mut self) -> Result<Durable, StoreError> {
-        let last = self.branches.last_index();
-        self.read(|database| read_durable(database, self.identity, self.compacted, last))
+        self.check_failed()?;
+        let contents = self.manifest.contents();
+        let begins =
+            |(_, first): &(_, Index)| Some((*first, contents.view_starts.get(first)?.clone()));
+        let compacted = self.branches.position_at(contents.compacted);
+        let damaged = self.segments.damaged().into_iter();
+        let damaged =
+            damaged.map(|range| *range.start().max(&(contents.compacted + 1))..=*range.end());
+        Ok(Durable {
+            identity: self.manifest.identity(),
+            promised: contents.promised,
+            branches: self.branches.clone(),
+            compacted: compacted.unwrap_or_default(),
+            view_starts: contents.epochs.iter().filter_map(begins).collect(),
+            orphans: self.orphan_count(),
+            damaged: damaged.filter(|range| !range.is_empty()).collect(),
+        })
     }
 
     fn persist(&mut self, batch: &Persist) -> Result<Persisted, StoreError> {
-        self.read(|_| Ok(()))?;
-        if batch.is_empty() {
-            return Ok(Persisted {
-                orphans: self.orphans,
-            });
+        self.check_failed()?;
+        if !batch.is_empty() {
+            let promised = batch.promised.unwrap_or_default();
+            assert!(
+                batch.promised.is_none() || promised >= self.manifest.contents().promised,
+                "promises only grow"
+            );
+            let branches = branches_after(&self.branches, batch);
+            let compacted = compacted_after(self.compacted(), batch, &branches);
+            let written = self.write(batch, &branches, compacted);
+            written.map_err(|trouble| self.fail(trouble))?;
+            self.branches = branches;
         }
-        assert!(batch.mend.is_empty(), "nothing is known to be damaged");
-        let promised = batch.promised.unwrap_or(self.promised);
-        assert!(promised >= self.promised, "promises only grow");
-        let branches = branches_after(&self.branches, batch);
-        let compacted = compacted_after(self.compacted, batch, &branches);
-        match contain(|| self.write(batch, &branches, compacted)) {
-            Ok(orphans) => {
-                self.promised = promised;
-                self.identity.store = batch.rename.unwrap_or(self.identity.store);
-                self.branches = branches;
-                self.compacted = compacted;
-                self.orphans = orphans;
-                Ok(Persisted { orphans })
-            }
-            Err(fault) => {
-                self.failed
-                    .get_or_insert_with(|| "an earlier write failed".to_owned());
-                Err(explain(fault, self.file.path()))
-            }
-        }
+        Ok(Persisted {
+            orphans: self.orphan_count(),
+        })
     }
 
     fn entries(
@@ -315,23 +395,28 @@ impl Store for DiskStore {
         through: Index,
         max_bytes: usize,
     ) -> Result<Vec<Entry>, StoreError> {
-        check_range(from, through, self.compacted, &self.branches)?;
-        self.read(|_| {
-            let mut entries = Vec::new();
-            let mut piece = Piece::new(max_bytes);
-            self.visit(from, through, |entry| {
-                let fits = piece.takes(entry.payload.len());
-                if fits {
-                    entries.push(entry);
-                }
-                fits
-            })?;
-            Ok(entries)
-        })
+        check_range(from, through, self.compacted(), &self.branches)?;
+        self.check_failed()?;
+        let mut entries = Vec::new();
+        let mut piece = Piece::new(max_bytes);
+        let visited = self.visit(from, through, |entry| {
+            let fits = piece.takes(entry.payload.len());
+            if fits {
+                entries.push(entry);
+            }
+            fits
+        });
+        match visited {
+            Err(Trouble::Entries(..)) if !entries.is_empty() => Ok(entries),
+            Err(trouble) => Err(trouble.of(&self.path)),
+            Ok(()) => Ok(entries),
+        }
     }
 
     fn bytes_behind(&self, index: Index) -> Result<u64, StoreError> {
-        self.read(|_| self.segments.bytes_behind(index))
+        self.check_failed()?;
+        let bytes = self.segments.bytes_behind(&*self.folder, index);
+        bytes.map_err(|trouble| trouble.of(&self.path))
     }
 
     fn orphans(
@@ -339,27 +424,13 @@ impl Store for DiskStore {
         after: Option<Position>,
         max_bytes: usize,
     ) -> Result<Vec<Orphan>, StoreError> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        self.read(|database| {
-            let table = database.begin_read()?.open_table(ORPHANS)?;
-            let after = after.map(position_bytes);
-            let lower = after.as_ref().map_or(Unbounded, Excluded);
-            let mut orphans = Vec::new();
-            let mut piece = Piece::new(max_bytes);
-            for row in table.range::<&[u8; POSITION]>((lower, Unbounded))? {
-                let (key, value) = row?;
-                let orphan = unseal_orphan(key.value(), value.value())?;
-                if !piece.takes(orphan.command.len()) {
-                    break;
-                }
-                orphans.push(orphan);
-            }
-            Ok(orphans)
-        })
+        self.check_failed()?;
+        let orphans = self.manifest.orphans(after, max_bytes);
+        orphans.map_err(|trouble| trouble.of(&self.path))
     }
 }
 
-/// Whether a batch does nothing but append within the newest epoch, and perhaps promise.
+/// Whether a batch does nothing but append within the newest epoch, and perhaps promise or mend.
 fn only_appends(batch: &Persist) -> bool {
     let Persist {
         mend: _,
@@ -381,33 +452,68 @@ fn only_appends(batch: &Persist) -> bool {
     !append.is_empty() && forget.is_empty() && !append.iter().any(begins)
 }
 
-/// Why a log is not for this version.
-fn other_format(format: u32) -> Option<String> {
-    if format > FORMAT_VERSION {
-        Some(format!(
-            "was written by a newer version (format {format}, this version reads format {FORMAT_VERSION}); install that \
-             version again"
-        ))
-    } else if format < FORMAT_VERSION {
-        Some(format!(
-            "was written by a version from before the first release (format {format}, this version reads format \
-             {FORMAT_VERSION}); make a backup with that version and restore it with this one, or let the replica rejoin \
-             with an empty data folder"
-        ))
-    } else {
-        None
+/// Whether segments follow each other from where the log begins.
+fn check_segments<'a>(
+    compacted: Index,
+    segments: impl Iterator<Item = &'a Segment>,
+) -> Result<(), Trouble> {
+    let mut before: Option<&Segment> = None;
+    for segment in segments {
+        let follows = match before {
+            Some(before) => before.sealed && before.through + 1 == segment.first,
+            None => (1..=compacted + 1).contains(&segment.first),
+        };
+        if !follows || segment.through < segment.first || segment.through <= compacted {
+            return Err(contradiction(
+                "its files of entries do not follow each other",
+            ));
+        }
+        before = Some(segment);
     }
+    Ok(())
 }
 
-fn missing(index: Index) -> Fault {
-    Fault::Damaged(format!("the entry at {index} is missing"))
+/// Whether the view starts are there that must be, and nothing is newer than the promise.
+fn check_view_starts(manifest: &Manifest, branches: &BranchTable) -> Result<(), Trouble> {
+    let contents = manifest.contents();
+    let lacks = |first: &Index| !contents.view_starts.contains_key(first);
+    let newest = branches.epochs().last().map(|(_, first)| *first);
+    let behind = branches.epochs().iter().map(|(_, first)| *first);
+    let behind = behind.filter(|first| *first > contents.compacted);
+    if let Some(first) = behind.chain(newest).find(lacks) {
+        return Err(contradiction(&format!("no view start stands at {first}")));
+    }
+    if branches.last().epoch > contents.promised {
+        return Err(contradiction("its entries are newer than its promise"));
+    }
+    if contents.compacted > branches.last_index() {
+        return Err(contradiction("it ends before it begins"));
+    }
+    Ok(())
 }
 
-fn explain(fault: Fault, path: &Path) -> StoreError {
-    let path = path.to_owned();
-    match fault {
-        Fault::Io(reason) => StoreError::Io { path, reason },
-        Fault::Damaged(reason) => StoreError::Damaged { path, reason },
-        Fault::InUse => StoreError::InUse { path },
+fn contradiction(reason: &str) -> Trouble {
+    Trouble::Damaged(reason.to_owned())
+}
+
+fn missing(index: Index) -> Trouble {
+    Trouble::Damaged(format!("the entry at {index} is missing"))
+}
+
+/// What is wrong with a data folder that has a log of an older format.
+fn old_format(folder: &Path) -> Option<Trouble> {
+    folder.join(OLD_FILE).exists().then(|| too_old(3))
+}
+
+/// Makes the name of the data folder durable: whoever made it may have died before that.
+fn sync_parent(folder: &Path) -> io::Result<()> {
+    let Some(parent) = folder.canonicalize()?.parent().map(Path::to_owned) else {
+        return Ok(());
+    };
+    let synced = File::open(parent).and_then(|parent| parent.sync_all());
+    match synced {
+        // It is somebody else's, who made the folder.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
     }
 }

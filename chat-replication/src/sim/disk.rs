@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use super::board::{Board, CrashPoint};
 use super::ledger::{CommandId, command, command_id, payload_id};
 use super::options;
-use crate::disk_store::{CrashDisk, CrashFolder, DiskStore, Fate};
+use crate::disk_store::{CrashFolder, DiskStore, Fate};
 use crate::memory_store::MemoryStore;
 use crate::replica::Mutation;
 use crate::store::{Durable, Identity, Persist, Persisted, Store, StoreError};
@@ -39,7 +39,7 @@ struct Content {
     /// What a crash left undecided: the files have it wholly or not at all.
     undecided: Option<Persist>,
     /// What the log's files are on.
-    files: Option<(CrashDisk, CrashFolder)>,
+    files: Option<CrashFolder>,
     random: ChaCha8Rng,
 }
 
@@ -58,7 +58,7 @@ impl Disk {
             store: StoreUuid(uuid::Uuid::from_u128(random.random())),
         };
         let files = (kind == options::Disk::Files).then(|| {
-            let files = (CrashDisk::new(), CrashFolder::new());
+            let files = CrashFolder::new();
             let store = open(&files, identity).expect("an empty disk can be used");
             identity = store.identity();
             files
@@ -270,16 +270,15 @@ impl Disk {
     /// The process that had the disk open dies.
     pub(super) fn crash(&self) {
         let content = &mut *self.content();
-        if let Some((log, segments)) = &content.files {
+        if let Some(files) = &content.files {
             let random = &mut content.random;
             let lost: f64 = random.random_range(0.0..1.2);
-            let mut fate = |bytes| match random.random_range(0.0..1.0) {
+            let fate = |bytes: usize| match random.random_range(0.0..1.0) {
                 roll if roll < lost => Fate::Lost,
                 roll if roll < lost + 0.2 => Fate::Torn(random.random_range(0..=bytes / 512) * 512),
                 _ => Fate::Kept,
             };
-            log.crash(&mut fate);
-            segments.crash(fate);
+            files.crash(fate);
         }
     }
 }
@@ -291,13 +290,9 @@ fn unreadable() -> StoreError {
     }
 }
 
-fn open(
-    (log, segments): &(CrashDisk, CrashFolder),
-    identity: Identity,
-) -> Result<DiskStore, StoreError> {
-    DiskStore::open_with_backends(
-        log.backend(),
-        segments.connect(),
+fn open(files: &CrashFolder, identity: Identity) -> Result<DiskStore, StoreError> {
+    DiskStore::open_in(
+        files.connect(),
         "simulated disk",
         identity.cluster,
         identity.replica,
@@ -337,12 +332,8 @@ impl SimStore {
     fn fail_amid(&mut self, batch: &Persist) {
         let content = &mut *self.disk.content();
         match (&mut self.store, &content.files) {
-            (Some(store), Some((log, segments))) => {
-                let operations = content.random.random_range(0..8);
-                match content.random.random_bool(0.5) {
-                    true => segments.fail_after(operations),
-                    false => log.fail_after(operations),
-                }
+            (Some(store), Some(files)) => {
+                files.fail_after(content.random.random_range(0..12));
                 // Even one that returned in time is undecided to the dead process.
                 let _ = store.persist(batch);
                 content.undecided = Some(batch.clone());

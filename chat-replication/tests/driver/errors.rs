@@ -28,7 +28,7 @@ impl Store for Failing {
     fn persist(&mut self, batch: &Persist) -> Result<Persisted, StoreError> {
         if self.fails.load(Ordering::Relaxed) {
             return Err(StoreError::Io {
-                path: "some/log.redb".into(),
+                path: "some/log".into(),
                 reason: "no space left on device".to_owned(),
             });
         }
@@ -98,7 +98,7 @@ async fn a_failed_write_ends_the_replica() {
     assert_eq!(lost, Err(ProposeError::Stopped));
     let error = running.ended().await.unwrap_err().to_string();
     assert!(
-        error.contains("some/log.redb") && error.contains("no space left"),
+        error.contains("some/log") && error.contains("no space left"),
         "{error}"
     );
     let after = handle.propose(put("3", "a", "d")).await;

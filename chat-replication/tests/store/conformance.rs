@@ -1,6 +1,6 @@
 //! What every store does, case by case.
 
-use chat_replication::disk_store::DiskStore;
+use chat_replication::disk_store::{CrashFolder, DiskStore};
 use chat_replication::store::{Persist, Store, StoreError};
 use chat_replication::types::{Epoch, Index, Lineage, Orphan};
 
@@ -9,7 +9,7 @@ use crate::support::*;
 /// Runs a case over each store.
 fn with_each(case: impl Fn(&mut dyn Store)) {
     case(&mut memory_store());
-    case(&mut Disks::default().open().unwrap());
+    case(&mut open(&CrashFolder::new()).unwrap());
     let folder = tempfile::tempdir().unwrap();
     case(&mut DiskStore::open(&folder.path().join("data"), CLUSTER, REPLICA).unwrap());
 }

@@ -5,13 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use chat_replication::disk_store::{
-    CrashDisk, CrashFolder, DiskStore, Fate, LOG_FILE, SEGMENT_FOLDER,
-};
+use chat_replication::disk_store::{CrashFolder, DiskStore, Fate, LOG_FOLDER, MANIFEST_FILES};
 use chat_replication::store::{Persist, Store, StoreError};
 use chat_replication::types::{ClusterId, ReplicaId};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use uuid::Uuid;
 
 use crate::support::*;
@@ -21,7 +17,7 @@ fn refused(folder: &Path) -> StoreError {
     assert!(
         error
             .to_string()
-            .contains(folder.join(LOG_FILE).to_str().unwrap()),
+            .contains(folder.join(LOG_FOLDER).to_str().unwrap()),
         "{error}"
     );
     error
@@ -99,178 +95,74 @@ fn holds_a_log() {
     let _ = std::io::stdin().lines().count();
 }
 
+/// Puts the same into both files of a log's manifest.
+fn put(folder: &Path, content: &[u8]) {
+    for name in MANIFEST_FILES {
+        fs::write(folder.join(LOG_FOLDER).join(name), content).unwrap();
+    }
+}
+
+fn manifest(folder: &Path) -> Vec<u8> {
+    fs::read(folder.join(LOG_FOLDER).join(MANIFEST_FILES[0])).unwrap()
+}
+
 #[test]
 fn a_file_that_is_no_log_is_refused_and_left_alone() {
-    let truncated = {
-        let folder = tempfile::tempdir().unwrap();
-        drop(DiskStore::open(folder.path(), CLUSTER, REPLICA).unwrap());
-        let whole = fs::read(folder.path().join(LOG_FILE)).unwrap();
-        whole[..whole.len() / 3].to_owned()
-    };
+    let folder = tempfile::tempdir().unwrap();
+    drop(DiskStore::open(folder.path(), CLUSTER, REPLICA).unwrap());
+    let header = manifest(folder.path())[..60].to_owned();
     for content in [
         Vec::new(),
         b"my holiday photographs".to_vec(),
         vec![0; 1 << 20],
-        truncated,
+        header,
     ] {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(LOG_FILE), &content).unwrap();
+        put(folder.path(), &content);
         let error = refused(folder.path());
         assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
         assert!(
             error.to_string().contains("move the data folder away"),
             "{error}"
         );
-        assert_eq!(fs::read(folder.path().join(LOG_FILE)).unwrap(), content);
+        assert_eq!(manifest(folder.path()), content);
     }
 }
 
 #[test]
 fn an_unfinished_file_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("log.redb.new"), b"the power went here").unwrap();
+    let log = folder.path().join(LOG_FOLDER);
+    fs::create_dir(&log).unwrap();
+    fs::write(log.join("manifest.new"), b"the power went here").unwrap();
     DiskStore::open(folder.path(), CLUSTER, REPLICA).unwrap();
-    assert!(!folder.path().join("log.redb.new").exists());
+    assert!(!log.join("manifest.new").exists());
 }
 
 #[test]
 fn another_format_is_refused() {
-    for (format, what) in [(4u32, "newer version"), (1, "before the first release")] {
-        let disks = Disks::default();
-        drop(disks.open().unwrap());
-        // Another version's file is like this one, but for the number in its `format` row.
-        let database = redb::Database::builder()
-            .create_with_backend(disks.log.backend())
-            .unwrap();
-        let transaction = database.begin_write().unwrap();
-        {
-            let mut table = transaction
-                .open_table(redb::TableDefinition::<&str, &[u8]>::new("meta"))
-                .unwrap();
-            let sum = |body: &[u8]| {
-                xxhash_rust::xxh3::xxh3_64_with_seed(
-                    body,
-                    xxhash_rust::xxh3::xxh3_64_with_seed(b"format", 1),
-                )
-                .to_le_bytes()
-            };
-            let body = format.to_be_bytes();
-            table
-                .insert("format", [&sum(&body)[..], &body].concat().as_slice())
-                .unwrap();
-        }
-        transaction.commit().unwrap();
-        drop(database);
-        let error = disks.open().unwrap_err();
+    use xxhash_rust::xxh3::xxh3_64_with_seed;
+    let folder = tempfile::tempdir().unwrap();
+    drop(DiskStore::open(folder.path(), CLUSTER, REPLICA).unwrap());
+    for (format, what) in [(5u32, "newer version"), (1, "before the first release")] {
+        // Another version's file begins like this one, but for the number.
+        let mut file = manifest(folder.path());
+        let seed = u64::from_le_bytes(*b"manifest");
+        file[40..44].copy_from_slice(&format.to_le_bytes());
+        let sum = xxh3_64_with_seed(&file[40..88], seed);
+        file[8..16].copy_from_slice(&sum.to_le_bytes());
+        let sum = xxh3_64_with_seed(&file[8..40], seed);
+        file[..8].copy_from_slice(&sum.to_le_bytes());
+        put(folder.path(), &file);
+        let error = refused(folder.path());
         assert!(matches!(error, StoreError::Foreign { .. }), "{error:?}");
         assert!(error.to_string().contains(what), "{error}");
     }
-}
-
-/// Rot anywhere in the files of a log that was closed: what is read is right, or an error.
-#[test]
-fn rot_is_never_served() {
-    let original = Disks::default();
-    let expected = {
-        let mut store = original.open().unwrap();
-        let (a, b) = (epoch(1, 0), epoch(2, 1));
-        let mut entries = vec![view_start(1, a)];
-        entries.extend((2..300).map(|index| command(index, a, vec![index as u8; 200])));
-        entries.push(view_start(300, b));
-        entries.extend((301..600).map(|index| command(index, b, vec![index as u8; 20])));
-        store.persist(&append(entries)).unwrap();
-        store
-            .persist(&Persist {
-                truncate: Some(590),
-                ..Persist::default()
-            })
-            .unwrap();
-        store
-            .persist(&Persist {
-                compact: Some(20),
-                ..Persist::default()
-            })
-            .unwrap();
-        let c = epoch(3, 0);
-        store.persist(&append(vec![view_start(591, c)])).unwrap();
-        for index in 592..700 {
-            let append = vec![command(index, c, vec![index as u8; 50])];
-            store
-                .persist(&Persist {
-                    append,
-                    ..Persist::default()
-                })
-                .unwrap();
-        }
-        content(&mut store)
-    };
-    let image = |disk: &CrashDisk| {
-        let mut image = Vec::new();
-        disk.rot(|bytes| image = bytes.to_owned());
-        image
-    };
-    let log = image(&original.log);
-    let segments: Vec<(String, Vec<u8>)> = original
-        .segments
-        .files()
-        .iter()
-        .map(|(name, disk)| {
-            let mut image = image(disk);
-            // Nothing is lost with the zeros ahead.
-            let used = image.iter().rposition(|byte| *byte != 0);
-            image.truncate(used.unwrap_or(0) + 1);
-            (name.clone(), image)
-        })
-        .collect();
-    assert_eq!(segments.len(), 2);
-    let (mut noticed, mut harmless) = (0, 0);
-    let mut random = ChaCha8Rng::seed_from_u64(1);
-    for round in 0..600 {
-        let disks = Disks {
-            log: CrashDisk::with_bytes(log.clone()),
-            segments: CrashFolder::with_files(segments.clone()),
-        };
-        let files = disks.segments.files();
-        let disk = match files.values().nth(round % 3) {
-            Some(segment) => segment,
-            None => &disks.log,
-        };
-        disk.rot(|bytes| {
-            let at = random.random_range(0..bytes.len());
-            let to = (at + random.random_range(1..64)).min(bytes.len());
-            random.fill(&mut bytes[at..to]);
-        });
-        match read_all(&disks) {
-            Ok(found) => {
-                assert_eq!(found, expected);
-                harmless += 1;
-            }
-            Err(StoreError::Damaged { .. } | StoreError::Io { .. }) => noticed += 1,
-            Err(error) => panic!("rot was taken for something else: {error}"),
-        }
-    }
-    assert!(
-        noticed > 20 && harmless > 20,
-        "noticed {noticed}, harmless {harmless}"
-    );
-}
-
-fn read_all(disks: &Disks) -> Result<Content, StoreError> {
-    let mut store = disks.open()?;
-    let durable = store.load()?;
-    let entries = store.entries(
-        durable.compacted.index + 1,
-        durable.branches.last_index(),
-        usize::MAX,
-    )?;
-    let orphans = store.orphans(None, usize::MAX)?;
-    // Closing writes what the file's free pages are; where that has rotted unread, redb may abort the process.
-    disks.crash(|_| Fate::Lost);
-    Ok(Content {
-        durable,
-        entries,
-        orphans,
-    })
+    // The last format had another file.
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("log.redb"), "").unwrap();
+    let error = refused(folder.path());
+    assert!(matches!(error, StoreError::Foreign { .. }), "{error:?}");
+    assert!(!folder.path().join(LOG_FOLDER).exists());
 }
 
 /// A folder with a log of two segments, the first of which is sealed, and what it holds. Each entry was a write of its own.
@@ -299,8 +191,11 @@ fn with_two_segments() -> (tempfile::TempDir, Content) {
 
 /// The files of the segments, in order.
 fn segments(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder.join(SEGMENT_FOLDER)).unwrap();
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    let entries = fs::read_dir(folder.join(LOG_FOLDER)).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let mut paths: Vec<PathBuf> = paths
+        .filter(|path| path.extension().is_some_and(|it| it == "log"))
+        .collect();
     paths.sort();
     paths
 }
@@ -309,14 +204,23 @@ fn segments(folder: &Path) -> Vec<PathBuf> {
 fn trouble(folder: &Path) -> String {
     let read = DiskStore::open(folder, CLUSTER, REPLICA).and_then(|mut store| {
         let durable = store.load()?;
-        store.entries(1, durable.branches.last_index(), usize::MAX)
+        let mut next = 1;
+        while next <= durable.branches.last_index() {
+            let entries = store.entries(next, durable.branches.last_index(), usize::MAX)?;
+            next += entries.len() as u64;
+        }
+        Ok(())
     });
     let error = read.expect_err("the log is damaged");
-    assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
-    assert!(
-        error.to_string().contains("move the data folder away"),
-        "{error}"
-    );
+    match &error {
+        StoreError::Damaged { .. } => {
+            assert!(error.to_string().contains("move the data folder away"))
+        }
+        StoreError::DamagedEntries { .. } => {
+            assert!(error.to_string().contains("fetched from other replicas"))
+        }
+        other => panic!("{other:?}"),
+    }
     error.to_string()
 }
 
@@ -354,8 +258,8 @@ fn a_segment_that_is_missing_foreign_or_cut_off_is_told() {
 /// What a crash leaves of the last write was not acknowledged; anything else that does not fit is rot.
 #[test]
 fn a_torn_end_is_not_taken_for_rot_nor_rot_for_a_torn_end() {
-    let disks = Disks::default();
-    let mut store = disks.open().unwrap();
+    let folder = CrashFolder::new();
+    let mut store = open(&folder).unwrap();
     let a = epoch(1, 0);
     let write = |store: &mut DiskStore, index| {
         store.persist(&Persist {
@@ -367,60 +271,59 @@ fn a_torn_end_is_not_taken_for_rot_nor_rot_for_a_torn_end() {
     for index in 2..6 {
         write(&mut store, index).unwrap();
     }
-    let four = content(&mut store);
+    let five = content(&mut store);
     // The frame is written, and the power fails before the flush.
-    disks.segments.fail_after(1);
+    folder.fail_after(1);
     write(&mut store, 6).unwrap_err();
-    disks.crash(|bytes| Fate::Torn(bytes / 2));
+    folder.crash(|bytes| Fate::Torn(bytes / 2));
     drop(store);
-    let torn: Vec<(String, Vec<u8>)> = disks
-        .segments
-        .files()
-        .into_iter()
-        .map(|(name, disk)| {
-            let mut image = Vec::new();
-            disk.rot(|bytes| image = bytes.to_owned());
-            (name, image)
-        })
-        .collect();
-    let used = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte != 0).unwrap();
-    assert!(used(&torn[0].1) > 4500, "some of the frame is there");
+    let torn = folder.copy();
 
-    let mut store = disks.open().unwrap();
-    assert_eq!(content(&mut store), four);
+    let mut store = open(&folder).unwrap();
+    assert_eq!(content(&mut store), five);
     // Nothing of it is left to be taken for something later.
     write(&mut store, 6).unwrap();
     write(&mut store, 7).unwrap();
     let seven = content(&mut store);
-    disks.crash(|_| Fate::Lost);
+    folder.crash(|_| Fate::Lost);
     drop(store);
-    let mut store = disks.open().unwrap();
+    let mut store = open(&folder).unwrap();
     assert_eq!(content(&mut store), seven);
     drop(store);
 
     // The same end with a byte of an earlier frame gone.
-    for at in [0, 40, 100, 500, 1500, 3000] {
-        let mut rotten = torn.clone();
-        rotten[0].1[at] ^= 1;
-        let disks = Disks {
-            log: disks.log.clone(),
-            segments: CrashFolder::with_files(rotten),
-        };
-        let error = disks.open().unwrap_err();
-        assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+    for at in [0, 45, 150, 500, 1500, 3000] {
+        let folder = torn.copy();
+        let segment = folder.files().pop_first().unwrap().1;
+        segment.rot(|bytes| bytes[at] ^= 1);
+        match open(&folder) {
+            Ok(mut store) => {
+                let durable = store.load().unwrap();
+                assert_eq!(durable.branches, five.durable.branches, "{at}");
+                assert_ne!(durable.damaged, [], "{at}");
+            }
+            Err(error) => assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}"),
+        }
     }
 }
 
-/// A process that died before `log.redb` named its segment leaves a file that is nobody's.
+/// A process that died before the manifest named its segment leaves a file that is nobody's.
 #[test]
 fn what_an_unfinished_write_left_is_removed() {
-    let (folder, expected) = with_two_segments();
-    let path = &segments(folder.path())[1];
-    let stray = path.with_file_name("00000000000000000021-0123456789abcdef.log");
-    fs::copy(path, &stray).unwrap();
-    let mut store = DiskStore::open(folder.path(), CLUSTER, REPLICA).unwrap();
-    assert!(!stray.exists());
-    assert_eq!(content(&mut store), expected);
+    let folder = CrashFolder::new();
+    let mut store = open(&folder).unwrap();
+    let (a, b) = (epoch(1, 0), epoch(2, 1));
+    store.persist(&append(vec![view_start(1, a)])).unwrap();
+    let before = content(&mut store);
+    // The segment is made, grown, written and flushed, its name as well; then the process is killed.
+    folder.fail_after(6);
+    store.persist(&append(vec![view_start(2, b)])).unwrap_err();
+    folder.kill(|_| Fate::Lost);
+    drop(store);
+    assert_eq!(folder.files().len(), 4);
+    let mut store = open(&folder).unwrap();
+    assert_eq!(folder.files().len(), 3);
+    assert_eq!(content(&mut store), before);
 }
 
 /// A log of many MiB lies in several files, and gives them back.

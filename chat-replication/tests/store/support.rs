@@ -1,7 +1,7 @@
 //! Entries, batches, and a description of batches that fits any log.
 
 use chat_replication::branch::BranchTable;
-use chat_replication::disk_store::{CrashDisk, CrashFolder, DiskStore, Fate};
+use chat_replication::disk_store::{CrashFolder, DiskStore};
 use chat_replication::memory_store::MemoryStore;
 use chat_replication::store::{Durable, Identity, Persist, Reset, Store, StoreError};
 use chat_replication::types::{
@@ -74,23 +74,9 @@ pub(crate) fn append(entries: Vec<Entry>) -> Persist {
     }
 }
 
-/// What a log's files are on.
-#[derive(Clone, Default)]
-pub(crate) struct Disks {
-    pub(crate) log: CrashDisk,
-    pub(crate) segments: CrashFolder,
-}
-
-impl Disks {
-    pub(crate) fn open(&self) -> Result<DiskStore, StoreError> {
-        let (log, segments) = (self.log.backend(), self.segments.connect());
-        DiskStore::open_with_backends(log, segments, "simulated disk", CLUSTER, REPLICA)
-    }
-
-    pub(crate) fn crash(&self, mut fate: impl FnMut(usize) -> Fate) {
-        self.log.crash(&mut fate);
-        self.segments.crash(fate);
-    }
+/// Opens the log in a folder that can lose power.
+pub(crate) fn open(folder: &CrashFolder) -> Result<DiskStore, StoreError> {
+    DiskStore::open_in(folder.connect(), "simulated disk", CLUSTER, REPLICA)
 }
 
 /// A view start as a snapshot brings it, with the branches that lead to it.

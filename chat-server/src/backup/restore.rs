@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use chat_core::{APPLY_VERSION, Census};
-use chat_replication::disk_store::{DiskStore, LOG_FILE};
+use chat_replication::disk_store::{DiskStore, LOG_FOLDER};
 use chat_replication::state_machine::{InstallError, StateMachine};
 use chat_replication::store::{Persist, Reset, Store};
 use chat_replication::types::{
@@ -315,7 +315,7 @@ fn make_empty(folder: &Path) -> Result<Made, BackupError> {
 /// Gives the files their places. Until the last one has it, no replica starts in the folder.
 fn move_in(inside: &Path, folder: &Path) -> Result<(), BackupError> {
     let io = |error: io::Error| BackupError::io(folder, &error);
-    for name in [STATE_FILE, LOG_FILE] {
+    for name in [STATE_FILE, LOG_FOLDER] {
         let file = inside.join(name);
         File::open(&file)
             .and_then(|file| file.sync_all())

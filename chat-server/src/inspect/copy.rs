@@ -5,7 +5,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use chat_replication::disk_store::SEGMENT_FOLDER;
+use chat_replication::disk_store::LOG_FOLDER;
 use tempfile::TempDir;
 
 use super::InspectError;
@@ -29,7 +29,7 @@ impl FolderCopy {
         folder::check(folder)?;
         let mut files: Vec<PathBuf> = Vec::new();
         let mut locks = Vec::new();
-        let segments = folder.join(SEGMENT_FOLDER);
+        let segments = folder.join(LOG_FOLDER);
         if segments.is_dir() {
             for entry in fs::read_dir(&segments).map_err(unreadable)? {
                 files.push(entry.map_err(unreadable)?.path());
@@ -62,7 +62,7 @@ impl FolderCopy {
             path: path.to_owned(),
             reason: error.to_string(),
         };
-        let copied = copy.path().join(SEGMENT_FOLDER);
+        let copied = copy.path().join(LOG_FOLDER);
         fs::create_dir(&copied).map_err(|error| no_copy(&segments, error))?;
         files.sort();
         for path in files {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use chat_core::{Census, Command, Timestamp};
 use chat_replication::branch::BranchTable;
-use chat_replication::disk_store::{DiskStore, LOG_FILE};
+use chat_replication::disk_store::{DiskStore, LOG_FOLDER, MANIFEST_FILES};
 use chat_replication::state_machine::StateMachine;
 use chat_replication::store::{Durable, Reset, Store, StoreError};
 use chat_replication::types::{Entry, Index, Payload, Position, ViewStart};
@@ -38,6 +38,12 @@ pub fn verify(
     let copy = FolderCopy::of(folder)?;
     let mut store = DiskStore::open_existing(copy.path())?;
     let durable = store.load()?;
+    if !store.was_whole() {
+        say(format!(
+            "log: one of {} in {LOG_FOLDER} is damaged; the next start makes it whole again from the other",
+            MANIFEST_FILES.join(" and ")
+        ));
+    }
     // What is wrong with the log says nothing about the state.
     let of_log = log(&store, &durable, folder).map(&mut say);
     let machine = match open(copy.path(), &durable)
@@ -260,7 +266,7 @@ fn log(store: &DiskStore, durable: &Durable, folder: &Path) -> Result<String, In
     if orphans != durable.orphans {
         return Err(InspectError::Mismatch {
             problem: format!(
-                "{LOG_FILE} has {orphans} orphans, and says that it has {}",
+                "{LOG_FOLDER} has {orphans} orphans, and says that it has {}",
                 durable.orphans
             ),
         });
@@ -287,14 +293,14 @@ fn check_entry(entry: &Entry, index: Index, branches: &BranchTable) -> Result<()
     let expected = branches.position_at(index);
     if expected != Some(entry.position) {
         return mismatch(format!(
-            "the entry at {index} of {LOG_FILE} stands at {}, which its epochs do not say",
+            "the entry at {index} of {LOG_FOLDER} stands at {}, which its epochs do not say",
             entry.position
         ));
     }
     let begins = branches.epochs().iter().any(|(_, first)| *first == index);
     if begins != matches!(entry.payload, Payload::ViewStart(_)) {
         return mismatch(format!(
-            "the entry {} of {LOG_FILE} is a view start where no epoch begins, or none where one does",
+            "the entry {} of {LOG_FOLDER} is a view start where no epoch begins, or none where one does",
             entry.position
         ));
     }

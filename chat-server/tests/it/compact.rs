@@ -79,7 +79,7 @@ async fn a_compaction_that_is_killed_loses_nothing() {
         fs::create_dir(copy.join("log")).unwrap();
         let segments = fs::read_dir(folder.join("log")).unwrap();
         let segments = segments.map(|entry| Path::new("log").join(entry.unwrap().file_name()));
-        for name in segments.chain(["log.redb", "state.redb", "format"].map(Into::into)) {
+        for name in segments.chain(["state.redb", "format"].map(Into::into)) {
             fs::copy(folder.join(&name), copy.join(&name)).unwrap();
         }
         let mut child = Command::new(PROGRAM)
@@ -92,6 +92,9 @@ async fn a_compaction_that_is_killed_loses_nothing() {
         child.kill().unwrap();
         child.wait().unwrap();
         let (same, _) = cluster.bare(&["verify", copied, "--replay"]).await;
+        // One of the two may have been written anew already.
+        let same = same.lines().filter(|line| !line.contains("whole again"));
+        let same: String = same.map(|line| format!("{line}\n")).collect();
         assert_eq!(
             same,
             whole.replace(folder.to_str().unwrap(), copied),
@@ -116,5 +119,5 @@ async fn with_much_stored() -> (Cluster, Client) {
 }
 
 fn lengths(folder: &Path) -> [u64; 2] {
-    ["state.redb", "log.redb"].map(|name| fs::metadata(folder.join(name)).unwrap().len())
+    ["state.redb", "log/manifest.a"].map(|name| fs::metadata(folder.join(name)).unwrap().len())
 }

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::support::{Cluster, PROGRAM, Setup};
@@ -49,7 +48,7 @@ async fn a_data_folder_of_another_cluster_or_replica_or_in_use() {
     let in_use = |text: String| text.replace("\"replica-0\"", &format!("{:?}", theirs.data(0)));
     let text = fs::read_to_string(mine.file()).unwrap();
     fs::write(mine.file(), in_use(text.clone())).unwrap();
-    fails(&mine, mine.command(0), &["log.redb", "in use", "stop"]);
+    fails(&mine, mine.command(0), &["log", "in use", "stop"]);
     theirs.stop(0);
     fails(
         &mine,
@@ -65,7 +64,7 @@ async fn a_data_folder_of_another_cluster_or_replica_or_in_use() {
     fails(
         &mine,
         mine.command(1),
-        &["log.redb", "belongs to replica 0", "data folder"],
+        &["log", "belongs to replica 0", "data folder"],
     );
 }
 
@@ -75,23 +74,32 @@ async fn damaged_files() {
     cluster.launch(0);
     cluster.settled(1).await;
     cluster.stop(0);
-    let mut segments = fs::read_dir(cluster.data(0).join("log")).unwrap();
-    let segment = segments.next().unwrap().unwrap().file_name();
-    let segment = segment.to_str().unwrap();
-    for (name, path) in [
-        ("log.redb", "log.redb".into()),
-        (segment, Path::new("log").join(segment)),
+    let log = cluster.data(0).join("log");
+    let names = fs::read_dir(&log).unwrap();
+    let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let segment = names.find(|name| name.ends_with(".log")).unwrap();
+    let manifests = ["manifest.a", "manifest.b"].map(|name| log.join(name));
+    for (name, paths) in [
+        ("manifest.a", manifests.to_vec()),
+        (&segment, vec![log.join(&segment)]),
     ] {
-        let path = cluster.data(0).join(path);
-        let good = fs::read(&path).unwrap();
-        fs::write(&path, b"nothing of the kind").unwrap();
+        let good: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
+        for path in &paths {
+            fs::write(path, b"nothing of the kind").unwrap();
+        }
         fails(&cluster, cluster.command(0), &[name, "damaged", "move"]);
-        // A segment ends with zeros, which nobody misses.
-        let used = good.iter().rposition(|byte| *byte != 0).unwrap();
-        fs::write(&path, &good[..used / 2]).unwrap();
+        for (path, good) in paths.iter().zip(&good) {
+            // A segment ends with zeros, which nobody misses.
+            let used = good.iter().rposition(|byte| *byte != 0).unwrap();
+            fs::write(path, &good[..used.min(60) / 2]).unwrap();
+        }
         fails(&cluster, cluster.command(0), &[name]);
-        fs::write(&path, good).unwrap();
+        for (path, good) in paths.iter().zip(&good) {
+            fs::write(path, good).unwrap();
+        }
     }
+    // What one of the manifests has lost the other has.
+    fs::write(&manifests[0], b"nothing of the kind").unwrap();
     cluster.launch(0);
     cluster.settled(1).await;
 }

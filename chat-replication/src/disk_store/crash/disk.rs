@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::StorageBackend;
 
-/// A disk for simulated crashes. What was written and not flushed may be lost by a crash, wholly or in part, in any
-/// combination; what was flushed is kept.
+/// A disk for simulated crashes. What was written and not flushed may be lost by a loss of power, wholly or in part, in any
+/// combination; what was flushed is kept. A process that is killed loses nothing that it wrote: the next one reads it, and
+/// whatever of it that one does not flush can still be lost.
 ///
 /// Clones are handles of the same disk.
 #[derive(Clone, Debug, Default)]
@@ -28,18 +29,34 @@ pub enum Fate {
 #[derive(Debug, Default)]
 struct Image {
     /// What survives.
-    durable: Vec<u8>,
+    durable: Bytes,
     /// What is read.
-    live: Vec<u8>,
+    live: Bytes,
     /// How the two differ, in order.
     unflushed: Vec<Change>,
+    /// The write amid which the process died.
+    in_flight: Option<Change>,
     /// Only the newest backend may touch the image: one from before a crash belongs to a dead process.
     generation: u64,
     /// Writes and flushes until the power fails.
     countdown: Option<u64>,
 }
 
-#[derive(Debug)]
+/// What a file holds: these bytes, and then zeros.
+#[derive(Clone, Debug, Default)]
+struct Bytes {
+    written: Vec<u8>,
+    len: usize,
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(written: Vec<u8>) -> Bytes {
+        let len = written.len();
+        Bytes { written, len }
+    }
+}
+
+#[derive(Clone, Debug)]
 enum Change {
     Write { offset: u64, data: Vec<u8> },
     SetLen(u64),
@@ -54,9 +71,18 @@ impl CrashDisk {
     /// A disk that holds these bytes.
     pub fn with_bytes(bytes: Vec<u8>) -> CrashDisk {
         let disk = CrashDisk::new();
-        disk.image().live.clone_from(&bytes);
-        disk.image().durable = bytes;
+        disk.image().live = bytes.clone().into();
+        disk.image().durable = bytes.into();
         disk
+    }
+
+    /// Another disk that holds what a process reads from this one.
+    pub fn copy(&self) -> CrashDisk {
+        let live = self.image().live.clone();
+        let copy = CrashDisk::new();
+        copy.image().durable = live.clone();
+        copy.image().live = live;
+        copy
     }
 
     /// Connects a process to the disk. Backends connected earlier fail from now on.
@@ -74,8 +100,8 @@ impl CrashDisk {
         self.image().countdown = Some(operations);
     }
 
-    /// Ends the connected process and forgets what was not flushed, but for what `fate` lets through. It is asked once
-    /// for each unflushed change, in order, with the number of its bytes.
+    /// Takes the power away. It ends the connected process and forgets what was not flushed, but for what `fate` lets
+    /// through. It is asked once for each unflushed change, in order, with the number of its bytes.
     ///
     /// Call this before the database is dropped: dropping it writes.
     pub fn crash(&self, mut fate: impl FnMut(usize) -> Fate) {
@@ -83,23 +109,45 @@ impl CrashDisk {
         image.generation += 1;
         image.countdown = None;
         let image = &mut *image;
-        for change in image.unflushed.drain(..) {
-            let decided = fate(change.len());
-            match (change, decided) {
-                (_, Fate::Lost) | (Change::SetLen(_), Fate::Torn(_)) => {}
-                (change, Fate::Kept) => change.apply(&mut image.durable),
-                (Change::Write { offset, mut data }, Fate::Torn(bytes)) => {
-                    data.truncate(bytes);
-                    Change::Write { offset, data }.apply(&mut image.durable);
-                }
+        let in_flight = image.in_flight.take();
+        for change in image.unflushed.drain(..).chain(in_flight) {
+            if let Some(change) = change.after(&mut fate) {
+                change.apply(&mut image.durable);
             }
         }
-        image.live.clone_from(&image.durable);
+        image.live = image.durable.clone();
+    }
+
+    /// Kills the connected process. What it wrote is there for the next one, flushed or not; `fate` decides about the write
+    /// amid which it died, if any.
+    ///
+    /// Call this before the database is dropped: dropping it writes.
+    pub fn kill(&self, mut fate: impl FnMut(usize) -> Fate) {
+        let mut image = self.image();
+        image.generation += 1;
+        image.countdown = None;
+        let image = &mut *image;
+        let change = image.in_flight.take();
+        if let Some(change) = change.and_then(|change| change.after(&mut fate)) {
+            change.clone().apply(&mut image.live);
+            image.unflushed.push(change);
+        }
+    }
+
+    /// The process dies amid this write.
+    pub(super) fn die_amid(&self, offset: u64, data: &[u8]) {
+        let data = data.to_owned();
+        self.image().in_flight = Some(Change::Write { offset, data });
+    }
+
+    /// Whether it is another handle of the same disk.
+    pub(super) fn is(&self, other: &CrashDisk) -> bool {
+        Arc::ptr_eq(&self.image, &other.image)
     }
 
     /// Bytes on the disk.
     pub fn len(&self) -> usize {
-        self.image().live.len()
+        self.image().live.len
     }
 
     /// Whether the disk holds nothing.
@@ -107,12 +155,19 @@ impl CrashDisk {
         self.len() == 0
     }
 
-    /// Changes bytes behind the back of whoever wrote them: rot.
+    /// Changes bytes behind the back of whoever wrote them: rot. The zeros behind what was written stay.
     pub fn rot(&self, change: impl FnOnce(&mut [u8])) {
         let mut image = self.image();
-        change(&mut image.durable);
-        let durable = image.durable.clone();
-        image.live = durable;
+        change(&mut image.live.written);
+        image.durable = image.live.clone();
+        image.unflushed.clear();
+    }
+
+    /// Changes the length behind the back of whoever wrote to it.
+    pub fn cut(&self, len: usize) {
+        let mut image = self.image();
+        Change::SetLen(len as u64).apply(&mut image.live);
+        image.durable = image.live.clone();
         image.unflushed.clear();
     }
 
@@ -129,15 +184,32 @@ impl Change {
         }
     }
 
-    fn apply(self, bytes: &mut Vec<u8>) {
+    /// What is left of it.
+    fn after(self, fate: &mut impl FnMut(usize) -> Fate) -> Option<Change> {
+        let decided = fate(self.len());
+        match (self, decided) {
+            (_, Fate::Lost) | (Change::SetLen(_), Fate::Torn(_)) => None,
+            (change, Fate::Kept) => Some(change),
+            (Change::Write { offset, mut data }, Fate::Torn(bytes)) => {
+                data.truncate(bytes);
+                Some(Change::Write { offset, data })
+            }
+        }
+    }
+
+    fn apply(self, bytes: &mut Bytes) {
         match self {
-            Change::SetLen(len) => bytes.resize(len as usize, 0),
+            Change::SetLen(len) => {
+                bytes.len = len as usize;
+                bytes.written.truncate(bytes.len);
+            }
             Change::Write { offset, data } => {
                 let range = offset as usize..offset as usize + data.len();
-                if bytes.len() < range.end {
-                    bytes.resize(range.end, 0);
+                if bytes.written.len() < range.end {
+                    bytes.written.resize(range.end, 0);
                 }
-                bytes[range].copy_from_slice(&data);
+                bytes.written[range.clone()].copy_from_slice(&data);
+                bytes.len = bytes.len.max(range.end);
             }
         }
     }
@@ -170,14 +242,20 @@ impl Backend {
 
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.image()?.live.len() as u64)
+        Ok(self.image()?.live.len as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let image = self.image()?;
-        let range = offset as usize..offset as usize + out.len();
-        let bytes = image.live.get(range).ok_or(io::ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(bytes);
+        let (begin, end) = (offset as usize, offset as usize + out.len());
+        let bytes = &image.live;
+        if end > bytes.len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let written = bytes.written.len();
+        let some = &bytes.written[begin.min(written)..end.min(written)];
+        out[..some.len()].copy_from_slice(some);
+        out[some.len()..].fill(0);
         Ok(())
     }
 
@@ -198,7 +276,18 @@ impl StorageBackend for Backend {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut image = self.step()?;
+        let mut image = match self.step() {
+            Ok(image) => image,
+            Err(error) => {
+                let image = self.disk.image();
+                let dies = image.generation == self.generation && image.in_flight.is_none();
+                drop(image);
+                if dies {
+                    self.disk.die_amid(offset, data);
+                }
+                return Err(error);
+            }
+        };
         let image = &mut *image;
         let change = || Change::Write {
             offset,

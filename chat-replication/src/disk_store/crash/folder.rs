@@ -1,16 +1,16 @@
 //! A folder whose files and names can be lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::StorageBackend;
 
 use super::{CrashDisk, Fate};
-use crate::disk_store::segments::{SegmentFile, SegmentFolder};
+use crate::disk_store::folder::{LogFile, LogFolder};
 
 /// A folder for simulated crashes: each of its files is a [`CrashDisk`], and which files there are may be lost, too, until
-/// the folder is flushed.
+/// the folder is flushed. A process that is killed loses neither.
 ///
 /// Clones are handles of the same folder.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +28,8 @@ struct Names {
     generation: u64,
     /// Writes and flushes, of files and names, until the power fails.
     countdown: Option<u64>,
+    /// A write that fails is the one amid which the process dies, unless another was.
+    dying: bool,
 }
 
 impl CrashFolder {
@@ -47,13 +49,31 @@ impl CrashFolder {
         folder
     }
 
+    /// Another folder with what a process finds in this one.
+    pub fn copy(&self) -> CrashFolder {
+        let live = self.files();
+        let live = live.into_iter().map(|(name, disk)| (name, disk.copy()));
+        let live: BTreeMap<_, _> = live.collect();
+        let folder = CrashFolder::new();
+        folder.names().durable.clone_from(&live);
+        folder.names().live = live;
+        folder
+    }
+
+    /// Takes a file away behind everybody's back.
+    pub fn lose(&self, name: &str) {
+        let mut names = self.names();
+        names.live.remove(name);
+        names.durable.remove(name);
+    }
+
     /// The files that there are.
     pub fn files(&self) -> BTreeMap<String, CrashDisk> {
         self.names().live.clone()
     }
 
     /// Connects a process to the folder. Processes connected earlier fail from now on.
-    pub fn connect(&self) -> impl SegmentFolder + use<> {
+    pub fn connect(&self) -> impl LogFolder + use<> {
         let mut names = self.names();
         names.generation += 1;
         Process {
@@ -67,30 +87,50 @@ impl CrashFolder {
         self.names().countdown = Some(operations);
     }
 
-    /// Ends the connected process and forgets what was not flushed, but for what `fate` lets through.
+    /// Takes the power away: ends the connected process and forgets what was not flushed, but for what `fate` lets through.
     pub fn crash(&self, mut fate: impl FnMut(usize) -> Fate) {
         let mut names = self.names();
-        names.generation += 1;
-        names.countdown = None;
+        names.end();
         let Names { durable, live, .. } = &mut *names;
-        let mut disks = durable.clone();
-        disks.extend(live.clone());
-        for disk in disks.values() {
+        for disk in durable.values().chain(live.values()) {
             disk.crash(&mut fate);
         }
-        let mut after = live.clone();
-        after.retain(|name, _| durable.contains_key(name) || fate(0) == Fate::Kept);
-        for (name, disk) in durable.iter() {
-            if !live.contains_key(name) && fate(0) != Fate::Kept {
-                after.insert(name.clone(), disk.clone());
-            }
+        let all: BTreeSet<&String> = durable.keys().chain(live.keys()).collect();
+        let mut after = BTreeMap::new();
+        for name in all {
+            let (old, new) = (durable.get(name), live.get(name));
+            let is_same = matches!((old, new), (Some(old), Some(new)) if old.is(new));
+            let disk = match is_same || fate(0) == Fate::Kept {
+                true => new,
+                false => old,
+            };
+            after.extend(disk.map(|disk| (name.clone(), disk.clone())));
         }
         live.clone_from(&after);
         *durable = after;
     }
 
+    /// Kills the connected process. What it wrote is there for the next one, flushed or not; `fate` decides about the write
+    /// amid which it died, if any.
+    pub fn kill(&self, mut fate: impl FnMut(usize) -> Fate) {
+        let mut names = self.names();
+        names.end();
+        for disk in names.live.values() {
+            disk.kill(&mut fate);
+        }
+    }
+
     fn names(&self) -> MutexGuard<'_, Names> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Names {
+    /// The connected process ends.
+    fn end(&mut self) {
+        self.generation += 1;
+        self.countdown = None;
+        self.dying = false;
     }
 }
 
@@ -117,16 +157,17 @@ impl Process {
         Ok(names)
     }
 
-    fn file(&self, disk: &CrashDisk) -> SegmentFile {
+    fn file(&self, disk: &CrashDisk) -> LogFile {
         Box::new(File {
             process: self.clone(),
-            disk: Box::new(disk.backend()),
+            backend: Box::new(disk.backend()),
+            disk: disk.clone(),
         })
     }
 }
 
-impl SegmentFolder for Process {
-    fn create(&self, name: &str) -> io::Result<SegmentFile> {
+impl LogFolder for Process {
+    fn create(&self, name: &str) -> io::Result<LogFile> {
         let mut names = self.step()?;
         if names.live.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -136,10 +177,17 @@ impl SegmentFolder for Process {
         Ok(self.file(&disk))
     }
 
-    fn open(&self, name: &str) -> io::Result<SegmentFile> {
+    fn open(&self, name: &str) -> io::Result<LogFile> {
         let names = self.names()?;
         let disk = names.live.get(name).ok_or(io::ErrorKind::NotFound)?;
         Ok(self.file(disk))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut names = self.step()?;
+        let disk = names.live.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        names.live.insert(to.to_owned(), disk);
+        Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -162,32 +210,40 @@ impl SegmentFolder for Process {
 #[derive(Debug)]
 struct File {
     process: Process,
-    disk: Box<dyn StorageBackend>,
+    backend: Box<dyn StorageBackend>,
+    disk: CrashDisk,
 }
 
 impl StorageBackend for File {
     fn len(&self) -> io::Result<u64> {
         drop(self.process.names()?);
-        self.disk.len()
+        self.backend.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         drop(self.process.names()?);
-        self.disk.read(offset, out)
+        self.backend.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         drop(self.process.step()?);
-        self.disk.set_len(len)
+        self.backend.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
         drop(self.process.step()?);
-        self.disk.sync_data()
+        self.backend.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        drop(self.process.step()?);
-        self.disk.write(offset, data)
+        if let Err(error) = self.process.step().map(drop) {
+            let mut names = self.process.folder.names();
+            if names.generation == self.process.generation && !names.dying {
+                names.dying = true;
+                self.disk.die_amid(offset, data);
+            }
+            return Err(error);
+        }
+        self.backend.write(offset, data)
     }
 }
