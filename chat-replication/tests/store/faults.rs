@@ -217,7 +217,11 @@ fn trouble(folder: &Path) -> String {
             assert!(error.to_string().contains("move the data folder away"))
         }
         StoreError::DamagedEntries { .. } => {
-            assert!(error.to_string().contains("fetched from other replicas"))
+            assert!(
+                error
+                    .to_string()
+                    .contains("start the replica beside the others")
+            )
         }
         other => panic!("{other:?}"),
     }

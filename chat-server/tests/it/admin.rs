@@ -152,8 +152,10 @@ async fn damage_is_found_and_told() {
     rotten[at.unwrap()] ^= 1;
     fs::write(&log, rotten).unwrap();
     let (_, err) = program(&["verify", name]);
-    let file = log.file_name().unwrap().to_str().unwrap();
-    assert!(err.contains("are damaged") && err.contains(file), "{err}");
+    assert!(
+        err.contains("are damaged") && err.contains("Start the replica"),
+        "{err}"
+    );
 }
 
 /// The file that a log appends to.
