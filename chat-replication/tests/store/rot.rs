@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use chat_replication::disk_store::{CrashDisk, CrashFolder, Fate, MANIFEST_FILES};
 use chat_replication::store::{Durable, Persist, Store, StoreError};
-use chat_replication::types::Entry;
+use chat_replication::types::{Entry, StoreUuid};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -304,4 +304,82 @@ fn a_manifest_that_is_older_than_the_entries_is_refused() {
         assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
         assert_eq!(older.files().into_keys().collect::<Vec<_>>(), names);
     }
+}
+
+/// An operator's word: what nobody has any more is cut without it.
+#[test]
+fn damaged_entries_that_are_given_up_are_cut() {
+    let folder = CrashFolder::new();
+    let mut store = open(&folder).unwrap();
+    let (a, b) = (epoch(1, 0), epoch(2, 1));
+    store.persist(&append(vec![view_start(1, a)])).unwrap();
+    for index in 2..=6 {
+        let entry = command(index, a, vec![index as u8; 60]);
+        store.persist(&append(vec![entry])).unwrap();
+    }
+    drop(store);
+    for disk in folder.files().values() {
+        disk.rot(|bytes| {
+            if let Some(at) = bytes.windows(60).position(|bytes| bytes == [4; 60]) {
+                bytes[at] ^= 1;
+            }
+        });
+    }
+    let mut store = open(&folder).unwrap();
+    assert_eq!(store.load().unwrap().damaged, [4..=4]);
+    let cut = |give_up| Persist {
+        promised: Some(b),
+        truncate: Some(3),
+        give_up,
+        append: vec![view_start(4, b)],
+        ..Persist::default()
+    };
+    let error = store.persist(&cut(false)).unwrap_err();
+    assert!(
+        matches!(&error, StoreError::DamagedEntries { entries, .. } if *entries == (4..=4)),
+        "{error}"
+    );
+    assert_eq!(store.persist(&cut(true)).unwrap().orphans, 2);
+    let expected = content(&mut store);
+    assert_eq!(expected.durable.damaged, []);
+    let origins: Vec<_> = expected.orphans.iter().map(|it| it.origin.index).collect();
+    assert_eq!(origins, [5, 6]);
+    folder.crash(|_| Fate::Lost);
+    drop(store);
+    assert_eq!(content(&mut open(&folder).unwrap()), expected);
+}
+
+/// Its entries are read all the same, and a manifest that is written anew says it too.
+#[test]
+fn a_store_that_got_another_name_keeps_it_and_its_entries() {
+    let folder = CrashFolder::new();
+    let mut store = open(&folder).unwrap();
+    let (a, b) = (epoch(1, 0), epoch(2, 1));
+    store
+        .persist(&append(vec![view_start(1, a), command(2, a, "x")]))
+        .unwrap();
+    let name = StoreUuid(uuid::Uuid::from_u128(7));
+    store
+        .persist(&Persist {
+            promised: Some(b),
+            append: vec![view_start(3, b), command(4, b, "y")],
+            compact: Some(3),
+            dropped_in: Some(b),
+            forget_epochs: Some(3),
+            rename: Some(name),
+            ..Persist::default()
+        })
+        .unwrap();
+    let expected = content(&mut store);
+    assert_eq!(expected.durable.identity.store, name);
+    assert_eq!(expected.durable.branches.dropped_in(), b);
+    assert_eq!(expected.durable.branches.epochs(), [(b, 3)]);
+    assert_eq!(expected.durable.view_starts.len(), 1);
+    folder.crash(|_| Fate::Lost);
+    drop(store);
+    let mut store = open(&folder).unwrap();
+    assert_eq!(content(&mut store), expected);
+    store.compact().unwrap();
+    drop(store);
+    assert_eq!(content(&mut open(&folder).unwrap()), expected);
 }
