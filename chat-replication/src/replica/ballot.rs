@@ -123,8 +123,9 @@ impl Replica {
         ids.extend(others.iter().map(|member| member.id).filter(|id| *id != me));
         ids.extend(self.rival);
         // Whoever was promised something knows what came of it.
-        let promised = self.log.promised.replica;
-        ids.extend((promised != me).then_some(promised));
+        let promised = self.log.promised;
+        let somebody = promised.number > 0 && promised.replica != me;
+        ids.extend(somebody.then_some(promised.replica));
         for id in ids {
             self.send_after(id, Message::PreBallot { round });
         }
