@@ -1,4 +1,4 @@
-//! A replica in two lines, with what this crate brings: on redb and gRPC, or all in memory.
+//! A replica in two lines, with what this crate brings: on files and gRPC, or all in memory.
 //!
 //! Whoever needs other settings, or another disk or network, calls [`start`] with their own.
 

@@ -4,8 +4,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `manifest.a`, `manifest.b` | the [`manifest`], twice: whose log it is, the promise, the epochs, view starts, orphans, and which segments count how far |
-//! | `*.log` | the [`segments`]: the entries. They do not repeat their epoch, the manifest tells it |
+//! | `manifest.a`, `manifest.b` | the manifest, twice: whose log it is, the promise, the epochs, view starts, orphans, and which segments count how far |
+//! | `*.log` | the segments: the entries. They do not repeat their epoch, the manifest tells it |
 //!
 //! A batch that only appends within an epoch, as nearly all do, is one write and one flush of a segment. Any other is a
 //! transaction of the manifest, which names the segment that it began. Opening reads the manifest and the newest segment, and

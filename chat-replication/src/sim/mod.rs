@@ -23,7 +23,7 @@
 //! | fault | rules it is there for | test, in `tests/sim` unless another is named |
 //! |---|---|---|
 //! | crash between, before, amid and after writes, or right after a message; two at once | D X F L C | `seeds_with_crashes` |
-//! | torn and lost writes, on redb itself | D F | `seeds_on_redb`; `tests/store` |
+//! | torn and lost writes, on the files of the log | D F | `seeds_on_files`; `tests/store` |
 //! | failed flush, failed read, full disk | D F C | `seeds_with_crashes` |
 //! | slow disk, stalled flush | F L C | `seeds_with_everything` |
 //! | rotten or lost disk; wiped, swapped, restored from an old copy, or from before the cluster was restored | D X M C | `seeds_with_members_that_come_and_go`; rot byte by byte in `tests/store` |
