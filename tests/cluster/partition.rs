@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chat_client::{Client, Mode, PageRequest, SessionToken};
 use examples::until;
@@ -78,6 +78,53 @@ fn the_smaller_side_stops() {
             senders.extend([here, there]);
         }
         verify(&network, &session, senders).await;
+        network.finish();
+    });
+}
+
+/// In `consistent` mode, cut three ways, nobody goes on. Once the network heals they find together with one ballot or two, not
+/// by following and losing one another again and again.
+#[test]
+fn cut_three_ways_they_find_together_at_once() {
+    run(async {
+        let Some(network) = Network::start(Mode::Consistent).await else {
+            return;
+        };
+        let session = users(&network).await;
+        let all = [0, 1, 2];
+        let senders = all.map(|id| Sender::start(&network, id, &[id], &session));
+        for _ in 0..3 {
+            for sender in &senders {
+                sender.goes_on(10).await;
+            }
+            let before = network.in_view(&all).await.epoch;
+            for id in all {
+                network.cut(id);
+            }
+            for sender in &senders {
+                sender.fails(1).await;
+            }
+            for id in all {
+                network.heal(id);
+            }
+            let healed = Instant::now();
+            // Those who wait at the others have their own pauses between two tries.
+            let again = senders.each_ref().map(async |sender| {
+                sender.goes_on(1).await;
+                healed.elapsed()
+            });
+            let [one, two, three] = again;
+            let (one, two, three) = tokio::join!(one, two, three);
+            let first = one.min(two).min(three);
+            let after = network.in_view(&all).await.epoch;
+            println!(
+                "{first:?} after the network healed the first is acknowledged, all {:?} after; {} epochs",
+                one.max(two).max(three),
+                after - before
+            );
+            assert!(after - before <= 6, "from epoch {before} to {after}");
+        }
+        verify(&network, &session, senders.into()).await;
         network.finish();
     });
 }
