@@ -294,6 +294,12 @@ impl Configuration {
         self.members.iter().any(|member| member.store == store)
     }
 
+    /// Whether this disk was removed because it was away for long, and its replica comes in again by itself.
+    pub fn returns(&self, store: StoreUuid) -> bool {
+        let mut absent = self.absent.iter();
+        absent.any(|absent| absent.store == store && absent.returns)
+    }
+
     /// Whether a replica of this id is a member, or becomes one by itself once it is there.
     pub fn takes_in(&self, id: ReplicaId) -> bool {
         let mut absent = self.absent.iter();

@@ -183,10 +183,7 @@ impl Replica {
             return;
         };
         let me = self.identity.store;
-        let removed = known
-            .absent
-            .iter()
-            .any(|absent| absent.store == me && absent.returns);
+        let removed = known.returns(me);
         let last = self.log.last().index;
         let start = self.log.branches.first_of(following.epoch);
         let settled = following.started

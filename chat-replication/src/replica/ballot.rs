@@ -189,15 +189,10 @@ impl Replica {
         ballot.standings.retain(|id, _| !self.suspects(*id));
         ballot.standings.insert(self.me(), self.standing());
         // Their logs may be the ones to go on from. Without their word this one would go on, or end, and meet them again.
-        let awaited = |id: &ReplicaId| {
-            let slow = self.lagging().contains(id);
-            !slow && !self.suspects(*id) && !ballot.standings.contains_key(id)
-        };
-        let led = match &self.state {
-            State::Leading(leading) => leading.members.as_slice(),
-            State::Seeking | State::Candidate(_) | State::Following(_) => &[],
-        };
-        if self.rival.is_some() && led.iter().chain(&self.rival).any(awaited) {
+        if self
+            .rival
+            .is_some_and(|rival| self.awaits_word(&ballot, rival))
+        {
             self.ballot = Some(ballot);
             return;
         }
@@ -250,6 +245,20 @@ impl Replica {
             Verdict::Go(plan) if self.gains_nothing(&plan) => self.ballot = Some(ballot),
             Verdict::Go(plan) => self.stand(ballot, plan),
         }
+    }
+
+    /// Whether the rival, or somebody of the view that this replica leads, has not answered yet and may.
+    fn awaits_word(&self, ballot: &Ballot, rival: ReplicaId) -> bool {
+        let led = match &self.state {
+            State::Leading(leading) => leading.members.as_slice(),
+            State::Seeking | State::Candidate(_) | State::Following(_) => &[],
+        };
+        let lagging = self.lagging();
+        let mut ids = led.iter().chain([&rival]);
+        ids.any(|id| {
+            let answered = ballot.standings.contains_key(id);
+            !answered && !lagging.contains(id) && !self.suspects(*id)
+        })
     }
 
     fn gains_nothing(&self, plan: &Plan) -> bool {

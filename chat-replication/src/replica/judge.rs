@@ -551,8 +551,7 @@ fn judge_by_majority(
 
 /// What a removed disk waits for.
 pub(super) fn removed(configuration: &Configuration, store: StoreUuid) -> Waiting {
-    let mut absent = configuration.absent.iter();
-    match absent.any(|absent| absent.store == store && absent.returns) {
+    match configuration.returns(store) {
         true => Waiting::Returning,
         false => Waiting::Removed,
     }

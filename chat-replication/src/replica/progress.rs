@@ -429,10 +429,8 @@ impl Replica {
     /// A removed replica that knows it, and has handed over what it held, is left alone, unless it is to come in again.
     fn retire(&mut self, id: ReplicaId, store: StoreUuid) {
         let removed = self.has_removed(id, store);
-        let returns = self.log.configuration().is_some_and(|known| {
-            let mut absent = known.absent.iter();
-            absent.any(|absent| absent.store == store && absent.returns)
-        });
+        let configuration = self.log.configuration();
+        let returns = configuration.is_some_and(|known| known.returns(store));
         let drained = self
             .peers
             .get(&id)

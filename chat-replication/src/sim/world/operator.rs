@@ -62,12 +62,7 @@ impl World {
         if known.member(id).is_some() && !(enough && known.votes(id, disks[&id].store())) {
             return false;
         }
-        let others: Vec<ReplicaId> = known
-            .members
-            .iter()
-            .filter(|member| member.id != id && disks[&member.id].store() == member.store)
-            .map(|member| member.id)
-            .collect();
+        let others = self.others_with_votes(&known, id);
         if !others.iter().any(|other| self.is_whole(*other)) {
             return false;
         }
@@ -186,6 +181,14 @@ impl World {
         self.order(Order::ForceView, id, None);
     }
 
+    /// Who else is a member, on the disk that has the vote.
+    fn others_with_votes(&self, known: &Configuration, id: ReplicaId) -> Vec<ReplicaId> {
+        let members = known.members.iter();
+        let others = members
+            .filter(|member| member.id != id && self.disks[&member.id].store() == member.store);
+        others.map(|member| member.id).collect()
+    }
+
     /// Rot is found in a state, unless nobody could give it another one: what it showed is in a log or in the state of
     /// somebody else.
     pub(super) fn spoil(&mut self, who: Who) -> bool {
@@ -194,12 +197,7 @@ impl World {
             return false;
         };
         let disks = &self.disks;
-        let others: Vec<ReplicaId> = known
-            .members
-            .iter()
-            .filter(|member| member.id != id && disks[&member.id].store() == member.store)
-            .map(|member| member.id)
-            .collect();
+        let others = self.others_with_votes(&known, id);
         let log_is_whole = disks[&id]
             .look(|store| store.branches().last_index() == store.payloads().count() as u64);
         let node = self.node(id);
