@@ -69,6 +69,8 @@ pub enum Mutation {
     KeepsDamagedState,
     /// A replica whose software is too old for the log becomes a member nevertheless.
     OldVersionJoins,
+    /// A start takes what a killed process wrote for durable, though nobody has flushed it.
+    StartDoesNotFlush,
     /// A replica starts on a disk of the cluster as it was before it was restored.
     TakesOldDisks,
     /// Where histories parted the newer one stays, though entries were dropped of the other.
@@ -79,7 +81,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 36] = [
+    pub const ALL: [Mutation; 37] = [
         Mutation::AcknowledgeBeforeSync,
         Mutation::PromiseBeforeSync,
         Mutation::PrepareBeforeSync,
@@ -111,6 +113,7 @@ impl Mutation {
         Mutation::BelievesAnything,
         Mutation::RemovedSpeaks,
         Mutation::OldVersionJoins,
+        Mutation::StartDoesNotFlush,
         Mutation::TakesOldDisks,
         Mutation::NewerAlwaysStays,
         Mutation::DropsWithoutMajority,

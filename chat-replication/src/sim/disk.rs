@@ -1,4 +1,7 @@
-//! Disks that lose power.
+//! Disks that lose power, and processes that die without it.
+//!
+//! What a process wrote is read by the next one, also where the first was killed before it flushed. What nobody has flushed
+//! the power takes along when it goes, be it then or later: so who starts flushes what it finds before it tells of it.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -28,15 +31,18 @@ pub(super) struct Disk(Arc<Mutex<Content>>);
 
 #[derive(Debug)]
 struct Content {
-    /// What the disk holds, as far as is known.
+    /// What a process reads from the disk, as far as is known.
     known: MemoryStore,
+    /// What a loss of power may leave of it: a process was killed before its last write was flushed. Only where the log is
+    /// in memory, files know it themselves.
+    flushed: Option<MemoryStore>,
     /// The commands in the state's last checkpoint, whose entries the log may hold no more.
     state: BTreeSet<CommandId>,
     /// Nothing more fits on it.
     full: bool,
     /// What is on it cannot be read.
     rotten: bool,
-    /// What a crash left undecided: the files have it wholly or not at all.
+    /// The write amid which the last process died: the disk has it wholly or not at all.
     undecided: Option<Persist>,
     /// What the log's files are on.
     files: Option<CrashFolder>,
@@ -65,6 +71,7 @@ impl Disk {
         });
         Disk(Arc::new(Mutex::new(Content {
             known: MemoryStore::new(identity),
+            flushed: None,
             state: BTreeSet::new(),
             full: false,
             rotten: false,
@@ -91,6 +98,7 @@ impl Disk {
         known.rename(StoreUuid(uuid::Uuid::from_u128(random.random())));
         Disk(Arc::new(Mutex::new(Content {
             known,
+            flushed: None,
             state: content.state.clone(),
             full: false,
             rotten: false,
@@ -141,7 +149,8 @@ impl Disk {
     /// Whether it can be copied: not while nobody knows what is on it.
     pub(super) fn is_plain(&self) -> bool {
         let content = self.content();
-        content.files.is_none() && content.undecided.is_none() && !content.rotten
+        let is_settled = content.undecided.is_none() && content.flushed.is_none();
+        content.files.is_none() && is_settled && !content.rotten
     }
 
     /// The name of the disk.
@@ -151,30 +160,40 @@ impl Disk {
 
     /// Whether its log holds a position, or goes so far beyond it that its table does not tell.
     pub(super) fn holds(&self, position: Position) -> bool {
-        let content = self.content();
-        let branches = content.known.branches();
-        let oldest = branches.epochs().first().map_or(0, |(_, first)| *first);
-        position.index < oldest || branches.holds(position)
+        let holds = |store: &MemoryStore| {
+            let branches = store.branches();
+            let oldest = branches.epochs().first().map_or(0, |(_, first)| *first);
+            position.index < oldest || branches.holds(position)
+        };
+        self.content().possible().all(holds)
     }
 
     /// Whether it holds a command: in the log, among the orphans, or in the state.
     pub(super) fn has_command(&self, id: CommandId) -> bool {
+        let has = |store: &MemoryStore| {
+            let mut log = store.readable();
+            let mut orphans = store.orphaned();
+            log.any(|payload| payload_id(payload) == Some(id))
+                || orphans.any(|command| command_id(command) == Some(id))
+        };
         let content = self.content();
-        let mut log = content.known.readable();
-        let mut orphans = content.known.orphaned();
-        content.state.contains(&id)
-            || log.any(|payload| payload_id(payload) == Some(id))
-            || orphans.any(|command| command_id(command) == Some(id))
+        content.state.contains(&id) || content.possible().all(has)
     }
 
     /// Everything that `has_command` is true for.
     pub(super) fn commands(&self) -> BTreeSet<CommandId> {
+        let commands = |store: &MemoryStore| -> BTreeSet<CommandId> {
+            let log = store.readable().filter_map(payload_id);
+            let orphans = store.orphaned().filter_map(|it| command_id(it));
+            log.chain(orphans).collect()
+        };
         let content = self.content();
-        let log = content.known.readable().filter_map(payload_id);
-        let orphans = content.known.orphaned().filter_map(|it| command_id(it));
-        log.chain(orphans)
-            .chain(content.state.iter().copied())
-            .collect()
+        let mut certain = commands(&content.known);
+        if let Some(flushed) = &content.flushed {
+            certain.retain(|id| commands(flushed).contains(id));
+        }
+        certain.extend(&content.state);
+        certain
     }
 
     /// The state has a new checkpoint.
@@ -194,15 +213,21 @@ impl Disk {
 
     /// Rot of entries, where the log is in memory.
     pub(super) fn damage(&self, entries: RangeInclusive<Index>) {
-        self.content().known.damage(entries);
+        let content = &mut *self.content();
+        if let Some(flushed) = &mut content.flushed {
+            flushed.damage(entries.clone());
+        }
+        content.known.damage(entries);
     }
 
     /// Whether the log has the entry of a position, and it can be read.
     pub(super) fn can_read(&self, position: Position) -> bool {
-        let content = self.content();
         let index = position.index;
-        let is_there = || content.known.entries(index, index, usize::MAX).is_ok();
-        content.known.branches().holds(position) && is_there()
+        let can_read = |store: &MemoryStore| {
+            let is_there = || store.entries(index, index, usize::MAX).is_ok();
+            store.branches().holds(position) && is_there()
+        };
+        self.content().possible().all(can_read)
     }
 
     /// From now on nothing on it can be read.
@@ -221,7 +246,11 @@ impl Disk {
         replica: ReplicaId,
         mutation: Option<Mutation>,
     ) -> Result<SimStore, StoreError> {
-        let mut content = self.content();
+        let content = &mut *self.content();
+        // The machine may have been without power since its last process died.
+        if content.random.random_bool(0.2) {
+            content.lose_power();
+        }
         let identity = content.known.identity();
         if content.rotten {
             return Err(unreadable());
@@ -241,8 +270,13 @@ impl Disk {
                 reason: "belongs to another replica".to_owned(),
             });
         }
+        let flushes = mutation != Some(Mutation::StartDoesNotFlush);
         let store = content.files.clone().map(|files| {
-            let mut store = open(&files, identity).expect("the log opens after a crash");
+            let opened = match flushes {
+                true => open(&files, identity),
+                false => files.without_flushes(|| open(&files, identity)),
+            };
+            let mut store = opened.expect("the log opens after a crash");
             let found = everything(&mut store);
             let undecided = content.undecided.take();
             if let Some(batch) = undecided.filter(|_| found != everything(&mut content.known)) {
@@ -256,9 +290,11 @@ impl Disk {
             Box::new(store)
         });
         content.undecided = None;
-        let durable = content.known.load().expect("memory does not fail");
-        board.durable(durable.promised, &durable.branches);
-        drop(content);
+        if flushes {
+            content.flushed = None;
+        }
+        let flushed = content.flushed.as_ref().unwrap_or(&content.known);
+        board.durable(flushed.promised(), flushed.branches());
         Ok(SimStore {
             disk: self.clone(),
             store,
@@ -267,18 +303,79 @@ impl Disk {
         })
     }
 
-    /// The process that had the disk open dies.
-    pub(super) fn crash(&self) {
+    /// What becomes of a process whose machine may have died with it, and is back at once.
+    pub(super) fn draw_death(&self) -> Death {
+        match self.content().random.random_bool(0.5) {
+            true => Death::Killed,
+            false => Death::PowerLoss,
+        }
+    }
+
+    /// The process that had the disk open dies, alone or with its machine.
+    pub(super) fn end(&self, death: Death) {
         let content = &mut *self.content();
-        if let Some(files) = &content.files {
-            let random = &mut content.random;
-            let lost: f64 = random.random_range(0.0..1.2);
-            let fate = |bytes: usize| match random.random_range(0.0..1.0) {
-                roll if roll < lost => Fate::Lost,
-                roll if roll < lost + 0.2 => Fate::Torn(random.random_range(0..=bytes / 512) * 512),
-                _ => Fate::Kept,
-            };
-            files.crash(fate);
+        match death {
+            Death::Killed => content.kill(),
+            Death::PowerLoss => content.lose_power(),
+        }
+    }
+}
+
+/// What a process dies of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Death {
+    /// What it wrote can be read, flushed or not.
+    Killed,
+    /// What nobody flushed may be gone.
+    PowerLoss,
+}
+
+impl Content {
+    /// What the disk holds after a loss of power: one of these.
+    fn possible(&self) -> impl Iterator<Item = &MemoryStore> {
+        [&self.known].into_iter().chain(&self.flushed)
+    }
+
+    fn kill(&mut self) {
+        if let Some(files) = self.files.clone() {
+            files.kill(self.fate());
+        } else if let Some(batch) = self.undecided.take()
+            && self.random.random_bool(0.5)
+        {
+            let before = self.known.clone();
+            // A write fails where it would cut damaged entries, and then does nothing.
+            if self.known.persist(&batch).is_ok() {
+                self.flushed.get_or_insert(before);
+            }
+        }
+    }
+
+    fn lose_power(&mut self) {
+        if let Some(files) = self.files.clone() {
+            files.crash(self.fate());
+            return;
+        }
+        let undecided = self.undecided.take();
+        match self.flushed.take() {
+            Some(flushed) if self.random.random_bool(0.5) => self.known = flushed,
+            _ => {
+                if let Some(batch) = undecided
+                    && self.random.random_bool(0.5)
+                {
+                    let _ = self.known.persist(&batch);
+                }
+            }
+        }
+    }
+
+    /// Decides about each change to a file that was not flushed.
+    fn fate(&mut self) -> impl FnMut(usize) -> Fate {
+        let random = &mut self.random;
+        let lost: f64 = random.random_range(0.0..1.2);
+        move |bytes| match random.random_range(0.0..1.0) {
+            roll if roll < lost => Fate::Lost,
+            roll if roll < lost + 0.2 => Fate::Torn(random.random_range(0..=bytes / 512) * 512),
+            _ => Fate::Kept,
         }
     }
 }
@@ -331,20 +428,12 @@ impl SimStore {
     /// The batch reaches the disk, or does not, and nobody hears of it.
     fn fail_amid(&mut self, batch: &Persist) {
         let content = &mut *self.disk.content();
-        match (&mut self.store, &content.files) {
-            (Some(store), Some(files)) => {
-                files.fail_after(content.random.random_range(0..12));
-                // Even one that returned in time is undecided to the dead process.
-                let _ = store.persist(batch);
-                content.undecided = Some(batch.clone());
-            }
-            _ => {
-                if content.random.random_bool(0.5) {
-                    // It fails where it would cut damaged entries, and then does nothing.
-                    let _ = content.known.persist(batch);
-                }
-            }
+        if let (Some(store), Some(files)) = (&mut self.store, &content.files) {
+            files.fail_after(content.random.random_range(0..12));
+            // Even one that returned in time is undecided to the dead process.
+            let _ = store.persist(batch);
         }
+        content.undecided = Some(batch.clone());
     }
 
     fn write(&mut self, batch: &Persist) -> Result<Persisted, StoreError> {
@@ -358,6 +447,8 @@ impl SimStore {
         if let Some(before) = before {
             content.known.restore_lineages(&before);
         }
+        // The flush took along what had been written before.
+        content.flushed = None;
         let durable = content.known.load()?;
         self.board.durable(durable.promised, &durable.branches);
         self.board.wrote(batch.clone());

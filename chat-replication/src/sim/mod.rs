@@ -23,6 +23,7 @@
 //! | fault | rules it is there for | test, in `tests/sim` unless another is named |
 //! |---|---|---|
 //! | crash between, before, amid and after writes, or right after a message; two at once | D X F L C | `seeds_with_crashes` |
+//! | a process killed before it flushed, whose writes the next one reads, and the power lost then or later | D X F | `seeds_with_crashes`, `seeds_on_files`; `tests/store` |
 //! | torn and lost writes, on the files of the log | D F | `seeds_on_files`; `tests/store` |
 //! | failed flush, failed read, full disk | D F C | `seeds_with_crashes` |
 //! | slow disk, stalled flush | F L C | `seeds_with_everything` |

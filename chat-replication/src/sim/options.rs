@@ -77,7 +77,8 @@ impl fmt::Display for Profile {
 /// What disks are made of.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Disk {
-    /// [`MemoryStore`](crate::memory_store::MemoryStore): quick, and a write happens wholly or not at all.
+    /// [`MemoryStore`](crate::memory_store::MemoryStore): quick, and a write happens wholly or not at all. One whose process
+    /// is killed before the flush can be read all the same, and is gone if the power goes before the next start.
     Memory,
     /// [`DiskStore`](crate::disk_store::DiskStore) on a [`CrashDisk`](crate::disk_store::CrashDisk) and a
     /// [`CrashFolder`](crate::disk_store::CrashFolder), which lose and tear what was not flushed.
@@ -131,8 +132,14 @@ impl SimOptions {
             }
             _ => (None, Some(Profile::Crashes)),
         };
+        let disk = match mutation {
+            // What it breaks is how the files are opened.
+            M::StartDoesNotFlush => Some(Disk::Files),
+            _ => None,
+        };
         SimOptions {
             profile,
+            disk,
             mode,
             mutation: Some(mutation),
             ..SimOptions::default()

@@ -47,6 +47,9 @@ fn seeds_with_crashes() {
     let total = passes(300, &profile(Profile::Crashes));
     assert!(total.of("deaths") > total.seeds);
     assert!(total.of("crash amid a write") > 0 && total.of("crash after a send") > 0);
+    // The others died with the power of their machine.
+    let killed = total.of("processes killed");
+    assert!(killed > total.seeds && killed + total.seeds < total.of("deaths"));
 }
 
 #[test]

@@ -30,6 +30,8 @@ struct Names {
     countdown: Option<u64>,
     /// A write that fails is the one amid which the process dies, unless another was.
     dying: bool,
+    /// Flushes do nothing, and say nothing of it.
+    unflushed: bool,
 }
 
 impl CrashFolder {
@@ -85,6 +87,14 @@ impl CrashFolder {
     /// Lets the power fail after so many more writes and flushes: the one after them fails, and all that follow.
     pub fn fail_after(&self, operations: u64) {
         self.names().countdown = Some(operations);
+    }
+
+    /// Does something whose flushes do nothing, as if the process had forgotten them.
+    pub fn without_flushes<T>(&self, act: impl FnOnce() -> T) -> T {
+        self.names().unflushed = true;
+        let done = act();
+        self.names().unflushed = false;
+        done
     }
 
     /// Takes the power away: ends the connected process and forgets what was not flushed, but for what `fate` lets through.
@@ -201,7 +211,9 @@ impl LogFolder for Process {
 
     fn sync(&self) -> io::Result<()> {
         let mut names = self.step()?;
-        names.durable = names.live.clone();
+        if !names.unflushed {
+            names.durable = names.live.clone();
+        }
         Ok(())
     }
 }
@@ -231,8 +243,11 @@ impl StorageBackend for File {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        drop(self.process.step()?);
-        self.backend.sync_data()
+        let unflushed = self.process.step()?.unflushed;
+        match unflushed {
+            true => Ok(()),
+            false => self.backend.sync_data(),
+        }
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

@@ -9,6 +9,7 @@ use crate::replica::Note;
 use crate::sim::board::Turned;
 use crate::sim::check::{Checked, Written};
 use crate::sim::describe::Brief;
+use crate::sim::disk::Death;
 use crate::sim::ledger::command;
 use crate::sim::node::{Arrived, Node, Run, TICK, Time};
 use crate::sim::options::Profile;
@@ -345,23 +346,28 @@ impl World {
     /// A process dies: what it had in memory is gone.
     pub(super) fn crash(&mut self, id: ReplicaId) -> Checked {
         let time = self.time;
-        let node = self.node_mut(id);
-        let Some(run) = node.run.take() else {
+        let Some(run) = self.node_mut(id).run.take() else {
             return Ok(());
         };
+        // Some machines die with their processes.
+        let silent = self.profile.crashes() && self.random.random_bool(0.2);
+        let node = self.node_mut(id);
+        node.silent = silent;
         node.deaths.push(time);
         run.process.board.kill();
         // The disk is frozen before the store is dropped, as a store that is dropped writes.
-        node.disk.crash();
+        let death = match silent {
+            true => Death::PowerLoss,
+            false => node.disk.draw_death(),
+        };
+        node.disk.end(death);
         node.ledger = run.process.ledger.clone().crashed();
         node.stall = 0;
         let owed = run.owed;
         drop(run.process);
-        self.tell_trace(format_args!("replica {id} dies"));
+        self.tell_trace(format_args!("replica {id} dies: {death:?}"));
         self.count("deaths", 1);
-        // Some machines die with their processes.
-        let silent = self.profile.crashes() && self.random.random_bool(0.2);
-        self.node_mut(id).silent = silent;
+        self.count("processes killed", u64::from(death == Death::Killed));
         if !silent {
             for at in self.ids().filter(|at| *at != id) {
                 self.evidence(at, id, Evidence::Refused);
