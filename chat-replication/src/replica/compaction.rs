@@ -135,8 +135,13 @@ impl Replica {
         self.note(Note::StateDamaged { damage });
         let compacted = self.log.compacted.index;
         self.wants_snapshot = Some(compacted);
-        self.rebuilt_at = (compacted == 0).then(|| self.applied.0.max(self.commit));
+        // Shown again before anything is answered is what was committed in this process's life. Of a log that nothing is
+        // known of yet, as at a start, a view of its own commits all.
+        self.rebuilt_at = (compacted == 0).then_some(self.commit);
         self.cease_to_lead("its state is damaged");
+        if self.rebuilt_at == Some(0) {
+            self.state_is_whole();
+        }
     }
 
     pub(super) fn state_is_whole(&mut self) {
