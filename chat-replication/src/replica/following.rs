@@ -261,9 +261,7 @@ impl Replica {
     pub(super) fn is_outdone(&self, leader: Epoch) -> bool {
         self.log.configuration().is_some_and(|known| {
             let mut others = self.peers.iter().filter(|(id, _)| **id != leader.replica);
-            known.mode == Mode::Available
-                && others
-                    .any(|(id, peer)| known.member(*id).is_some() && peer.follows == Some(leader))
+            others.any(|(id, peer)| known.member(*id).is_some() && peer.follows == Some(leader))
         })
     }
 
