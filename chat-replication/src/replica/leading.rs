@@ -145,7 +145,8 @@ impl Replica {
                 continue;
             };
             let verified = progress.verified.unwrap_or(0);
-            if verified >= durable {
+            let has_all = verified >= durable;
+            if has_all {
                 progress.moved_at = now;
             }
             let stateless = progress.wants_snapshot.is_some() || progress.mends;
@@ -162,8 +163,8 @@ impl Replica {
             let kept_up = progress
                 .caught_up_since
                 .is_some_and(|since| now - since >= self.settings.rejoin);
-            // A member that lags is kept where there is no majority without it.
-            if kept_up {
+            // A member that lags is kept where there is no majority without it, and need not go once it has everything.
+            if kept_up || member && has_all && !stateless {
                 peer.lagging = false;
             }
         }
