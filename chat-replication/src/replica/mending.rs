@@ -141,7 +141,7 @@ impl Replica {
     }
 
     pub(super) fn on_mend(&mut self, from: ReplicaId, position: Position, through: Index) {
-        if !self.electors().contains(&from) {
+        if !self.audience().contains(&from) {
             return;
         }
         let compacted = self.log.compacted;

@@ -142,8 +142,9 @@ impl Replica {
             Message::PreBallot { .. } | Message::HeartbeatAck { .. } => true,
             // It believes to lead, and is refused.
             Message::Prepare { .. } | Message::Append { .. } | Message::Heartbeat { .. } => true,
-            // It follows, until its orphans are committed.
+            // It follows, until its orphans are committed, and needs a whole log to hand them over.
             Message::Refuse { .. }
+            | Message::Mend { .. }
             | Message::AppendAck { .. }
             | Message::Mismatch { .. }
             | Message::Orphans { .. }
@@ -157,7 +158,7 @@ impl Replica {
                 .followed()
                 .is_some_and(|epoch| epoch.store == from.store),
             // It is given nothing of what is said since, nor is what it gives taken.
-            Message::Mend { .. } | Message::Mended { .. } | Message::Cast(_) => false,
+            Message::Mended { .. } | Message::Cast(_) => false,
         }
     }
 
