@@ -314,10 +314,14 @@ fn precedence(
 /// when nobody of W is missing, nor the leader of a view that somebody promised since. A new view shares a member with W,
 /// which has promised it, so that (b) cannot overlook a view newer than W.
 pub(super) fn judge(case: &Case<'_>) -> Verdict {
-    let Some((view, start)) = newest_start(case.standings, case.broken) else {
-        return bootstrap(case);
-    };
+    match newest_start(case.standings, case.broken) {
+        Some(history) => judge_in(case, history, false),
+        None => bootstrap(case),
+    }
+}
 
+/// Decides in the history of a view start; `keeps_own` where that is the asker's own, though another one has precedence.
+fn judge_in(case: &Case<'_>, (view, start): (Epoch, &ViewStart), keeps_own: bool) -> Verdict {
     let configuration = &start.configuration;
     let target = match case.change {
         Some(change) => change.applied_to(configuration),
@@ -358,9 +362,12 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
     let are_enough = configuration.mode == Mode::Consistent
         && configuration.is_majority(whole.map(|(id, _)| *id));
     let takes_whole = case.forced || are_enough;
-    let (mut donor, mut newest_log) = voters
+    let (donor, newest_log) = voters
         .iter()
-        .filter(|(_, standing)| !takes_whole || serves_me(standing))
+        .filter(|(id, standing)| match keeps_own {
+            true => **id == case.me,
+            false => !takes_whole || serves_me(standing),
+        })
         .max_by(|(id, one), (_, other)| {
             let tie = || match **id == case.me {
                 true => Ordering::Greater,
@@ -386,13 +393,15 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
     // A leader without a state would serve nobody, and the next one that takes that log would lose its own. Whoever led
     // the newest log has its state; only if that one does not come is another branch gone on from.
     let kept = newest_log.common_ancestor(&mine.branches).index;
-    let loses_state = kept < case.state_base;
-    if loses_state {
+    if kept < case.state_base && !keeps_own {
         let waited = case.grace_over && configuration.mode == Mode::Available;
-        if !waited && !case.forced {
-            return Verdict::Wait(Waiting::Behind);
-        }
-        (donor, newest_log) = (case.me, &mine.branches);
+        return match &mine.newest {
+            // With its own log goes its own configuration.
+            Some(own) if waited || case.forced => {
+                judge_in(case, (mine.branches.last().epoch, own), true)
+            }
+            _ => Verdict::Wait(Waiting::Behind),
+        };
     }
     // Versions only grow along a log, and whoever cannot apply all of it can serve nobody.
     let newest_start = case.standings[&donor].newest.as_ref();
@@ -506,7 +515,7 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
     Verdict::Go(Plan {
         members,
         configuration: target,
-        forced: !allowed || loses_state,
+        forced: !allowed || keeps_own,
         donor,
     })
 }

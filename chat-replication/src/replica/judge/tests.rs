@@ -356,6 +356,25 @@ fn nobody_leads_without_a_state() {
     assert_eq!((donor, forced), (0, true));
 }
 
+/// Whom the log that is gone on from has removed stays removed, though a newer log knows nothing of it.
+#[test]
+fn with_its_own_log_a_replica_goes_on_in_its_own_configuration() {
+    let mut own = in_view(0, Log(3, 0, &[0], 7));
+    let start = own.newest.as_mut().expect("a view has started");
+    start.configuration = cluster(2);
+    let newer = in_view(1, Log(4, 2, &[1, 2], 9));
+    let around = Around {
+        suspected: &[2],
+        grace_over: true,
+        state_base: 5,
+        ..Around::default()
+    };
+    match decide(vec![(0, own), (1, newer)], around) {
+        Verdict::Go(plan) => assert_eq!((plan.configuration, plan.donor), (cluster(2), id(0))),
+        Verdict::Wait(waiting) => panic!("it waits: {waiting}"),
+    }
+}
+
 /// Empty disks begin a cluster, unless one of them has promised an epoch to a replica, or a disk, that is not among them.
 #[test]
 fn empty_disks_in_the_place_of_lost_ones_begin_nothing() {
