@@ -62,7 +62,7 @@ enum Event {
     /// Each leader is told to remove somebody who is not in its view.
     Estranged,
     /// There is room on a disk again.
-    Room(ReplicaId),
+    Room(Disk),
     /// An operator puts a disk into a replica's machine, and starts it.
     Replace(ReplicaId, Replacement),
     Crash(ReplicaId, u32),
@@ -326,8 +326,8 @@ impl World {
                 self.remove_estranged();
                 Ok(())
             }
-            Event::Room(id) => {
-                self.node(id).disk.fill(false);
+            Event::Room(disk) => {
+                disk.fill(false);
                 Ok(())
             }
             Event::Replace(id, replacement) => self.replace(id, replacement),

@@ -139,8 +139,9 @@ impl World {
             }
             Fault::DiskFull(who, time) => {
                 let id = self.meant(who);
-                self.node(id).disk.fill(true);
-                self.schedule(time, Event::Room(id));
+                let disk = self.node(id).disk.clone();
+                disk.fill(true);
+                self.schedule(time, Event::Room(disk));
                 self.restart_later(id);
             }
             Fault::Wipe(_)
