@@ -55,13 +55,13 @@
 //!
 //! | what may happen, in any order | timers | states | steps |
 //! |---|---|---|---|
-//! | three empty disks and a command | 2 | 44,698 | 51 |
-//! | one of three crashes and comes back, and a command | each life's first | 33,745; consistent: 34,301 | 37 |
-//! | two of three crash in any order, and a command | none | 1,693 | 21 |
-//! | two replicas, two crashes and starts, and a command | 2 | 94,766; consistent: 69,536 | 45 |
-//! | two replicas, one cut that heals, two commands | 4 | 35,065; consistent: 28,029 | 39 |
-//! | three replicas, the leader cut off and back, and a command | none | 6,891; consistent: 6,819 | 52 |
-//! | three replicas, the first comes back and leads again, and a command | 6 | 72,882 | 92 |
+//! | three empty disks and a command | 2 | 49,604 | 49 |
+//! | one of three crashes and comes back, and a command | each life's first | 34,039; consistent: 39,376 | 35 |
+//! | two of three crash in any order, and a command | none | 1,633 | 20 |
+//! | two replicas, two crashes and starts, and a command | 2 | 105,201; consistent: 68,862 | 45 |
+//! | two replicas, one cut that heals, two commands | 4 | 52,813; consistent: 26,726 | 37 |
+//! | three replicas, the leader cut off and back, and a command | none | 6,874; consistent: 8,433 | 52 |
+//! | three replicas, the first comes back and leads again, and a command | 6 | 103,191 | 90 |
 //!
 //! [`story`] is the same cluster led by hand, for telling single stories.
 
