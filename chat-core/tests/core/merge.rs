@@ -1,7 +1,7 @@
 //! One test per rule for commands of a branch that lost.
 
 use chat_core::{
-    CommandBody, Content,
+    Command, CommandBody, Content,
     DeleteScope::{ForBoth, ForMe},
     EventKind, Lineage, MessageId, MessageState, Notice, Outcome, Rejection, Sequence,
     SessionCheck, SessionPolicy, Username,
@@ -281,7 +281,7 @@ fn read_through_goes_by_the_order_of_its_own_branch() {
         let body = write(pat, rob, text);
         loser.command(body)
     });
-    let mark = chat_core::Command {
+    let mark = Command {
         body: CommandBody::ReadThrough {
             account: rob,
             peer: pat,
@@ -337,6 +337,59 @@ fn read_through_knows_what_stood_in_earlier_epochs_of_its_branch() {
     applied.result.unwrap();
     world.check();
     assert_eq!(world.inbox(rob), ["unseen", "12 in 6"]);
+}
+
+#[test]
+fn read_through_knows_eight_branches_on_which_a_message_stood() {
+    let mut world = World::new();
+    let (pat, rob) = (world.register("pat"), world.register("rob"));
+    let lineage = |branch: u128, at| Lineage {
+        fork: Sequence::new(2),
+        epochs: vec![(branch, Sequence::new(10))],
+        at: Sequence::new(at),
+    };
+    let repropose = |world: &mut World, command: &Command, lineage| {
+        let Ok(applied) = world.manager.apply_reproposed(command.clone(), lineage);
+        applied.result.unwrap();
+        world.check();
+    };
+    let first = world.command(write(pat, rob, "first"));
+    for branch in 0..9 {
+        repropose(&mut world, &first, lineage(branch, 10));
+    }
+    for (branch, left) in [(7, vec![]), (8, vec!["first"])] {
+        let mut world = world.fork();
+        let second = world.command(write(pat, rob, "second"));
+        repropose(&mut world, &second, lineage(branch, 11));
+        let message = MessageId::derive(pat, second.request);
+        let mark = world.command(CommandBody::ReadThrough {
+            account: rob,
+            peer: pat,
+            message,
+        });
+        repropose(&mut world, &mark, lineage(branch, 12));
+        // Of a branch too many it is not known that the reader saw it: it stays unread, and is not lost.
+        assert_eq!(world.inbox(rob), left, "a mark of branch {branch}");
+    }
+}
+
+#[test]
+fn mark_delivered_eight_have_a_say_in_a_message_that_is_not_there_yet() {
+    for (strangers, left) in [(7, vec![]), (8, vec!["late"])] {
+        let mut world = World::new();
+        let (pat, rob) = (world.register("pat"), world.register("rob"));
+        let late = world.command(write(pat, rob, "late"));
+        let id = MessageId::derive(pat, late.request);
+        let names = (0..strangers).map(|number| format!("stranger{number}"));
+        for name in names.collect::<Vec<_>>() {
+            let stranger = world.register(&name);
+            world.run(delivered(stranger, &[id])).unwrap();
+        }
+        world.run(delivered(rob, &[id])).unwrap();
+        world.repropose(&late).result.unwrap();
+        // Delivered once more at worst.
+        assert_eq!(world.inbox(rob), left, "after {strangers} strangers");
+    }
 }
 
 #[test]
