@@ -319,8 +319,8 @@ fn what_an_unfinished_write_left_is_removed() {
     let (a, b) = (epoch(1, 0), epoch(2, 1));
     store.persist(&append(vec![view_start(1, a)])).unwrap();
     let before = content(&mut store);
-    // The segment is made, grown, written and flushed, its name as well; then the process is killed.
-    folder.fail_after(6);
+    // The segment is made, written and flushed, its name as well; then the process is killed.
+    folder.fail_after(5);
     store.persist(&append(vec![view_start(2, b)])).unwrap_err();
     folder.kill(|_| Fate::Lost);
     drop(store);

@@ -349,6 +349,38 @@ fn damaged_entries_that_are_given_up_are_cut() {
     assert_eq!(content(&mut open(&folder).unwrap()), expected);
 }
 
+/// What tells rot of the last frame from an unfinished write was once overwritten with the zeros that the next one begins with.
+#[test]
+fn rot_of_the_last_frame_is_told_whatever_the_next_write_has_begun() {
+    for operations in 0..3 {
+        let folder = CrashFolder::new();
+        let mut store = open(&folder).unwrap();
+        let a = epoch(1, 0);
+        store.persist(&append(vec![view_start(1, a)])).unwrap();
+        for index in 2..=4 {
+            let entry = command(index, a, vec![index as u8; 60]);
+            store.persist(&append(vec![entry])).unwrap();
+        }
+        folder.kill(|_| Fate::Lost);
+        drop(store);
+        let mut store = open(&folder).unwrap();
+        folder.fail_after(operations);
+        let unfinished = append(vec![command(5, a, vec![5; 60])]);
+        store.persist(&unfinished).unwrap_err();
+        folder.kill(|_| Fate::Lost);
+        drop(store);
+        for disk in folder.files().values() {
+            disk.rot(|bytes| {
+                if let Some(at) = bytes.windows(60).position(|bytes| bytes == [4; 60]) {
+                    bytes[at] ^= 1;
+                }
+            });
+        }
+        let durable = open(&folder).unwrap().load().unwrap();
+        assert_eq!(durable.damaged, [4..=4], "{operations} operations");
+    }
+}
+
 /// Its entries are read all the same, and a manifest that is written anew says it too.
 #[test]
 fn a_store_that_got_another_name_keeps_it_and_its_entries() {

@@ -673,13 +673,15 @@ impl Open {
 
     fn put(&mut self, frame: &[u8]) -> Result<(), Trouble> {
         let end = self.end + frame.len();
-        if end > self.grown {
-            let grown = end.next_multiple_of(GROWTH);
-            let zeros = vec![0; grown - self.grown];
-            self.file.write(self.grown as u64, &zeros)?;
-            self.grown = grown;
+        if end <= self.grown {
+            self.file.write(self.end as u64, frame)?;
+            return Ok(());
         }
-        self.file.write(self.end as u64, frame)?;
+        // One write, whose beginning is the frame: zeros that came first would take the last frame's mark away.
+        self.grown = end.next_multiple_of(GROWTH);
+        let mut bytes = frame.to_vec();
+        bytes.resize(self.grown - self.end, 0);
+        self.file.write(self.end as u64, &bytes)?;
         Ok(())
     }
 
