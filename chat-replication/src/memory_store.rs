@@ -178,17 +178,17 @@ impl Store for MemoryStore {
         for index in mended {
             damaged.remove(&index);
         }
-        if let Some(keep) = batch.truncate
-            && batch.give_up
-        {
-            damaged.split_off(&(keep + 1));
-        }
+        let given_up = match batch.truncate {
+            Some(keep) if batch.give_up => damaged.split_off(&(keep + 1)),
+            _ => BTreeSet::new(),
+        };
         if let Some(keep) = batch.truncate
             && let Some(first) = damaged.range(keep.saturating_add(1)..).next()
         {
             return Err(MemoryStore::damaged(*first..=*first));
         }
         self.damaged = damaged;
+        self.log.retain(|index, _| !given_up.contains(index));
         for entry in &batch.mend {
             assert!(
                 self.branches.holds(entry.position),

@@ -309,14 +309,42 @@ fn a_manifest_that_is_older_than_the_entries_is_refused() {
 /// An operator's word: what nobody has any more is cut without it.
 #[test]
 fn damaged_entries_that_are_given_up_are_cut() {
+    let (a, b) = (epoch(1, 0), epoch(2, 1));
+    let fill = |store: &mut dyn Store| {
+        store.persist(&append(vec![view_start(1, a)])).unwrap();
+        for index in 2..=6 {
+            let entry = command(index, a, vec![index as u8; 60]);
+            store.persist(&append(vec![entry])).unwrap();
+        }
+    };
+    let give_up = |store: &mut dyn Store| {
+        assert_eq!(store.load().unwrap().damaged, [4..=4]);
+        let cut = |give_up| Persist {
+            promised: Some(b),
+            truncate: Some(3),
+            give_up,
+            append: vec![view_start(4, b)],
+            ..Persist::default()
+        };
+        let error = store.persist(&cut(false)).unwrap_err();
+        assert!(
+            matches!(&error, StoreError::DamagedEntries { entries, .. } if *entries == (4..=4)),
+            "{error}"
+        );
+        assert_eq!(store.persist(&cut(true)).unwrap().orphans, 2);
+        let after = content(store);
+        assert_eq!(after.durable.damaged, []);
+        let origins: Vec<_> = after.orphans.iter().map(|it| it.origin.index).collect();
+        assert_eq!(origins, [5, 6]);
+        after
+    };
+    let mut memory = memory_store();
+    fill(&mut memory);
+    memory.damage(4..=4);
+    give_up(&mut memory);
     let folder = CrashFolder::new();
     let mut store = open(&folder).unwrap();
-    let (a, b) = (epoch(1, 0), epoch(2, 1));
-    store.persist(&append(vec![view_start(1, a)])).unwrap();
-    for index in 2..=6 {
-        let entry = command(index, a, vec![index as u8; 60]);
-        store.persist(&append(vec![entry])).unwrap();
-    }
+    fill(&mut store);
     drop(store);
     for disk in folder.files().values() {
         disk.rot(|bytes| {
@@ -326,24 +354,7 @@ fn damaged_entries_that_are_given_up_are_cut() {
         });
     }
     let mut store = open(&folder).unwrap();
-    assert_eq!(store.load().unwrap().damaged, [4..=4]);
-    let cut = |give_up| Persist {
-        promised: Some(b),
-        truncate: Some(3),
-        give_up,
-        append: vec![view_start(4, b)],
-        ..Persist::default()
-    };
-    let error = store.persist(&cut(false)).unwrap_err();
-    assert!(
-        matches!(&error, StoreError::DamagedEntries { entries, .. } if *entries == (4..=4)),
-        "{error}"
-    );
-    assert_eq!(store.persist(&cut(true)).unwrap().orphans, 2);
-    let expected = content(&mut store);
-    assert_eq!(expected.durable.damaged, []);
-    let origins: Vec<_> = expected.orphans.iter().map(|it| it.origin.index).collect();
-    assert_eq!(origins, [5, 6]);
+    let expected = give_up(&mut store);
     folder.crash(|_| Fate::Lost);
     drop(store);
     assert_eq!(content(&mut open(&folder).unwrap()), expected);
