@@ -60,15 +60,19 @@ impl Replica {
         }
     }
 
-    /// Whether a disk was asked where it stands, or for its promise, since somebody else said that it is a member.
+    /// Whether a disk was asked where it stands, or for its promise, though it may have been removed: somebody else said that
+    /// it is a member, or what it knows matters all the same.
     pub(super) fn asks(&self, disk: PeerId) -> bool {
         if let State::Candidate(candidate) = &self.state
             && candidate.asked(disk.replica)
         {
             return true;
         }
-        // It has dropped what this history lacks.
-        if self.rival == Some(disk.replica) {
+        // It has dropped what this history lacks; or it was promised a view, and alone knows whether that has started.
+        let promised = self.log.promised;
+        if self.rival == Some(disk.replica)
+            || (promised.replica, promised.store) == (disk.replica, disk.store)
+        {
             return true;
         }
         self.ballot.as_ref().is_some_and(|ballot| {
