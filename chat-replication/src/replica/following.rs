@@ -431,13 +431,18 @@ impl Replica {
             return;
         };
         following.heard_at = now;
-        following.stalled = stalled;
-        following.compact_to = compact_to;
-        following.members = members;
-        if let Some(life) = life
-            && (life..=life + now).contains(&echo)
-        {
-            following.echoed_at = following.echoed_at.max(echo - life);
+        let echoed_at = life
+            .filter(|life| (*life..=*life + now).contains(&echo))
+            .map(|life| echo - life);
+        // What was sent earlier and came later tells how it was then.
+        let is_late = following.known && echoed_at.is_none_or(|at| at < following.echoed_at);
+        if !is_late {
+            following.stalled = stalled;
+            following.compact_to = compact_to;
+            following.members = members;
+        }
+        if let Some(echoed_at) = echoed_at {
+            following.echoed_at = following.echoed_at.max(echoed_at);
             following.known = true;
         }
         if started && !following.started {
