@@ -197,10 +197,12 @@ impl Replica {
             && theirs <= (own.dropped_in(), own.last())
             && !self.is_broken(Mutation::NewerAlwaysStays);
         let behind = !own.holds(position) && !stays;
+        // Behind what was dropped since it was wanted, the log does not go on.
+        let least = |wanted: Index| wanted.max(self.log.compacted.index);
         behind
             || self
                 .wants_snapshot
-                .is_some_and(|least| position.index >= least)
+                .is_some_and(|wanted| position.index >= least(wanted))
     }
 
     /// Whether the log can become that of a snapshot: nothing damaged would have to be cut for it.

@@ -187,7 +187,7 @@ impl Replica {
             self.mending.since = self.now;
             self.mending.without.clear();
             match self.log.damage.first() {
-                None => self.note(Note::EntriesMended),
+                None => self.is_mended(),
                 Some(stretch) => self.ask_for(from, stretch),
             }
             return;
@@ -196,6 +196,15 @@ impl Replica {
         if first == Some(position.index) {
             self.mending.without.insert(from);
             self.want_snapshot_past(compacted);
+        }
+    }
+
+    /// The log is whole again. If it goes on from what the state shows, no snapshot is needed in place of what was damaged.
+    fn is_mended(&mut self) {
+        self.note(Note::EntriesMended);
+        let begins_anew = self.rebuilt_at.is_some() || self.damage.is_some();
+        if !begins_anew && self.applied.0 >= self.log.compacted.index {
+            self.wants_snapshot = None;
         }
     }
 
