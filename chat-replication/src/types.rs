@@ -294,6 +294,15 @@ impl Configuration {
         self.members.iter().any(|member| member.store == store)
     }
 
+    /// Whether what a disk has dropped from a log of this configuration, behind an index, may be nowhere else. It is a
+    /// member's. Or it still is one of those that decide, and some were dropped by decision: else it took a snapshot in place
+    /// of what others hold.
+    pub fn may_have_dropped(&self, store: StoreUuid, log: &BranchTable, behind: Index) -> bool {
+        let decides = || self.base.iter().any(|(_, disk)| *disk == store);
+        let then = log.position_at(behind).unwrap_or_default();
+        self.has_disk(store) || decides() && log.dropped_in() > then.epoch
+    }
+
     /// Whether this disk was removed because it was away for long, and its replica comes in again by itself.
     pub fn returns(&self, store: StoreUuid) -> bool {
         let mut absent = self.absent.iter();

@@ -183,15 +183,16 @@ impl Replica {
     }
 
     /// Whether a snapshot is of use here. Not one of a history that lacks what this replica has dropped: nobody could hand
-    /// that over any more. Where this disk had no vote it has dropped nothing, but taken a snapshot of what others hold.
+    /// that over any more. Where this disk had no say it has dropped nothing, but taken a snapshot of what others hold.
     pub fn needs_snapshot(&self, reset: &Reset) -> bool {
         let position = reset.branches.last();
         let own = &self.log.branches;
-        let votes = self.log.configuration().is_some_and(|known| {
-            known.mode == Mode::Available && known.has_disk(self.identity.store)
-        });
         let common = own.common_ancestor(&reset.branches).index;
-        let drops = votes && self.log.compacted.index > common;
+        let may_have = self.log.configuration().is_some_and(|known| {
+            let store = self.identity.store;
+            known.mode == Mode::Available && known.may_have_dropped(store, own, common)
+        });
+        let drops = may_have && self.log.compacted.index > common;
         let theirs = (reset.branches.dropped_in(), position);
         let stays = drops
             && theirs <= (own.dropped_in(), own.last())

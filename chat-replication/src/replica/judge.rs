@@ -269,8 +269,8 @@ pub(super) fn newest_start(
 
 /// Of two logs the newer one is gone on from. But one of which entries were dropped that the other lacks has to stay,
 /// however new the other is: nobody could hand over what it has dropped. Where both have, the one that dropped last has
-/// from one of its disks what the other had dropped before. Whoever had no vote where its log ends has dropped nothing for
-/// the others: it took a snapshot in place of what they hold. A log is all that are on its side of the fork, whichever of
+/// from one of its disks what the other had dropped before. Whoever had no say in it where its log ends has dropped nothing
+/// for the others: it took a snapshot in place of what they hold. A log is all that are on its side of the fork, whichever of
 /// them is asked: not all of them have dropped as much.
 fn precedence(
     standings: &BTreeMap<ReplicaId, Standing>,
@@ -290,7 +290,11 @@ fn precedence(
     let dropped = |side: &Standing| {
         standings.values().any(|standing| {
             let newest = standing.newest.as_ref();
-            newest.is_some_and(|start| start.configuration.has_disk(standing.store))
+            let dropped = |start: &ViewStart| {
+                let known = &start.configuration;
+                known.may_have_dropped(standing.store, &standing.branches, common)
+            };
+            newest.is_some_and(dropped)
                 && standing.compacted > common
                 && side.branches.common_ancestor(&standing.branches).index > common
         })
