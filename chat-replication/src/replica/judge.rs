@@ -394,6 +394,16 @@ fn judge_in(case: &Case<'_>, (view, start): (Epoch, &ViewStart), keeps_own: bool
         };
         return Verdict::Wait(Waiting::Mending { replica, last });
     }
+    // Versions only grow along a log, and whoever cannot apply all of it can serve nobody.
+    let newest_start = case.standings[&donor].newest.as_ref();
+    let needed = newest_start.map_or(0, |start| start.apply_version);
+    let knows = |standing: &Standing| {
+        standing.apply_version >= needed || case.is_broken(Mutation::OldVersionJoins)
+    };
+    let too_old = Verdict::Wait(Waiting::Upgrade {
+        needed,
+        known: mine.apply_version,
+    });
     // A leader without a state would serve nobody, and the next one that takes that log would lose its own. Whoever led
     // the newest log has its state; only if that one does not come is another branch gone on from.
     let kept = newest_log.common_ancestor(&mine.branches).index;
@@ -404,18 +414,12 @@ fn judge_in(case: &Case<'_>, (view, start): (Epoch, &ViewStart), keeps_own: bool
             Some(own) if waited || case.forced => {
                 judge_in(case, (mine.branches.last().epoch, own), true)
             }
+            _ if !knows(mine) => too_old,
             _ => Verdict::Wait(Waiting::Behind),
         };
     }
-    // Versions only grow along a log, and whoever cannot apply all of it can serve nobody.
-    let newest_start = case.standings[&donor].newest.as_ref();
-    let needed = newest_start.map_or(0, |start| start.apply_version);
-    let knows = |standing: &Standing| {
-        standing.apply_version >= needed || case.is_broken(Mutation::OldVersionJoins)
-    };
     if !knows(mine) {
-        let known = mine.apply_version;
-        return Verdict::Wait(Waiting::Upgrade { needed, known });
+        return too_old;
     }
     let in_view = |standing: &Standing| standing.in_view == Some(view);
     let gone = unusable(&case.standings[&donor]);
@@ -546,11 +550,13 @@ fn judge_by_majority(
     ) && target.is_majority(members.iter().copied());
     let allowed = old && new || case.is_broken(Mutation::MinorityIsEnough);
     if !allowed && !case.forced {
+        // Also those that are there, and know no version of the rules that is new enough.
+        let takes_part = |id: &ReplicaId| voters.contains_key(id) && members.contains(id);
         let missing = configuration
             .members
             .iter()
             .map(|member| member.id)
-            .filter(|id| !voters.contains_key(id))
+            .filter(|id| !takes_part(id))
             .collect();
         return Verdict::Wait(Waiting::Majority { missing });
     }

@@ -328,7 +328,16 @@ fn software_that_is_too_old_is_no_member() {
         needed: 2,
         known: 1,
     };
-    assert_eq!(verdict, Verdict::Wait(expected));
+    assert_eq!(waits(verdict), expected);
+    // Also where that log would cost it its state: nobody else there can lead, so its own program is what to mend.
+    let verdict = decide(
+        vec![(2, older(2)), (0, newer(0)), (1, older(1))],
+        Around {
+            state_base: 5,
+            ..Around::default()
+        },
+    );
+    assert_eq!(waits(verdict), expected);
 }
 
 /// A log that would cost the asker its state is not taken while whoever led it may come; after that its own is gone on
