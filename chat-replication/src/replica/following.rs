@@ -133,7 +133,12 @@ impl Replica {
         let released = held.is_none()
             || self.gave_ticket(ticket, from)
             || (ticket == held && matches!(self.state, State::Following(_)));
-        if epoch <= self.log.promised || !released {
+        // It has led, and gave way to somebody whose log has to stay.
+        let gave_way = matches!(self.state, State::Seeking)
+            && self
+                .rival
+                .is_some_and(|rival| rival != from && !self.suspects(rival));
+        if epoch <= self.log.promised || !released || gave_way {
             return self.refuse(from, epoch);
         }
         if !members.contains(&self.me()) && !self.is_broken(Mutation::UnnamedStaysInView) {

@@ -331,6 +331,15 @@ impl Replica {
         self.on_pre_ballot(id, PROBE);
     }
 
+    /// Notes that somebody's log dropped what this one lacks, so that it is asked before this replica goes on; also once it
+    /// leads no more.
+    fn note_rival(&mut self, from: ReplicaId, log: Option<&BranchTable>, compacted: Index) {
+        let yields = log.is_some_and(|log| self.log.has_to_yield_to(log, compacted));
+        if yields && self.broken != Some(Mutation::NewerAlwaysStays) {
+            self.rival = Some(from);
+        }
+    }
+
     pub(super) fn on_heartbeat_ack(&mut self, from: ReplicaId, message: Message) {
         let Message::HeartbeatAck {
             epoch,
@@ -357,7 +366,8 @@ impl Replica {
             return;
         }
         if !self.may_acknowledge(from, store) {
-            let known = self.log.configuration();
+            let known = self.log.configuration().cloned();
+            let known = known.as_ref();
             let nobody_added_it = known.is_some_and(|known| known.member(from).is_none());
             if known.is_some_and(|known| known.has_removed(store)) {
                 return self.tell_why(from, sent);
@@ -368,6 +378,9 @@ impl Replica {
             }
             if nobody_added_it {
                 self.tell_why(from, sent);
+            }
+            if known.is_some_and(|known| known.takes_in(from)) {
+                self.note_rival(from, branches.as_ref(), compacted);
             }
             self.join_with(from, store);
             return self.notice_new_disk(from, store);
@@ -381,6 +394,9 @@ impl Replica {
             peer.report = progress;
         }
         let gone = self.unservable_up_to();
+        if verified.is_none() {
+            self.note_rival(from, branches.as_ref(), compacted);
+        }
         let State::Leading(leading) = &mut self.state else {
             return;
         };
@@ -401,11 +417,6 @@ impl Replica {
                 // One that has taken a snapshot meanwhile can be sent entries again.
                 let beyond = progress.is_beyond(gone);
                 progress.learn_outline(ancestor, compacted);
-                if self.log.has_to_yield_to(&branches, compacted)
-                    && self.broken != Some(Mutation::NewerAlwaysStays)
-                {
-                    self.rival = Some(from);
-                }
                 if known && (progress.verified.is_some() || (beyond && progress.floor < ancestor)) {
                     // Of whoever has no vote nothing was counted, and anybody may have spoken in its name.
                     progress.verified = progress.acknowledged();
