@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::judge::{Case, Plan, Verdict, Waiting, judge, newest_start, removed};
 use super::membership::Change;
+use super::peer::PROBE;
 use super::state::State;
-use super::{Mutation, Replica};
+use super::{Mutation, Outgoing, Replica};
 use crate::message::{Message, Standing};
 use crate::types::{Epoch, PeerId, ReplicaId};
 
@@ -94,9 +95,12 @@ impl Replica {
     /// Asks everybody. A leader does it to change its view, a replica without a leader to become one.
     pub(super) fn begin_ballot(&mut self, ticket: Option<Epoch>, hold: u64) {
         if self.wants_snapshot.is_some() {
-            // Without a state there is nothing to serve.
+            // Without a state there is nothing to serve. But it is to hear of a leader that it takes for removed.
             self.waiting = Some(self.waiting_for_state());
             self.next_ballot = self.now + self.settings.ballot;
+            for id in self.electors() {
+                self.send(id, Outgoing::Message(Message::PreBallot { round: PROBE }));
+            }
             return;
         }
         let round = self.random.wrapping_add(self.now);
