@@ -71,7 +71,7 @@ impl Check {
     }
 
     /// Whether an entry stands in the history that ends with another.
-    fn is_behind(&self, position: Position, last: Position) -> bool {
+    pub(in crate::sim) fn is_behind(&self, position: Position, last: Position) -> bool {
         let mut at = last;
         while at.index > position.index {
             at = self

@@ -54,8 +54,10 @@ impl World {
     pub(super) fn look(&mut self) -> Checked {
         self.schedule(2 * TICK, Event::Look);
         if let Stage::Healing { .. } = self.stage {
-            self.add_lost();
             self.upgrade_the_old()?;
+        }
+        if let Stage::Healing { .. } | Stage::Finishing { .. } = self.stage {
+            self.add_lost();
         }
         if let Stage::Healing { until } = self.stage
             && self.time + self.patience() / 2 > until
@@ -63,7 +65,12 @@ impl World {
             self.give_up_the_damaged();
         }
         let late = |until: Time| self.time > until;
-        let well = || self.is_well();
+        // A leader whose table has forgotten where a removed replica stands cannot tell, and may hand it everything anew.
+        let forgets = match self.stage {
+            Stage::Healing { until } | Stage::Finishing { until } => late(until),
+            Stage::Faults | Stage::Serving { .. } | Stage::Resting { .. } | Stage::Over => true,
+        };
+        let well = || self.is_well(forgets);
         match self.stage {
             Stage::Faults | Stage::Over => {}
             Stage::Healing { until } => match well() {
@@ -120,8 +127,8 @@ impl World {
     }
 
     /// One leader, the preferred one, in a view of all, who stand at the same place with the same state; and nobody waits
-    /// for anything. Otherwise, what is missing.
-    fn is_well(&self) -> Result<Epoch, String> {
+    /// for anything. Otherwise, what is missing. The leader `forgets` where those stand who are members no more.
+    fn is_well(&self, forgets: bool) -> Result<Epoch, String> {
         let known = self.check.configuration().ok_or("there was no view yet")?;
         let all: Vec<ReplicaId> = known.members.iter().map(|member| member.id).collect();
         let preferred = self.replica(all[0])?;
@@ -174,7 +181,8 @@ impl World {
             let store = self.disks[&id].store();
             let told = status.configuration.has_removed(store);
             // What the leader does not have is of a branch that lost, and will be cut.
-            let shared = preferred.branches().holds(status.last);
+            let shared = preferred.branches().holds(status.last)
+                || forgets && self.check.is_behind(status.last, last);
             if status.orphans > 0 || !shared || status.last.index > 0 && !told {
                 return Err(format!("replica {id}, that is no member, is not drained"));
             }
