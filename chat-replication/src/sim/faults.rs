@@ -44,7 +44,7 @@ pub(super) enum Fault {
     /// A disk cannot be read any more, which is noticed at the next start; its machine gets an empty one.
     Rot(Who),
     /// Some entries rot in the log of a replica, or of two, that others have as well. Running ones meet them when they read
-    /// them, others at their start.
+    /// them, others at their start. Where logs are on files, it is a byte of any of these that rots.
     Decay(Who, Two),
     /// Rot is found in a replica's state.
     Spoil(Who),

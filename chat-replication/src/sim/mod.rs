@@ -27,7 +27,8 @@
 //! | torn and lost writes, on the files of the log | D F | `seeds_on_files`; `tests/store` |
 //! | failed flush, failed read, full disk | D F C | `seeds_with_crashes` |
 //! | slow disk, stalled flush | F L C | `seeds_with_everything` |
-//! | rotten or lost disk; wiped, swapped, restored from an old copy, or from before the cluster was restored | D X M C | `seeds_with_members_that_come_and_go`; rot byte by byte in `tests/store` |
+//! | rotten or lost disk; wiped, swapped, restored from an old copy, or from before the cluster was restored | D X M C | `seeds_with_members_that_come_and_go` |
+//! | rot of a byte of any file of a log, anywhere, while no process has it open | D X F C, and that the log tells of it | `seeds_on_files_that_rot`; each byte in `tests/store` |
 //! | loss, repetition, reordering, delay of messages | X F | all; alone in `calm_seeds` |
 //! | partition; one-way and partial cut; isolation right after a message | D X L C | `seeds_with_partitions` |
 //! | false suspicion: slow links, pauses noticed and not, a clock set forward | D X L | `seeds_with_everything` |

@@ -96,6 +96,20 @@ fn seeds_on_files() {
     );
 }
 
+/// A byte of any file, anywhere: what it was is in another file, or it costs entries, which are mended by the others. Never
+/// does a log tell of less without a word.
+#[test]
+fn seeds_on_files_that_rot() {
+    let total = passes(
+        120,
+        &SimOptions {
+            disk: Some(Disk::Files),
+            ..profile(Profile::Crashes)
+        },
+    );
+    assert!(total.of("rot of entries") > 0 && total.of("rot mended at once") > 0);
+}
+
 /// A failure can only be understood if it can be repeated.
 #[test]
 fn the_same_seed_is_the_same_story() {

@@ -11,13 +11,13 @@ use crate::driver::Order;
 use crate::replica::{MembershipChange, Mutation, Settings};
 use crate::sim::check::Checked;
 use crate::sim::client::{OwedOrder, Wanted};
-use crate::sim::disk::Disk;
+use crate::sim::disk::{Disk, Rotted};
 use crate::sim::faults::{Fault, Two, Who};
 use crate::sim::ledger::Ledger;
 use crate::sim::node::{Arrived, Node};
 use crate::sim::options;
 use crate::state_machine::StateMachine;
-use crate::types::{Configuration, Mode, ReplicaId};
+use crate::types::{Configuration, Mode, Position, ReplicaId};
 
 /// Replicas that ever are.
 const MOST: u32 = 7;
@@ -82,12 +82,7 @@ impl World {
             Some(run) => run.process.ledger.durable(),
             None => node.ledger.durable(),
         };
-        let holds = node.disk.holds(durable);
-        let first = node.disk.look(|store| {
-            let kept = store.payloads().count() as u64;
-            store.branches().last_index() - kept
-        });
-        holds && durable.index >= first
+        node.disk.holds(durable) && durable.index >= node.disk.compacted()
     }
 
     pub(super) fn change_disk(&mut self, fault: &Fault, who: Who) -> Result<bool, String> {
@@ -118,12 +113,12 @@ impl World {
         Ok(true)
     }
 
-    /// Entries of one log or of two rot, each of which somebody else has whole.
+    /// Entries of one log or of two rot, each of which others have whole.
     pub(super) fn decay(&mut self, who: Who, two: Two) -> Result<bool, String> {
         let Some(known) = self.check.configuration().cloned() else {
             return Ok(false);
         };
-        if self.disk != options::Disk::Memory || !self.operator.works_on.is_empty() {
+        if !self.operator.works_on.is_empty() {
             return Ok(false);
         }
         let first = self.meant(who);
@@ -134,22 +129,20 @@ impl World {
         }
         let mut happens = false;
         for id in rots {
-            let (compacted, log) = self.disks[&id].look(|store| {
-                let kept = store.payloads().count() as u64;
-                let log = store.branches().clone();
-                (log.last_index() - kept, log)
-            });
+            if self.disk == options::Disk::Files {
+                happens |= self.rot_byte(id, &known)?;
+                continue;
+            }
+            let log = self.disks[&id].look(|store| store.branches().clone());
+            let compacted = self.disks[&id].compacted();
             if compacted == log.last_index() {
                 continue;
             }
             let from = self.random.random_range(compacted + 1..=log.last_index());
             let through = (from + self.random.random_range(0..24)).min(log.last_index());
             for position in (from..=through).filter_map(|index| log.position_at(index)) {
-                let elsewhere = known.members.iter().any(|member| {
-                    let disk = &self.disks[&member.id];
-                    member.id != id && disk.store() == member.store && disk.can_read(position)
-                });
-                if elsewhere && self.disks[&id].can_read(position) {
+                let is_kept = self.can_read_elsewhere(id, &known, position);
+                if is_kept && self.disks[&id].can_read(position) {
                     self.disks[&id].damage(position.index..=position.index);
                     happens = true;
                 }
@@ -161,6 +154,49 @@ impl World {
             }
         }
         Ok(happens)
+    }
+
+    /// Whether enough others with a vote have the entry of a position whole: one, or as many as may lose nobody else's word
+    /// where a majority decides what is dropped.
+    fn can_read_elsewhere(&self, id: ReplicaId, known: &Configuration, position: Position) -> bool {
+        let others = self.others_with_votes(known, id).into_iter();
+        let mut whole = others.filter(|other| self.disks[other].can_read(position));
+        match self.mode {
+            Mode::Available => whole.next().is_some(),
+            Mode::Consistent => known.is_majority(whole),
+        }
+    }
+
+    /// A byte of one of the files of a log rots while no process has them open. Nobody can do without entries that only this
+    /// log has; one that is refused for it is replaced like any lost disk.
+    fn rot_byte(&mut self, id: ReplicaId, known: &Configuration) -> Result<bool, String> {
+        self.kill(id)?;
+        let delay = self.random.random_range(20_000..900_000);
+        self.schedule(delay, Event::Restart(id));
+        let may_lose = self.may_lose(id);
+        let may = |rotted: &Rotted| match rotted {
+            Rotted::Log(_) => may_lose,
+            Rotted::Entries(damaged) => damaged
+                .iter()
+                .all(|position| self.can_read_elsewhere(id, known, *position)),
+        };
+        let disk = self.disks[&id].clone();
+        let Some(rotted) = disk.rot_byte(may) else {
+            return Ok(false);
+        };
+        self.tell_trace(format_args!("replica {id} rots: {rotted:?}"));
+        match rotted {
+            Rotted::Entries(damaged) if damaged.is_empty() => self.count("rot mended at once", 1),
+            Rotted::Entries(_) => self.count("rot of entries", 1),
+            Rotted::Log(_) => {
+                self.count("rot of a log", 1);
+                self.operator.lost.insert(id);
+                self.operator.works_on.insert(id);
+                let later = self.random.random_range(50_000..900_000);
+                self.schedule(delay + later, Event::Replace(id, Replacement::Empty));
+            }
+        }
+        Ok(true)
     }
 
     /// Whoever cannot be helped, since what is damaged stood on a branch that lost, and is an orphan elsewhere by now, is
@@ -198,8 +234,7 @@ impl World {
         };
         let disks = &self.disks;
         let others = self.others_with_votes(&known, id);
-        let log_is_whole = disks[&id]
-            .look(|store| store.branches().last_index() == store.payloads().count() as u64);
+        let log_is_whole = disks[&id].compacted() == 0;
         let node = self.node(id);
         let run = node.run.as_ref();
         let ledger = run.map_or(&node.ledger, |run| &run.process.ledger);
@@ -498,16 +533,29 @@ impl World {
         self.order(Order::Transfer(to), leader, None)
     }
 
-    /// Whether a view may be forced. Where a majority is needed, who is away beyond the cap is not waited for: what the others
+    /// Whether views may be forced. Where a majority is needed, who is away beyond the cap is not waited for: what the others
     /// dropped from their logs meanwhile cannot be kept if that one is forced.
     fn may_force(&self) -> bool {
         let cap = self.setup.settings.log_cap;
         self.mode == Mode::Available || cap >= Settings::default().log_cap
     }
 
+    /// Whether nothing is lost for good if this one goes on as it is. Where a majority is needed, the others do not wait for
+    /// what it lacks before they drop that from their logs.
+    fn may_go_on(&self, id: ReplicaId) -> bool {
+        let own = self.disks[&id].look(|store| store.branches().clone());
+        let has_all = |other: &Disk| {
+            let kept = other.look(|store| store.branches().common_ancestor(&own).index);
+            other.compacted() <= kept
+        };
+        let is_whole = self.disks[&id].look(|store| store.readable().count())
+            == self.disks[&id].look(|store| store.payloads().count());
+        self.mode == Mode::Available || is_whole && self.disks.values().all(has_all)
+    }
+
     pub(super) fn force(&mut self, who: Who) -> bool {
         let at = self.meant(who);
-        if !self.may_force() {
+        if !self.may_force() || !self.may_go_on(at) {
             return false;
         }
         self.check.overridden = true;

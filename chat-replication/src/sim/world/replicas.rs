@@ -345,21 +345,33 @@ impl World {
 
     /// A process dies: what it had in memory is gone.
     pub(super) fn crash(&mut self, id: ReplicaId) -> Checked {
+        if !self.node(id).is_up() {
+            return Ok(());
+        }
+        // Some machines die with their processes.
+        let silent = self.profile.crashes() && self.random.random_bool(0.2);
+        let death = match silent {
+            true => Death::PowerLoss,
+            false => self.node(id).disk.draw_death(),
+        };
+        self.die(id, death, silent)
+    }
+
+    /// A process is killed, and its machine stays.
+    pub(super) fn kill(&mut self, id: ReplicaId) -> Checked {
+        self.die(id, Death::Killed, false)
+    }
+
+    fn die(&mut self, id: ReplicaId, death: Death, silent: bool) -> Checked {
         let time = self.time;
         let Some(run) = self.node_mut(id).run.take() else {
             return Ok(());
         };
-        // Some machines die with their processes.
-        let silent = self.profile.crashes() && self.random.random_bool(0.2);
         let node = self.node_mut(id);
         node.silent = silent;
         node.deaths.push(time);
         run.process.board.kill();
         // The disk is frozen before the store is dropped, as a store that is dropped writes.
-        let death = match silent {
-            true => Death::PowerLoss,
-            false => node.disk.draw_death(),
-        };
         node.disk.end(death);
         node.ledger = run.process.ledger.clone().crashed();
         node.stall = 0;

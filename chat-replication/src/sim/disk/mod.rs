@@ -3,6 +3,9 @@
 //! What a process wrote is read by the next one, also where the first was killed before it flushed. What nobody has flushed
 //! the power takes along when it goes, be it then or later: so who starts flushes what it finds before it tells of it.
 
+mod rot;
+mod store;
+
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -11,13 +14,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::board::{Board, CrashPoint};
+pub(super) use self::rot::Rotted;
+pub(super) use self::store::SimStore;
+use super::board::Board;
 use super::ledger::{CommandId, command, command_id, payload_id};
 use super::options;
 use crate::disk_store::{CrashFolder, DiskStore, Fate};
 use crate::memory_store::MemoryStore;
 use crate::replica::Mutation;
-use crate::store::{Durable, Identity, Persist, Persisted, Store, StoreError};
+use crate::store::{Durable, Identity, Persist, Store, StoreError};
 use crate::types::{
     ClusterId, Entry, Epoch, Index, Orphan, Payload, Position, ReplicaId, StoreUuid, ViewStart,
 };
@@ -46,6 +51,8 @@ struct Content {
     undecided: Option<Persist>,
     /// What the log's files are on.
     files: Option<CrashFolder>,
+    /// The power was lost since the files were opened: the mark that the last write was flushed may be gone with it.
+    lost_power: bool,
     random: ChaCha8Rng,
 }
 
@@ -77,6 +84,7 @@ impl Disk {
             rotten: false,
             undecided: None,
             files,
+            lost_power: false,
             random,
         })))
     }
@@ -104,6 +112,7 @@ impl Disk {
             rotten: false,
             undecided: None,
             files: None,
+            lost_power: false,
             random,
         })))
     }
@@ -156,6 +165,11 @@ impl Disk {
     /// The name of the disk.
     pub(super) fn store(&self) -> StoreUuid {
         self.content().known.identity().store
+    }
+
+    /// The last entry that was dropped from its log.
+    pub(super) fn compacted(&self) -> Index {
+        self.look(|store| store.branches().last_index() - store.payloads().count() as u64)
     }
 
     /// Whether its log holds a position, or goes so far beyond it that its table does not tell.
@@ -290,6 +304,7 @@ impl Disk {
             Box::new(store)
         });
         content.undecided = None;
+        content.lost_power = false;
         if flushes {
             content.flushed = None;
         }
@@ -353,6 +368,7 @@ impl Content {
     fn lose_power(&mut self) {
         if let Some(files) = self.files.clone() {
             files.crash(self.fate());
+            self.lost_power = true;
             return;
         }
         let undecided = self.undecided.take();
@@ -396,138 +412,35 @@ fn open(files: &CrashFolder, identity: Identity) -> Result<DiskStore, StoreError
     )
 }
 
+/// All that a log tells, and which of its entries cannot be read.
 fn everything(store: &mut dyn Store) -> (Durable, Vec<Entry>, Vec<Orphan>) {
-    let durable = store.load().expect("the log can be loaded");
+    let mut durable = store.load().expect("the log can be loaded");
     let last = durable.branches.last_index();
-    let entries = store
-        .entries(durable.compacted.index + 1, last, usize::MAX)
-        .expect("the entries can be read");
+    let mut next = durable.compacted.index + 1;
+    let mut entries = Vec::new();
+    // Only the newest of them are read at the opening.
+    durable.damaged.clear();
+    while next <= last {
+        match store.entries(next, last, usize::MAX) {
+            Ok(read) => {
+                next += read.len() as u64;
+                entries.extend(read);
+            }
+            Err(StoreError::DamagedEntries { entries, .. }) => {
+                let damaged = next..=*entries.end();
+                next = entries.end() + 1;
+                match durable.damaged.last_mut() {
+                    Some(before) if before.end() + 1 == *damaged.start() => {
+                        *before = *before.start()..=*damaged.end();
+                    }
+                    _ => durable.damaged.push(damaged),
+                }
+            }
+            Err(error) => panic!("the entries cannot be read: {error}"),
+        }
+    }
     let orphans = store
         .orphans(None, usize::MAX)
         .expect("the orphans can be read");
     (durable, entries, orphans)
-}
-
-/// A disk that a process has open.
-#[derive(Debug)]
-pub(super) struct SimStore {
-    disk: Disk,
-    store: Option<Box<DiskStore>>,
-    board: Board,
-    lowers_lineages: bool,
-}
-
-impl SimStore {
-    fn power_is_gone() -> StoreError {
-        StoreError::Io {
-            path: PathBuf::from("simulated disk"),
-            reason: "the power is gone".to_owned(),
-        }
-    }
-
-    /// The batch reaches the disk, or does not, and nobody hears of it.
-    fn fail_amid(&mut self, batch: &Persist) {
-        let content = &mut *self.disk.content();
-        if let (Some(store), Some(files)) = (&mut self.store, &content.files) {
-            files.fail_after(content.random.random_range(0..12));
-            // Even one that returned in time is undecided to the dead process.
-            let _ = store.persist(batch);
-        }
-        content.undecided = Some(batch.clone());
-    }
-
-    fn write(&mut self, batch: &Persist) -> Result<Persisted, StoreError> {
-        let content = &mut *self.disk.content();
-        if let Some(store) = &mut self.store {
-            store.persist(batch)?;
-        }
-        let before = (!self.lowers_lineages && batch.truncate.is_some() && self.store.is_none())
-            .then(|| content.known.clone());
-        let persisted = content.known.persist(batch)?;
-        if let Some(before) = before {
-            content.known.restore_lineages(&before);
-        }
-        // The flush took along what had been written before.
-        content.flushed = None;
-        let durable = content.known.load()?;
-        self.board.durable(durable.promised, &durable.branches);
-        self.board.wrote(batch.clone());
-        Ok(persisted)
-    }
-}
-
-impl Store for SimStore {
-    fn load(&mut self) -> Result<Durable, StoreError> {
-        self.disk.content().known.load()
-    }
-
-    fn persist(&mut self, batch: &Persist) -> Result<Persisted, StoreError> {
-        if self.board.is_dead() {
-            return Err(SimStore::power_is_gone());
-        }
-        if self.disk.content().full {
-            self.board.kill();
-            return Err(StoreError::Io {
-                path: PathBuf::from("simulated disk"),
-                reason: "no space is left".to_owned(),
-            });
-        }
-        match self.board.take_crash_point() {
-            Some(CrashPoint::Before) => {}
-            Some(CrashPoint::Amid) => self.fail_amid(batch),
-            Some(CrashPoint::After) => {
-                self.write(batch)?;
-            }
-            // What a failed fsync leaves on the disk is anybody's guess, and nobody asks twice.
-            Some(CrashPoint::Fsync) => {
-                self.fail_amid(batch);
-                self.board.kill();
-                return Err(StoreError::Io {
-                    path: PathBuf::from("simulated disk"),
-                    reason: "the flush failed".to_owned(),
-                });
-            }
-            Some(CrashPoint::Cut) if batch.truncate.is_some() || batch.reset.is_some() => {
-                self.fail_amid(batch);
-            }
-            Some(point @ (CrashPoint::Cut | CrashPoint::Read)) => {
-                self.board.plan_crash(point);
-                return self.write(batch);
-            }
-            None => return self.write(batch),
-        }
-        self.board.kill();
-        Err(SimStore::power_is_gone())
-    }
-
-    fn entries(
-        &self,
-        from: Index,
-        through: Index,
-        max_bytes: usize,
-    ) -> Result<Vec<Entry>, StoreError> {
-        if self.disk.content().rotten || self.board.fails_to_read() {
-            self.board.kill();
-            return Err(unreadable());
-        }
-        match &self.store {
-            Some(store) => store.entries(from, through, max_bytes),
-            None => self.disk.content().known.entries(from, through, max_bytes),
-        }
-    }
-
-    fn bytes_behind(&self, index: Index) -> Result<u64, StoreError> {
-        self.disk.content().known.bytes_behind(index)
-    }
-
-    fn orphans(
-        &self,
-        after: Option<Position>,
-        max_bytes: usize,
-    ) -> Result<Vec<Orphan>, StoreError> {
-        match &self.store {
-            Some(store) => store.orphans(after, max_bytes),
-            None => self.disk.content().known.orphans(after, max_bytes),
-        }
-    }
 }
