@@ -188,7 +188,9 @@ impl Store for MemoryStore {
             return Err(MemoryStore::damaged(*first..=*first));
         }
         self.damaged = damaged;
-        self.log.retain(|index, _| !given_up.contains(index));
+        for index in given_up {
+            self.log.remove(&index);
+        }
         for entry in &batch.mend {
             assert!(
                 self.branches.holds(entry.position),
