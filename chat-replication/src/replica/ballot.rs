@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::judge::{Case, Plan, Verdict, Waiting, judge, newest_start, removed};
 use super::membership::Change;
-use super::peer::PROBE;
 use super::state::State;
 use super::{Mutation, Outgoing, Replica};
 use crate::message::{Message, Standing};
@@ -99,7 +98,7 @@ impl Replica {
             self.waiting = Some(self.waiting_for_state());
             self.next_ballot = self.now + self.settings.ballot;
             for id in self.electors() {
-                self.send(id, Outgoing::Message(Message::PreBallot { round: PROBE }));
+                self.probe(id);
             }
             return;
         }
@@ -207,7 +206,7 @@ impl Replica {
 
         let entitled = matches!(self.state, State::Leading(_)) || ballot.ticket.is_some();
         if !entitled && let Some((epoch, gone)) = self.other_leader(&ballot.standings) {
-            self.waiting = Some(Waiting::Leader(epoch));
+            self.waiting = Some(self.waiting_for_leader(epoch, &ballot.standings));
             // Those who do not know yet that it is gone will in a moment.
             self.next_ballot = self.now
                 + if gone {
@@ -297,6 +296,21 @@ impl Replica {
                     .is_some_and(|peer| peer.refused);
                 (epoch, gone)
             })
+    }
+
+    /// What it waits for while another leads: with too old a program in vain.
+    fn waiting_for_leader(
+        &self,
+        epoch: Epoch,
+        standings: &BTreeMap<ReplicaId, Standing>,
+    ) -> Waiting {
+        let known = self.apply_version;
+        let newest = newest_start(standings, self.broken);
+        let needed = newest.map_or(0, |(_, start)| start.apply_version);
+        match needed > known {
+            true => Waiting::Upgrade { needed, known },
+            false => Waiting::Leader(epoch),
+        }
     }
 
     pub(super) fn judge(

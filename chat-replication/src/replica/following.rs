@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::judge::Waiting;
-use super::peer::PROBE;
 use super::state::{Following, State};
 use super::{Mutation, Note, Outgoing, Replica};
 use crate::message::Message;
@@ -279,8 +278,7 @@ impl Replica {
         let known = self.log.configuration();
         let members = others.filter(|id| known.is_some_and(|known| known.member(**id).is_some()));
         for id in members.copied().collect::<Vec<_>>() {
-            let question = Message::PreBallot { round: PROBE };
-            self.send(id, Outgoing::Message(question));
+            self.probe(id);
         }
     }
 

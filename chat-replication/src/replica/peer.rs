@@ -310,14 +310,22 @@ impl Replica {
             return;
         };
         let (leader, pause) = (following.leader, self.settings.suspect / 4);
+        let mut quiet = Vec::new();
         for (id, peer) in &mut self.peers {
-            let quiet = now - peer.heard_at.max(peer.probed_at) >= pause;
-            if *id != leader && quiet {
+            if *id != leader && now - peer.heard_at.max(peer.probed_at) >= pause {
                 peer.probed_at = now;
-                let question = Message::PreBallot { round: PROBE };
-                self.ready.messages.push((*id, Outgoing::Message(question)));
+                quiet.push(*id);
             }
         }
+        for id in quiet {
+            self.probe(id);
+        }
+    }
+
+    /// Asks a peer where it stands, for no ballot.
+    pub(super) fn probe(&mut self, id: ReplicaId) {
+        let question = Message::PreBallot { round: PROBE };
+        self.send(id, Outgoing::Message(question));
     }
 
     pub(super) fn note_silence(&mut self) {
