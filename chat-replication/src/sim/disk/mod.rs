@@ -210,6 +210,20 @@ impl Disk {
         certain
     }
 
+    /// Those of its commands that it can hand over, whichever log is gone on from. What is damaged in the log may have its
+    /// effect in the state: but should that log lose, no state gives single commands away.
+    pub(super) fn hands_over(&self) -> BTreeSet<CommandId> {
+        let mut commands = self.commands();
+        for store in self.content().possible() {
+            let readable: BTreeSet<_> = store.readable().filter_map(payload_id).collect();
+            let logged = store.payloads().filter_map(payload_id);
+            for damaged in logged.filter(|id| !readable.contains(id)) {
+                commands.remove(&damaged);
+            }
+        }
+        commands
+    }
+
     /// The state has a new checkpoint.
     pub(super) fn keep_state(&self, commands: &[CommandId]) {
         self.content().state = commands.iter().copied().collect();

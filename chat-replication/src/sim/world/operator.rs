@@ -68,7 +68,7 @@ impl World {
         }
         let mut relied_upon = self.check.relied_upon();
         for other in others {
-            let there = disks[&other].commands();
+            let there = disks[&other].hands_over();
             relied_upon.retain(|command| !there.contains(command));
         }
         let there = disks[&id].commands();
@@ -254,7 +254,7 @@ impl World {
         }
         let mut relied_upon = self.check.relied_upon();
         for other in others {
-            let there = disks[&other].commands();
+            let there = disks[&other].hands_over();
             relied_upon.retain(|command| !there.contains(command));
         }
         let state = disks[&id].replace_state(BTreeSet::new());
