@@ -50,6 +50,15 @@ impl BranchTable {
         self.dropped_in
     }
 
+    /// The same of the entries behind an index: the beginning's where none of those was dropped.
+    pub fn dropped_behind(&self, index: Index) -> Epoch {
+        let oldest = self.epoch_at(index + 1);
+        match oldest.is_some_and(|oldest| self.dropped_in < oldest) {
+            true => Epoch::default(),
+            false => self.dropped_in,
+        }
+    }
+
     /// Notes in which epoch entries were dropped.
     pub fn note_drop(&mut self, epoch: Epoch) {
         self.dropped_in = self.dropped_in.max(epoch);

@@ -108,6 +108,11 @@ impl MemoryStore {
         self.log.values()
     }
 
+    /// The newest view start that is known.
+    pub(crate) fn newest_start(&self) -> Option<&ViewStart> {
+        self.view_starts.values().next_back()
+    }
+
     /// The orphans' commands, in the order of their origins.
     pub(crate) fn orphaned(&self) -> impl Iterator<Item = &Bytes> {
         self.orphans.values().map(|(_, command)| command)

@@ -299,8 +299,7 @@ impl Configuration {
     /// of what others hold.
     pub fn may_have_dropped(&self, store: StoreUuid, log: &BranchTable, behind: Index) -> bool {
         let decides = || self.base.iter().any(|(_, disk)| *disk == store);
-        let then = log.position_at(behind).unwrap_or_default();
-        self.has_disk(store) || decides() && log.dropped_in() > then.epoch
+        self.has_disk(store) || decides() && log.dropped_behind(behind) > Epoch::default()
     }
 
     /// Whether this disk was removed because it was away for long, and its replica comes in again by itself.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::judge::{Case, Plan, Verdict, Waiting, judge, newest_start, removed};
 use super::membership::Change;
 use super::state::State;
-use super::{Mutation, Outgoing, Replica};
+use super::{Mutation, Replica};
 use crate::message::{Message, Standing};
 use crate::types::{Epoch, PeerId, ReplicaId};
 
@@ -240,7 +240,7 @@ impl Replica {
             // those who follow here.
             Verdict::Wait(
                 Waiting::Removed | Waiting::Returning | Waiting::NoMember | Waiting::NoVote,
-            ) if matches!(self.state, State::Leading(_)) => {
+            ) if matches!(self.state, State::Leading(_)) && !self.awaits_voter(&ballot) => {
                 self.seek("another history is newer, and this disk has no vote in it");
                 self.next_ballot = self.now + self.jitter(self.settings.suspect);
             }
@@ -252,6 +252,20 @@ impl Replica {
             Verdict::Go(plan) if self.gains_nothing(&plan) => self.ballot = Some(ballot),
             Verdict::Go(plan) => self.stand(ballot, plan),
         }
+    }
+
+    /// Whether the log that is to be gone on from is that of a removed replica, and somebody who could lead on it has not
+    /// answered yet and may: or it has gone over to this one.
+    fn awaits_voter(&self, ballot: &Ballot) -> bool {
+        let Some((_, start)) = newest_start(&ballot.standings, self.broken) else {
+            return false;
+        };
+        let known = &start.configuration;
+        let is_led = ballot.standings.iter().any(|(id, standing)| {
+            standing.newest.as_ref() == Some(start) && known.votes(*id, standing.store)
+        });
+        let is_missing = |id| !ballot.standings.contains_key(&id) && !self.suspects(id);
+        !is_led && known.members.iter().any(|member| is_missing(member.id))
     }
 
     /// Whether the rival, or somebody of the view that this replica leads, has not answered yet and may.

@@ -193,9 +193,10 @@ impl Replica {
             known.mode == Mode::Available && known.may_have_dropped(store, own, common)
         });
         let drops = may_have && self.log.compacted.index > common;
-        let theirs = (reset.branches.dropped_in(), position);
+        let theirs = (reset.branches.dropped_behind(common), position);
         let stays = drops
-            && theirs <= (own.dropped_in(), own.last())
+            && !self.is_abandoned()
+            && theirs <= (own.dropped_behind(common), own.last())
             && !self.is_broken(Mutation::NewerAlwaysStays);
         let behind = !own.holds(position) && !stays;
         // Behind what was dropped since it was wanted, the log does not go on.

@@ -271,7 +271,8 @@ pub(super) fn newest_start(
 /// however new the other is: nobody could hand over what it has dropped. Where both have, the one that dropped last has
 /// from one of its disks what the other had dropped before. Whoever had no say in it where its log ends has dropped nothing
 /// for the others: it took a snapshot in place of what they hold. A log is all that are on its side of the fork, whichever of
-/// them is asked: not all of them have dropped as much.
+/// them is asked: not all of them have dropped as much. Nor does what a removed replica dropped count once all that could
+/// lead on its side are on the other, where what they had is their orphans, or have lost their disk.
 fn precedence(
     standings: &BTreeMap<ReplicaId, Standing>,
     one: &Standing,
@@ -287,24 +288,31 @@ fn precedence(
         return newer;
     }
     let common = one.branches.common_ancestor(&other.branches).index;
+    let same_side = |one: &Standing, other: &Standing| {
+        one.branches.common_ancestor(&other.branches).index > common
+    };
     let dropped = |side: &Standing| {
         standings.values().any(|standing| {
             let newest = standing.newest.as_ref();
             let dropped = |start: &ViewStart| {
                 let known = &start.configuration;
+                let may_lead = |member: &Member| {
+                    let answered = standings.get(&member.id);
+                    let here = |it: &Standing| it.store == member.store && same_side(it, standing);
+                    answered.is_none_or(here)
+                };
                 known.may_have_dropped(standing.store, &standing.branches, common)
+                    && known.members.iter().any(may_lead)
             };
-            newest.is_some_and(dropped)
-                && standing.compacted > common
-                && side.branches.common_ancestor(&standing.branches).index > common
+            newest.is_some_and(dropped) && standing.compacted > common && same_side(side, standing)
         })
     };
     match (dropped(one), dropped(other)) {
         (true, false) => Ordering::Greater,
         (false, true) => Ordering::Less,
         (true, true) => {
-            let dropped = one.branches.dropped_in().cmp(&other.branches.dropped_in());
-            dropped.then(newer)
+            let dropped = |side: &Standing| side.branches.dropped_behind(common);
+            dropped(one).cmp(&dropped(other)).then(newer)
         }
         (false, false) => newer,
     }
@@ -408,7 +416,9 @@ fn judge_in(case: &Case<'_>, (view, start): (Epoch, &ViewStart), keeps_own: bool
     // the newest log has its state; only if that one does not come is another branch gone on from.
     let kept = newest_log.common_ancestor(&mine.branches).index;
     if kept < case.state_base && !keeps_own {
-        let waited = case.grace_over && configuration.mode == Mode::Available;
+        // Who holds that log, with a state, leads once its own grace is over: to go on beside it would only put that off.
+        let newest_leads = donor != case.me && !newest.state_lost && !newest.mends && knows(newest);
+        let waited = case.grace_over && configuration.mode == Mode::Available && !newest_leads;
         return match &mine.newest {
             // With its own log goes its own configuration.
             Some(own) if waited || case.forced => {

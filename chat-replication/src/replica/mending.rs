@@ -144,7 +144,13 @@ impl Replica {
         if !self.audience().contains(&from) {
             return;
         }
-        let compacted = self.log.compacted;
+        // What nobody can read any more, but the state shows, is as good as dropped: a snapshot brings it.
+        let gone = match self.mends() {
+            true => self.log.compacted.index,
+            false => self.unservable_up_to(),
+        };
+        let compacted = self.log.branches.position_at(gone);
+        let compacted = compacted.unwrap_or(self.log.compacted);
         let is_held = self.log.branches.holds(position) && position.index > compacted.index;
         let last = self.log.branches.last_of(position.epoch);
         match last.filter(|_| is_held && through >= position.index) {

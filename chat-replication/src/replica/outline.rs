@@ -229,7 +229,8 @@ impl Outline {
         let common = self.branches.common_ancestor(other).index;
         let lacks = its_compacted > common;
         let both = self.compacted.index > common;
-        available && lacks && !(both && self.branches.dropped_in() >= other.dropped_in())
+        let dropped = |log: &BranchTable| log.dropped_behind(common);
+        available && lacks && !(both && dropped(&self.branches) >= dropped(other))
     }
 
     /// Whether another entry stands where this one is to stand.

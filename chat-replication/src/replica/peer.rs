@@ -36,6 +36,9 @@ pub(super) struct Peer {
     pub(super) follows: Option<Epoch>,
     /// The disk that spoke in its name last, where that one was removed.
     pub(super) removed: Option<StoreUuid>,
+    /// Its log parts from this replica's before the end of what is dropped here, or its disk is another than the one with the
+    /// vote.
+    has_parted: bool,
     /// Messages that made no sense since the last note of them, and when that was.
     ignored: u64,
     ignored_noted_at: Option<u64>,
@@ -53,6 +56,7 @@ impl Peer {
             report: AppliedReport::default(),
             follows: None,
             removed: None,
+            has_parted: false,
             ignored: 0,
             ignored_noted_at: None,
         }
@@ -231,6 +235,11 @@ impl Replica {
     /// Somebody tells where it stands. If that is in a newer history, its replicas have to be reached: any of them may have
     /// to be waited for.
     pub(super) fn meet(&mut self, from: ReplicaId, standing: &Standing) {
+        let common = self.log.branches.common_ancestor(&standing.branches).index;
+        let parts = common < self.log.compacted.index || !self.has_vote(from, standing.store);
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.has_parted = parts;
+        }
         let Some(start) = &standing.newest else {
             return;
         };
@@ -244,6 +253,14 @@ impl Replica {
             self.met = Some((epoch, start.configuration.members.clone()));
             self.meet_peers();
         }
+    }
+
+    /// Whether all that could lead where its log ends have gone over to another one, or have lost their disk: what this
+    /// replica has dropped they had.
+    pub(super) fn is_abandoned(&self) -> bool {
+        let parted = |id| self.peers.get(&id).is_some_and(|peer| peer.has_parted);
+        let known = self.log.configuration();
+        known.is_some_and(|known| known.members.iter().all(|member| parted(member.id)))
     }
 
     /// Keeps a record for each of the others. One that is new counts as just heard of.

@@ -341,14 +341,15 @@ fn software_that_is_too_old_is_no_member() {
 }
 
 /// A log that would cost the asker its state is not taken while whoever led it may come; after that its own is gone on
-/// from.
+/// from, unless somebody is there who has that log and its state, and leads once it has waited as long.
 #[test]
 fn nobody_leads_without_a_state() {
-    let branches = || {
-        vec![
-            (0, in_view(0, Log(3, 0, &[0], 7))),
-            (1, in_view(1, Log(4, 2, &[1, 2], 9))),
-        ]
+    let branches = |state_lost| {
+        let other = Standing {
+            state_lost,
+            ..in_view(1, Log(4, 2, &[1, 2], 9))
+        };
+        vec![(0, in_view(0, Log(3, 0, &[0], 7))), (1, other)]
     };
     let around = |grace_over, state_base| Around {
         suspected: &[2],
@@ -356,12 +357,11 @@ fn nobody_leads_without_a_state() {
         state_base,
         ..Around::default()
     };
-    assert_eq!(goes(decide(branches(), around(false, 0))).1, 1);
-    assert_eq!(
-        decide(branches(), around(false, 5)),
-        Verdict::Wait(Waiting::Behind)
-    );
-    let (_, donor, forced) = goes(decide(branches(), around(true, 5)));
+    assert_eq!(goes(decide(branches(false), around(false, 0))).1, 1);
+    let behind = Verdict::Wait(Waiting::Behind);
+    assert_eq!(decide(branches(true), around(false, 5)), behind);
+    assert_eq!(decide(branches(false), around(true, 5)), behind);
+    let (_, donor, forced) = goes(decide(branches(true), around(true, 5)));
     assert_eq!((donor, forced), (0, true));
 }
 
@@ -371,7 +371,8 @@ fn with_its_own_log_a_replica_goes_on_in_its_own_configuration() {
     let mut own = in_view(0, Log(3, 0, &[0], 7));
     let start = own.newest.as_mut().expect("a view has started");
     start.configuration = cluster(2);
-    let newer = in_view(1, Log(4, 2, &[1, 2], 9));
+    let mut newer = in_view(1, Log(4, 2, &[1, 2], 9));
+    newer.state_lost = true;
     let around = Around {
         suspected: &[2],
         grace_over: true,
@@ -478,6 +479,52 @@ fn a_log_that_has_dropped_what_the_other_lacks_stays() {
     // A disk that never had a vote took a snapshot of what its leader holds still.
     let (members, donor, _) = goes(meet(false));
     assert_eq!((members, donor), (vec![0, 2], 0));
+}
+
+/// A partition of three removed each other, and the one that could lead on a side went over to another one: what a disk
+/// that it had removed before has dropped kept all of them from leading.
+#[test]
+fn nobody_waits_for_a_log_on_which_nobody_can_lead() {
+    let removed = || {
+        let mut removed = standing(1, Log(4, 2, &[2], 90));
+        removed.compacted = 50;
+        removed.branches.note_drop(epoch(4, 2));
+        let known = &mut removed.newest.as_mut().expect("it has one").configuration;
+        known.members.retain(|member| member.id == id(2));
+        known.base = vec![(id(1), store(1)), (id(2), store(2))];
+        removed
+    };
+    let asker = || {
+        let mut asker = in_view(0, Log(5, 0, &[0], 9));
+        let known = &mut asker.newest.as_mut().expect("it has one").configuration;
+        known.members.retain(|member| member.id == id(0));
+        asker
+    };
+    let meet = |voter: Option<Standing>| {
+        let voter = voter.map(|voter| (2, voter));
+        let all = [(0, asker()), (1, removed())].into_iter().chain(voter);
+        decide(all.collect(), Around::default())
+    };
+    // It may be on the side of the removed one still.
+    assert_eq!(waits(meet(None)), Waiting::NoMember);
+    let there = Standing {
+        store: store(2),
+        compacted: 0,
+        ..removed()
+    };
+    assert_eq!(waits(meet(Some(there))), Waiting::NoMember);
+    // It has come over, or has lost its disk.
+    let over = Standing {
+        store: store(2),
+        ..asker()
+    };
+    let lost = Standing {
+        store: store(7),
+        ..empty(2)
+    };
+    for gone in [over, lost] {
+        assert_eq!(goes(meet(Some(gone))), (vec![0], 0, false));
+    }
 }
 
 /// Two logs were damaged where their states did not reach, and the third went on without what only those two had.

@@ -167,6 +167,14 @@ impl Disk {
         self.content().known.identity().store
     }
 
+    /// Whether its own log says that it has the vote of a replica.
+    pub(super) fn has_vote_of(&self, id: ReplicaId) -> bool {
+        self.look(|store| {
+            let known = store.newest_start().map(|start| &start.configuration);
+            known.is_some_and(|known| known.votes(id, store.identity().store))
+        })
+    }
+
     /// The last entry that was dropped from its log.
     pub(super) fn compacted(&self) -> Index {
         self.look(|store| store.branches().last_index() - store.payloads().count() as u64)

@@ -63,7 +63,9 @@ impl World {
             return false;
         }
         let others = self.others_with_votes(&known, id);
-        if !others.iter().any(|other| self.is_whole(*other)) {
+        // One that is a member since a moment ago, and has not heard of it, could not go on alone.
+        let goes_on = |id: ReplicaId| self.is_whole(id) && disks[&id].has_vote_of(id);
+        if !others.iter().any(|other| goes_on(*other)) {
             return false;
         }
         let mut relied_upon = self.check.relied_upon();
@@ -86,15 +88,21 @@ impl World {
     }
 
     pub(super) fn change_disk(&mut self, fault: &Fault, who: Who) -> Result<bool, String> {
-        let id = self.meant(who);
+        let mut id = self.meant(who);
         if let Fault::Backup(_) = fault {
             return Ok(self.back_up(id));
+        }
+        if let Fault::Restore(_) = fault {
+            let copied = |node: &&Node| node.backup.is_some();
+            let Some(node) = self.nodes.iter().find(copied) else {
+                return Ok(false);
+            };
+            id = node.id;
         }
         if !self.may_lose(id) {
             return Ok(false);
         }
         let replacement = match fault {
-            Fault::Restore(_) if self.node(id).backup.is_none() => return Ok(false),
             Fault::Restore(_) => Replacement::Backup,
             _ => Replacement::Empty,
         };

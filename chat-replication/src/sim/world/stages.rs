@@ -179,7 +179,8 @@ impl World {
         for id in self.ids().filter(|id| known.member(*id).is_none()) {
             let status = self.replica(id)?.status();
             let store = self.disks[&id].store();
-            let told = status.configuration.has_removed(store);
+            // To one that was never a member there is nothing to tell.
+            let told = status.configuration.has_removed(store) || !known.has_removed(store);
             // What the leader does not have is of a branch that lost, and will be cut.
             let shared = preferred.branches().holds(status.last)
                 || forgets && self.check.is_behind(status.last, last);
