@@ -110,7 +110,12 @@ impl MemoryStore {
 
     /// The newest view start that is known.
     pub(crate) fn newest_start(&self) -> Option<&ViewStart> {
-        self.view_starts.values().next_back()
+        let mut newest_first = self.log.values().rev();
+        let in_log = newest_first.find_map(|payload| match payload {
+            Payload::ViewStart(start) => Some(start),
+            Payload::Command(_) | Payload::Reproposed { .. } => None,
+        });
+        in_log.or_else(|| self.view_starts.values().next_back())
     }
 
     /// The orphans' commands, in the order of their origins.

@@ -19,12 +19,14 @@ pub(super) use self::store::SimStore;
 use super::board::Board;
 use super::ledger::{CommandId, command, command_id, payload_id};
 use super::options;
+use crate::branch::BranchTable;
 use crate::disk_store::{CrashFolder, DiskStore, Fate};
 use crate::memory_store::MemoryStore;
 use crate::replica::Mutation;
 use crate::store::{Durable, Identity, Persist, Store, StoreError};
 use crate::types::{
-    ClusterId, Entry, Epoch, Index, Orphan, Payload, Position, ReplicaId, StoreUuid, ViewStart,
+    ClusterId, Entry, Epoch, Index, Member, Orphan, Payload, Position, ReplicaId, StoreUuid,
+    ViewStart,
 };
 
 /// A command that no client of this cluster sends.
@@ -172,6 +174,15 @@ impl Disk {
         self.look(|store| {
             let known = store.newest_start().map(|start| &start.configuration);
             known.is_some_and(|known| known.votes(id, store.identity().store))
+        })
+    }
+
+    /// The epochs of its log, and the members that it knows.
+    pub(super) fn history(&self) -> (BranchTable, Vec<Member>) {
+        self.look(|store| {
+            let newest = store.newest_start();
+            let members = newest.map(|start| start.configuration.members.clone());
+            (store.branches().clone(), members.unwrap_or_default())
         })
     }
 

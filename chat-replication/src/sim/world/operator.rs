@@ -56,7 +56,7 @@ impl World {
             Mode::Consistent => voters >= 3,
         };
         let busy = !self.operator.works_on.is_empty() || !self.operator.lost.is_empty();
-        if busy || self.check.has_unfinished_view() {
+        if busy || self.check.has_unfinished_view() || !self.sides_agree() {
             return false;
         }
         if known.member(id).is_some() && !(enough && known.votes(id, disks[&id].store())) {
@@ -75,6 +75,18 @@ impl World {
         }
         let there = disks[&id].commands();
         relied_upon.is_disjoint(&there)
+    }
+
+    /// Whether all sides of a partition know of the same members. Where one loses what it has while another has removed it,
+    /// or it the other, an operator has to say which of them is to go on.
+    fn sides_agree(&self) -> bool {
+        let logs: Vec<_> = self.nodes.iter().map(|node| node.disk.history()).collect();
+        let mut pairs = logs
+            .iter()
+            .flat_map(|one| logs.iter().map(move |other| (one, other)));
+        pairs.all(|((one, known), (other, known_there))| {
+            one.holds(other.last()) || other.holds(one.last()) || known == known_there
+        })
     }
 
     /// Whether a replica can rebuild its state from its own disk.
@@ -255,6 +267,7 @@ impl World {
             run.is_some_and(|run| run.process.driver.status().state_lost)
         };
         if busy
+            || !self.sides_agree()
             || self.ids().any(|id| without_state(&id))
             || !(log_is_whole || others.iter().any(|other| self.is_whole(*other)))
         {
