@@ -278,7 +278,8 @@ impl Replica {
         let mut ids = led.iter().chain([&rival]);
         ids.any(|id| {
             let answered = ballot.standings.contains_key(id);
-            !answered && !lagging.contains(id) && !self.suspects(*id)
+            let lags = *id != rival && lagging.contains(id);
+            !answered && !lags && !self.suspects(*id)
         })
     }
 

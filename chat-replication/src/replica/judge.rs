@@ -272,7 +272,7 @@ pub(super) fn newest_start(
 /// from one of its disks what the other had dropped before. Whoever had no say in it where its log ends has dropped nothing
 /// for the others: it took a snapshot in place of what they hold. A log is all that are on its side of the fork, whichever of
 /// them is asked: not all of them have dropped as much. Nor does what a removed replica dropped count once all that could
-/// lead on its side are on the other, where what they had is their orphans, or have lost their disk.
+/// lead on its side are on the other, where what they had is their orphans, or have lost their disk or their state.
 fn precedence(
     standings: &BTreeMap<ReplicaId, Standing>,
     one: &Standing,
@@ -296,10 +296,13 @@ fn precedence(
             let newest = standing.newest.as_ref();
             let dropped = |start: &ViewStart| {
                 let known = &start.configuration;
+                // One whose log does not go back to the beginning cannot rebuild its state.
                 let may_lead = |member: &Member| {
                     let answered = standings.get(&member.id);
-                    let here = |it: &Standing| it.store == member.store && same_side(it, standing);
-                    answered.is_none_or(here)
+                    let is_here =
+                        |it: &Standing| it.store == member.store && same_side(it, standing);
+                    let has_state = |it: &Standing| !it.state_lost || it.compacted == 0;
+                    answered.is_none_or(|it| is_here(it) && has_state(it))
                 };
                 known.may_have_dropped(standing.store, &standing.branches, common)
                     && known.members.iter().any(may_lead)

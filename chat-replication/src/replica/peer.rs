@@ -36,8 +36,8 @@ pub(super) struct Peer {
     pub(super) follows: Option<Epoch>,
     /// The disk that spoke in its name last, where that one was removed.
     pub(super) removed: Option<StoreUuid>,
-    /// Its log parts from this replica's before the end of what is dropped here, or its disk is another than the one with the
-    /// vote.
+    /// Its log parts from this replica's before the end of what is dropped here, its disk is another than the one with the
+    /// vote, or it has lost its state.
     has_parted: bool,
     /// Messages that made no sense since the last note of them, and when that was.
     ignored: u64,
@@ -236,7 +236,9 @@ impl Replica {
     /// to be waited for.
     pub(super) fn meet(&mut self, from: ReplicaId, standing: &Standing) {
         let common = self.log.branches.common_ancestor(&standing.branches).index;
-        let parts = common < self.log.compacted.index || !self.has_vote(from, standing.store);
+        let stateless = standing.state_lost && standing.compacted > 0;
+        let parts =
+            common < self.log.compacted.index || stateless || !self.has_vote(from, standing.store);
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.has_parted = parts;
         }
@@ -255,10 +257,14 @@ impl Replica {
         }
     }
 
-    /// Whether all that could lead where its log ends have gone over to another one, or have lost their disk: what this
-    /// replica has dropped they had.
+    /// Whether all that could lead where its log ends have gone over to another one, or have lost their disk or their state:
+    /// what this replica has dropped they had.
     pub(super) fn is_abandoned(&self) -> bool {
-        let parted = |id| self.peers.get(&id).is_some_and(|peer| peer.has_parted);
+        let (me, lost) = (self.me(), self.wants_snapshot.is_some());
+        let parted = |id| match id == me {
+            true => lost && self.log.compacted.index > 0,
+            false => self.peers.get(&id).is_some_and(|peer| peer.has_parted),
+        };
         let known = self.log.configuration();
         known.is_some_and(|known| known.members.iter().all(|member| parted(member.id)))
     }

@@ -21,7 +21,7 @@ use crate::types::{Configuration, Epoch, Mode, Payload, Position, ReplicaId, Vie
 pub(super) struct Check {
     mode: Mode,
     /// Somebody may be suspected without cause.
-    suspects_falsely: bool,
+    pub(super) suspects_falsely: bool,
     /// A view was started without replicas that the rules wait for: histories may part.
     pub(super) forced: bool,
     /// An operator has said that views may start so.

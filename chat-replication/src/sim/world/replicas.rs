@@ -16,7 +16,7 @@ use crate::sim::options::Profile;
 use crate::sim::process::Process;
 use crate::state_machine::StateMachine;
 use crate::store::Persist;
-use crate::types::{PeerId, ReplicaId};
+use crate::types::{Epoch, PeerId, ReplicaId};
 
 impl World {
     /// Puts something into a replica's queue.
@@ -173,7 +173,17 @@ impl World {
         let node = &self.nodes[id.0 as usize];
         let run = node.run.as_ref().ok_or("a replica that turned is up")?;
         self.check.turned(id, number, &run.process, &self.disks)?;
+        // Who was added a moment ago, by a leader that is gone, may be unknown to others: it is as good as cut off.
         let leading: Vec<_> = self.leaders().collect();
+        let knows = |one: &Epoch, other: &Epoch| {
+            let known = self
+                .replica(one.replica)
+                .ok()
+                .and_then(|it| it.configuration());
+            known.is_some_and(|known| known.member(other.replica).is_some())
+        };
+        let known = |one: &Epoch| leading.iter().all(|other| knows(other, one));
+        self.check.suspects_falsely |= !leading.iter().all(known);
         self.check.leaders(&leading)?;
         self.poll_answers(id)?;
         let pace = self.random.random_range(20..2000);

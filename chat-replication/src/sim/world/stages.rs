@@ -228,7 +228,7 @@ impl World {
         self.nodes.iter().map(line).collect()
     }
 
-    fn replica(&self, id: ReplicaId) -> Result<&crate::replica::Replica, String> {
+    pub(super) fn replica(&self, id: ReplicaId) -> Result<&crate::replica::Replica, String> {
         let run = self.node(id).run.as_ref();
         run.map(|run| run.process.replica())
             .ok_or_else(|| format!("replica {id} is down"))
