@@ -199,7 +199,7 @@ pub enum Message {
         from: Position,
         /// Entries in order; none where the sender does not have the first.
         entries: Vec<Entry>,
-        /// The last position whose entry is gone from the sender's log.
+        /// The last position whose entry is gone from the sender's log, or cannot be read and is in its state.
         compacted: Position,
     },
     /// The application's own message, best effort.

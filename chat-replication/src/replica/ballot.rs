@@ -141,6 +141,9 @@ impl Replica {
     pub(super) fn on_answer(&mut self, from: ReplicaId, round: u64, standing: Standing) {
         self.seen_number = self.seen_number.max(standing.promised.number);
         self.meet(from, &standing);
+        if matches!(self.state, State::Leading(_)) {
+            self.take_over_drops(&standing.branches);
+        }
         let last = standing.branches.last().epoch;
         let follows = self.has_vote(from, standing.store).then_some(last);
         self.note_follower(from, follows);

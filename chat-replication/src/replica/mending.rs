@@ -108,17 +108,24 @@ impl Replica {
         }
     }
 
+    /// Who tells what stands in the log: everybody with a vote or about to get one, and whoever was removed for a long absence,
+    /// and comes in again by itself.
+    fn menders(&self) -> BTreeSet<ReplicaId> {
+        let mut ids = self.concerned();
+        let electors = self.electors();
+        let known = self.log.configuration();
+        ids.retain(|id| electors.contains(id) || known.is_some_and(|known| known.takes_in(*id)));
+        ids
+    }
+
     /// Asks one of the others, each time another.
     fn ask_to_mend(&mut self) {
         self.mending.ask_at = self.now + self.settings.ballot;
         let Some(stretch) = self.log.damage.first() else {
             return;
         };
-        let others: Vec<ReplicaId> = self
-            .electors()
-            .into_iter()
-            .filter(|id| !self.suspects(*id))
-            .collect();
+        let mut others = self.menders();
+        others.retain(|id| !self.suspects(*id));
         let next = self
             .mending
             .asked
@@ -141,17 +148,18 @@ impl Replica {
     }
 
     pub(super) fn on_mend(&mut self, from: ReplicaId, position: Position, through: Index) {
-        if !self.audience().contains(&from) {
+        if !self.audience().contains(&from) && !self.menders().contains(&from) {
             return;
         }
+        let is_held =
+            self.log.branches.holds(position) && position.index > self.log.compacted.index;
         // What nobody can read any more, but the state shows, is as good as dropped: a snapshot brings it.
-        let gone = match self.mends() {
-            true => self.log.compacted.index,
-            false => self.unservable_up_to(),
+        let gone = match self.log.damage.contains(position.index) && !self.mends() {
+            true => self.unservable_up_to(),
+            false => self.log.compacted.index,
         };
         let compacted = self.log.branches.position_at(gone);
         let compacted = compacted.unwrap_or(self.log.compacted);
-        let is_held = self.log.branches.holds(position) && position.index > compacted.index;
         let last = self.log.branches.last_of(position.epoch);
         match last.filter(|_| is_held && through >= position.index) {
             // Once it is on this disk.
@@ -182,7 +190,7 @@ impl Replica {
         entries: Vec<Entry>,
         compacted: Position,
     ) {
-        if self.log.damage.is_empty() || !self.electors().contains(&from) {
+        if self.log.damage.is_empty() || !self.menders().contains(&from) {
             return;
         }
         let mut mended = 0;

@@ -175,8 +175,15 @@ impl Outline {
         self.damage.keep(through + 1..=Index::MAX);
         self.pending.compact = Some(through);
         if decided {
-            self.branches.note_drop(self.promised);
-            self.pending.dropped_in = Some(self.promised);
+            self.note_drop(self.promised);
+        }
+    }
+
+    /// Entries were dropped in an epoch, here or on a side whose replicas have come over.
+    pub(super) fn note_drop(&mut self, epoch: Epoch) {
+        if epoch > self.branches.dropped_in() && epoch <= self.promised {
+            self.branches.note_drop(epoch);
+            self.pending.dropped_in = Some(epoch);
         }
     }
 

@@ -161,8 +161,10 @@ impl Replica {
             Message::Fetch { .. } | Message::HandOver { .. } | Message::SnapshotChunk(_) => self
                 .followed()
                 .is_some_and(|epoch| epoch.store == from.store),
+            // Nobody removed it for what it may say, but for its absence.
+            Message::Mended { .. } => known.returns(from.store),
             // It is given nothing of what is said since, nor is what it gives taken.
-            Message::Mended { .. } | Message::Cast(_) => false,
+            Message::Cast(_) => false,
         }
     }
 
@@ -257,13 +259,14 @@ impl Replica {
         }
     }
 
-    /// Whether all that could lead where its log ends have gone over to another one, or have lost their disk or their state:
-    /// what this replica has dropped they had.
+    /// Whether all that could lead where its log ends have gone over to another one, that of the leader it follows, or have
+    /// lost their disk or their state: what this replica has dropped they had.
     pub(super) fn is_abandoned(&self) -> bool {
         let (me, lost) = (self.me(), self.wants_snapshot.is_some());
+        let leader = self.followed().map(|epoch| epoch.replica);
         let parted = |id| match id == me {
             true => lost && self.log.compacted.index > 0,
-            false => self.peers.get(&id).is_some_and(|peer| peer.has_parted),
+            false => leader == Some(id) || self.peers.get(&id).is_some_and(|peer| peer.has_parted),
         };
         let known = self.log.configuration();
         known.is_some_and(|known| known.members.iter().all(|member| parted(member.id)))

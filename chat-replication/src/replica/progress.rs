@@ -340,6 +340,13 @@ impl Replica {
         }
     }
 
+    /// Who has come over to this leader's log from another side brought what that had dropped along.
+    pub(super) fn take_over_drops(&mut self, theirs: &BranchTable) {
+        if self.log.branches.holds(theirs.last()) {
+            self.log.note_drop(theirs.dropped_in());
+        }
+    }
+
     pub(super) fn on_heartbeat_ack(&mut self, from: ReplicaId, message: Message) {
         let Message::HeartbeatAck {
             epoch,
@@ -396,6 +403,9 @@ impl Replica {
         let gone = self.unservable_up_to();
         if verified.is_none() {
             self.note_rival(from, branches.as_ref(), compacted);
+            branches
+                .iter()
+                .for_each(|theirs| self.take_over_drops(theirs));
         }
         let State::Leading(leading) = &mut self.state else {
             return;
