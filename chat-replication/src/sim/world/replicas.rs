@@ -180,7 +180,9 @@ impl World {
                 .replica(one.replica)
                 .ok()
                 .and_then(|it| it.configuration());
-            known.is_some_and(|known| known.member(other.replica).is_some())
+            known.is_some_and(|known| {
+                known.member(other.replica).is_some() || known.has_removed(other.store)
+            })
         };
         let known = |one: &Epoch| leading.iter().all(|other| knows(other, one));
         self.check.suspects_falsely |= !leading.iter().all(known);
