@@ -49,7 +49,7 @@ use crate::replica::{MAX_CAST, Mutation, Note, Outgoing, PeersAsOf, Ready, Refus
 use crate::status::Status;
 use crate::store::{Persisted, Reset, Store, StoreError};
 use crate::transport::Transport;
-use crate::types::{Epoch, Index, Member, Payload, PeerId, Position, ReplicaId};
+use crate::types::{Index, Member, Payload, PeerId, Position, ReplicaId};
 
 /// Sizes that a driver keeps to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,8 +105,6 @@ pub struct Driver<S, T, A, R> {
     starting_over: bool,
     /// On how many replicas, and of how many, entries up to an index are durable: for those not handed over yet.
     copies: VecDeque<(Index, (u32, u32))>,
-    /// The epoch that it led after the last step.
-    led: Option<Epoch>,
     /// What the transport was told last, and in which state of affairs.
     peers: Vec<Member>,
     peers_as_of: Option<PeersAsOf>,
@@ -174,7 +172,6 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
             rolling_back: false,
             starting_over: false,
             copies: VecDeque::new(),
-            led: None,
             peers: Vec::new(),
             peers_as_of: None,
             casts: VecDeque::new(),
@@ -565,7 +562,6 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
         self.orders = Orders::default();
         self.servings.give_up();
         self.copies.clear();
-        self.led = None;
         Ok(())
     }
 
@@ -713,12 +709,8 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
             self.copies.pop_back();
         }
         let known = self.copies.back().map_or(0, |(through, _)| *through);
-        let led = std::mem::replace(&mut self.led, self.replica.leads());
         if known < commit {
-            // One that has just ceased to lead committed while it still did. A follower knows that its leader did.
-            let other = |epoch: &Epoch| epoch.replica != self.replica.identity().replica;
-            let view = self.led.or(led).or(self.replica.leader().filter(other));
-            let start = view.and_then(|view| self.replica.view_start(view));
+            let start = self.replica.committed_by(commit);
             let count = |ids: usize| u32::try_from(ids).unwrap_or(u32::MAX);
             let copies = start.map_or((1, 1), |start| {
                 (

@@ -76,6 +76,14 @@ impl Outline {
         self.view_starts.get(&index).map(|start| (index, start))
     }
 
+    /// The view starts from the one on that begins the epoch of an entry.
+    pub(super) fn views_since(&self, index: Index) -> impl Iterator<Item = &ViewStart> {
+        let epoch = self.branches.epoch_at(index);
+        let first = epoch.and_then(|epoch| self.branches.first_of(epoch));
+        let starts = self.view_starts.range(first.unwrap_or(index)..);
+        starts.map(|(_, start)| start)
+    }
+
     /// The last entry that software of a version can apply, of those up to an index.
     pub(super) fn known_up_to(&self, index: Index, version: u32) -> Index {
         let newest = self.newest().map_or(0, |(_, start)| start.apply_version);

@@ -106,6 +106,13 @@ impl Replica {
         self.log.view_start(epoch).map(|(_, start)| start)
     }
 
+    /// The view that has committed an entry, or of those that may have the one with the fewest members: each of its members
+    /// has the entry.
+    pub(crate) fn committed_by(&self, index: Index) -> Option<&ViewStart> {
+        let views = self.log.views_since(index);
+        views.min_by_key(|start| start.members.len())
+    }
+
     /// The newest configuration of the log.
     pub fn configuration(&self) -> Option<&Configuration> {
         self.log.configuration()
