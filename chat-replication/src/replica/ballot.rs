@@ -144,6 +144,11 @@ impl Replica {
         if matches!(self.state, State::Leading(_)) {
             self.take_over_drops(&standing.branches);
         }
+        // It may have come over since.
+        let stays = |rival: &ReplicaId| {
+            *rival != from || self.log.has_to_yield_to(&standing.branches, standing.compacted)
+        };
+        self.rival = self.rival.filter(stays);
         let last = standing.branches.last().epoch;
         let follows = self.has_vote(from, standing.store).then_some(last);
         self.note_follower(from, follows);
