@@ -19,7 +19,10 @@ impl Replica {
             }
             State::Following(following) => {
                 let verified = following.verified.unwrap_or(0);
-                match verified >= following.compact_to {
+                // Where the log does not end in this view yet, what was dropped of it would be taken for newer than it is.
+                let start = self.log.branches.first_of(following.epoch);
+                let is_here = start.is_some_and(|start| verified >= start);
+                match is_here && verified >= following.compact_to {
                     true => following.compact_to,
                     false => 0,
                 }
