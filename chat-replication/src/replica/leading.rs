@@ -67,7 +67,12 @@ impl Replica {
             }
             State::Seeking | State::Following(_) => return,
         };
-        let (commit, last) = (self.commit, self.log.last().index);
+        // What a candidate knows to be committed stands in its own log, and it may have to take another.
+        let commit = match &self.state {
+            State::Candidate(_) if !self.is_broken(Mutation::CandidateTellsCommit) => 0,
+            _ => self.commit,
+        };
+        let last = self.log.last().index;
         let compact_to = self.compaction_limit();
         for id in self.audience() {
             let echo = self.peers.get(&id).map_or(0, |peer| peer.sent);

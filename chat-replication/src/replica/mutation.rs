@@ -15,6 +15,8 @@ pub enum Mutation {
     HalfIsCommitted,
     /// A leader counts what was acknowledged before its view start as committed.
     CommitBeforeStart,
+    /// A candidate tells others up to where its own log is committed, though it may take another.
+    CandidateTellsCommit,
     /// A follower takes the leader's commit index as it is, whatever it has verified itself.
     CommitUnverified,
     /// An append that came late cuts a matching tail.
@@ -81,13 +83,14 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 37] = [
+    pub const ALL: [Mutation; 38] = [
         Mutation::AcknowledgeBeforeSync,
         Mutation::PromiseBeforeSync,
         Mutation::PrepareBeforeSync,
         Mutation::StartBeforeSync,
         Mutation::HalfIsCommitted,
         Mutation::CommitBeforeStart,
+        Mutation::CandidateTellsCommit,
         Mutation::CommitUnverified,
         Mutation::LateAppendCuts,
         Mutation::TakesOldEpochs,

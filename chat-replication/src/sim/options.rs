@@ -121,7 +121,9 @@ impl SimOptions {
             | M::LineagesStay
             | M::NewerAlwaysStays
             | M::DropsWithoutMajority => (Some(Mode::Available), Some(Profile::Partitions)),
-            M::OldVersionJoins => (Some(Mode::Available), Some(Profile::Everything)),
+            M::OldVersionJoins | M::CandidateTellsCommit => {
+                (Some(Mode::Available), Some(Profile::Everything))
+            }
             M::DropsForcedCuts => (Some(Mode::Consistent), Some(Profile::Everything)),
             M::BelievesAnything | M::RemovedSpeaks => (None, Some(Profile::Hostile)),
             M::UnnamedStaysInView | M::TakesOldDisks => {

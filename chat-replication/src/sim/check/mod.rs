@@ -34,6 +34,8 @@ pub(super) struct Check {
     leaders: BTreeMap<Epoch, (ReplicaId, u32)>,
     /// Whom the candidate of an epoch named.
     named: BTreeMap<Epoch, BTreeSet<ReplicaId>>,
+    /// What the candidate of an epoch has told others to be committed, before the epoch began.
+    announced: BTreeMap<Epoch, Position>,
     /// Who led after its last turn.
     led: BTreeMap<ReplicaId, Epoch>,
     /// Entries that a leader has taken for committed, and in which view.
@@ -85,6 +87,7 @@ impl Check {
             views: BTreeMap::new(),
             leaders: BTreeMap::new(),
             named: BTreeMap::new(),
+            announced: BTreeMap::new(),
             led: BTreeMap::new(),
             committed: BTreeMap::new(),
             commands: BTreeMap::new(),
@@ -193,6 +196,22 @@ impl Check {
                 })
             }
             _ => Ok(()),
+        }
+    }
+
+    /// A replica has told another up to where its log is committed.
+    pub(super) fn announces(&mut self, from: ReplicaId, message: &Message) {
+        let Message::Heartbeat { epoch, commit, .. } = message else {
+            return;
+        };
+        let at = self
+            .logs
+            .get(&from)
+            .and_then(|log| log.position_at(*commit));
+        let told = at.filter(|_| !self.views.contains_key(epoch));
+        if let Some(told) = told {
+            let known = self.announced.entry(*epoch).or_default();
+            *known = told.max(*known);
         }
     }
 

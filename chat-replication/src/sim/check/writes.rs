@@ -158,6 +158,12 @@ impl Check {
             })?;
         }
         self.forced |= start.forced;
+        let told = self.announced.remove(&epoch).unwrap_or_default();
+        ensure(self.is_behind(told, position), || {
+            format!(
+                "epoch {epoch} begins without {told}, which its leader told others to be committed"
+            )
+        })?;
         if !self.views.contains_key(&epoch) {
             let before = self.views.get(&before).map(|(_, start)| start);
             let version = before.map_or(0, |before| before.apply_version);

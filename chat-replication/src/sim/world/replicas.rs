@@ -152,6 +152,7 @@ impl World {
         }
         for (_, _, message) in &turned.sent {
             self.check.said(id, message)?;
+            self.check.announces(id, message);
         }
         self.send(id, number, turned);
         if isolated {
