@@ -103,8 +103,32 @@ impl Replica {
     }
 
     pub(super) fn tick_mending(&mut self) {
+        self.mend_view_starts();
         if !self.log.damage.is_empty() && self.now >= self.mending.ask_at {
             self.ask_to_mend();
+        }
+    }
+
+    /// What a view start says is known beside the log.
+    fn mend_view_starts(&mut self) {
+        let damage = &self.log.damage;
+        let starts = self
+            .log
+            .view_starts()
+            .filter(|(index, _)| damage.contains(*index));
+        let known: Vec<Entry> = starts
+            .filter_map(|(index, start)| {
+                let position = self.log.branches.position_at(index)?;
+                let payload = Payload::ViewStart(start.clone());
+                Some(Entry { position, payload })
+            })
+            .collect();
+        let mended = known
+            .into_iter()
+            .filter(|entry| self.mend(entry.clone()))
+            .count();
+        if mended > 0 && self.log.damage.is_empty() {
+            self.is_mended();
         }
     }
 
@@ -257,11 +281,11 @@ impl Replica {
 
     /// An operator's word: damaged entries that nobody has are given up. What stands behind them stays, as orphans.
     pub(super) fn give_up_damaged(&mut self) {
-        let needed_from = match (&self.state, self.kept_out_at()) {
+        let (needed_from, goes_on) = match (&self.state, self.kept_out_at()) {
             // What the state shows is not lost.
-            (State::Seeking, _) => self.applied.0 + 1,
+            (State::Seeking, _) => (self.applied.0 + 1, true),
             // Its branch loses, and what was damaged on it cannot be kept.
-            (State::Following(_), Some(parts_at)) => parts_at + 1,
+            (State::Following(_), Some(parts_at)) => (parts_at + 1, false),
             (State::Following(_) | State::Candidate(_) | State::Leading(_), _) => return,
         };
         let Some(first) = self.log.damage.next_from(needed_from) else {
@@ -271,7 +295,7 @@ impl Replica {
             first,
             last: self.log.damage.last(),
         });
-        self.log.give_up_behind(first - 1);
+        self.log.give_up_behind(first - 1, goes_on);
         self.commit = self.commit.min(first - 1);
         if self
             .in_view

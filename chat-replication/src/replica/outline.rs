@@ -14,6 +14,8 @@ use crate::types::{
 pub(super) struct Outline {
     pub(super) branches: BranchTable,
     view_starts: BTreeMap<Index, ViewStart>,
+    /// The newest view start, where it was given up together with damaged entries: who the members are is not lost with it.
+    kept: Option<ViewStart>,
     /// Where the newest forced one of them stands; 0 where there is none.
     forced: Index,
     pub(super) promised: Epoch,
@@ -44,6 +46,7 @@ impl Outline {
             damage: Damage::of(durable.damaged),
             branches: durable.branches,
             view_starts: durable.view_starts.into_iter().collect(),
+            kept: None,
             forced: 0,
             promised: durable.promised,
             pending: Persist::default(),
@@ -66,8 +69,16 @@ impl Outline {
 
     /// The newest view start; its epoch is that of the last entry, as every epoch begins with one.
     pub(super) fn newest(&self) -> Option<(Epoch, &ViewStart)> {
-        let (_, start) = self.view_starts.last_key_value()?;
+        let in_log = self.view_starts.last_key_value().map(|(_, start)| start);
+        let start = self.kept.as_ref().or(in_log)?;
         Some((self.branches.last().epoch, start))
+    }
+
+    /// The view starts, and where they stand.
+    pub(super) fn view_starts(&self) -> impl Iterator<Item = (Index, &ViewStart)> {
+        self.view_starts
+            .iter()
+            .map(|(index, start)| (*index, start))
     }
 
     /// The view start of an epoch that the log has entries of.
@@ -120,6 +131,7 @@ impl Outline {
         );
         self.branches.append(entry.position);
         if let Payload::ViewStart(start) = &entry.payload {
+            self.kept = None;
             self.view_starts.insert(entry.position.index, start.clone());
             if start.forced {
                 self.forced = entry.position.index;
@@ -156,10 +168,13 @@ impl Outline {
         }
     }
 
-    /// Cuts the log behind an index though damaged entries stand there, which are lost with that. The others become orphans.
-    pub(super) fn give_up_behind(&mut self, last: Index) {
+    /// Cuts the log behind an index though damaged entries stand there, which are lost with that. The others become orphans;
+    /// and `keeps` tells whether who the members are stays as it was, until another view starts.
+    pub(super) fn give_up_behind(&mut self, last: Index, keeps: bool) {
+        let newest = self.newest().map(|(_, start)| start.clone());
         self.pending.give_up = true;
         self.cut(last);
+        self.kept = newest.filter(|_| keeps);
     }
 
     /// The last entry that is gone, or as good as gone: the log can be neither read from before it nor cut there.
@@ -228,6 +243,7 @@ impl Outline {
         }
         self.branches.clone_from(&reset.branches);
         self.view_starts = BTreeMap::from([reset.newest.clone()]);
+        self.kept = None;
         self.find_forced();
         self.compacted = self.branches.last();
         self.damage = Damage::default();
