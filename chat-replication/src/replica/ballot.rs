@@ -146,7 +146,10 @@ impl Replica {
         }
         // It may have come over since.
         let stays = |rival: &ReplicaId| {
-            *rival != from || self.log.has_to_yield_to(&standing.branches, standing.compacted)
+            *rival != from
+                || self
+                    .log
+                    .has_to_yield_to(&standing.branches, standing.compacted)
         };
         self.rival = self.rival.filter(stays);
         let last = standing.branches.last().epoch;

@@ -132,11 +132,7 @@ impl Replica {
         let released = held.is_none()
             || self.gave_ticket(ticket, from)
             || (ticket == held && matches!(self.state, State::Following(_)));
-        // It has led, and gave way to somebody whose log has to stay.
-        let gave_way = matches!(self.state, State::Seeking)
-            && self
-                .rival
-                .is_some_and(|rival| rival != from && !self.suspects(rival));
+        let gave_way = matches!(self.state, State::Seeking) && self.has_yielded_to_rival_of(from);
         if epoch <= self.log.promised || !released || gave_way {
             return self.refuse(from, epoch);
         }
@@ -145,6 +141,18 @@ impl Replica {
         }
         self.follow(from, epoch, members, true);
         self.answer_promise(from, epoch);
+    }
+
+    /// Whether this replica has led, and gave way to somebody whose log has to stay, on whose side another is not.
+    fn has_yielded_to_rival_of(&self, other: ReplicaId) -> bool {
+        let shares = |id| self.peers.get(&id).and_then(|peer| peer.shares);
+        let beside = |rival| match (shares(other), shares(rival)) {
+            // It parts from this log no later than the rival does.
+            (Some(shared), Some(by_rival)) => shared > by_rival,
+            _ => true,
+        };
+        let rival = self.rival.filter(|rival| *rival != other);
+        rival.is_some_and(|rival| !self.suspects(rival) && beside(rival))
     }
 
     fn answer_promise(&mut self, to: ReplicaId, epoch: Epoch) {

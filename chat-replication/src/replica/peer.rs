@@ -6,7 +6,7 @@ use super::bounds::{Bounds, speaker};
 use super::state::State;
 use super::{Mutation, Note, Outgoing, Replica};
 use crate::message::{AppliedReport, Message, Standing};
-use crate::types::{Epoch, Member, PeerId, ReplicaId, StoreUuid};
+use crate::types::{Epoch, Index, Member, PeerId, ReplicaId, StoreUuid};
 
 /// The round of questions whose only purpose is that somebody answers.
 pub(super) const PROBE: u64 = u64::MAX;
@@ -39,6 +39,8 @@ pub(super) struct Peer {
     /// Its log parts from this replica's before the end of what is dropped here, its disk is another than the one with the
     /// vote, or it has lost its state.
     has_parted: bool,
+    /// The last entry that its log has in common with this one's, as it answered last.
+    pub(super) shares: Option<Index>,
     /// Messages that made no sense since the last note of them, and when that was.
     ignored: u64,
     ignored_noted_at: Option<u64>,
@@ -57,6 +59,7 @@ impl Peer {
             follows: None,
             removed: None,
             has_parted: false,
+            shares: None,
             ignored: 0,
             ignored_noted_at: None,
         }
@@ -243,6 +246,7 @@ impl Replica {
             common < self.log.compacted.index || stateless || !self.has_vote(from, standing.store);
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.has_parted = parts;
+            peer.shares = Some(common);
         }
         let Some(start) = &standing.newest else {
             return;
