@@ -15,8 +15,8 @@ use crate::types::{Epoch, Index, Position};
 pub struct BranchTable {
     epochs: Vec<(Epoch, Index)>,
     last: Index,
-    /// The last epoch in which entries were dropped of the log.
-    dropped_in: Epoch,
+    /// The last epoch in which it was decided to drop entries of the log, and up to which.
+    dropped: Position,
 }
 
 impl BranchTable {
@@ -26,7 +26,7 @@ impl BranchTable {
         let table = BranchTable {
             epochs,
             last,
-            dropped_in: Epoch::default(),
+            dropped: Position::default(),
         };
         table.is_sound().then_some(table)
     }
@@ -44,24 +44,24 @@ impl BranchTable {
         grows && inside
     }
 
-    /// The last epoch in which entries were dropped of the log. Of two logs that part below what both have dropped, the one
-    /// with the greater stays: a disk of the other's has brought over what that one had dropped.
-    pub fn dropped_in(&self) -> Epoch {
-        self.dropped_in
+    /// The last epoch in which it was decided to drop entries of the log, and up to which. Of two logs that part below what both
+    /// have dropped, the one with the greater epoch stays: a disk of the other's has brought over what that one had dropped.
+    pub fn dropped(&self) -> Position {
+        self.dropped
     }
 
-    /// The same of the entries behind an index: the beginning's where none of those was dropped.
+    /// The epoch of that where it was of entries behind an index; else the beginning's.
     pub fn dropped_behind(&self, index: Index) -> Epoch {
-        let oldest = self.epoch_at(index + 1);
-        match oldest.is_some_and(|oldest| self.dropped_in < oldest) {
-            true => Epoch::default(),
-            false => self.dropped_in,
+        match self.dropped.index > index {
+            true => self.dropped.epoch,
+            false => Epoch::default(),
         }
     }
 
-    /// Notes in which epoch entries were dropped.
-    pub fn note_drop(&mut self, epoch: Epoch) {
-        self.dropped_in = self.dropped_in.max(epoch);
+    /// Notes that entries were dropped, in which epoch and up to which.
+    pub fn note_drop(&mut self, dropped: Position) {
+        self.dropped.epoch = self.dropped.epoch.max(dropped.epoch);
+        self.dropped.index = self.dropped.index.max(dropped.index);
     }
 
     /// Forgets the epochs that end before an index.
@@ -192,6 +192,7 @@ impl BranchTable {
     /// Forgets everything behind an index.
     pub fn truncate(&mut self, last: Index) {
         self.last = self.last.min(last);
+        self.dropped.index = self.dropped.index.min(last);
         let keep = self
             .epochs
             .partition_point(|(_, first)| *first <= self.last);

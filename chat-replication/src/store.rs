@@ -98,8 +98,8 @@ pub struct Persist {
     pub forget: Vec<Position>,
     /// Drops the entries up to this index. The branch table and the view starts among them stay, but for `forget_epochs`.
     pub compact: Option<Index>,
-    /// The epoch in which that is.
-    pub dropped_in: Option<Epoch>,
+    /// The epoch in which that or another drop was decided, and of which entries.
+    pub dropped: Option<Position>,
     /// Forgets the epochs that end before this index, and their view starts.
     pub forget_epochs: Option<Index>,
     /// Gives the disk another name: to the others it is a new one.
@@ -116,7 +116,7 @@ impl Persist {
             && self.append.is_empty()
             && self.forget.is_empty()
             && self.compact.is_none()
-            && self.dropped_in.is_none()
+            && self.dropped.is_none()
             && self.forget_epochs.is_none()
             && self.rename.is_none()
     }
@@ -188,8 +188,8 @@ pub(crate) fn branches_after(branches: &BranchTable, batch: &Persist) -> BranchT
             "an epoch begins with its view start"
         );
     }
-    if let Some(epoch) = batch.dropped_in {
-        after.note_drop(epoch);
+    if let Some(dropped) = batch.dropped {
+        after.note_drop(dropped);
     }
     if let Some(index) = batch.forget_epochs {
         after.forget_before(index);

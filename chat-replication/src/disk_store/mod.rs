@@ -151,7 +151,7 @@ impl DiskStore {
             let branches = BranchTable::from_parts(contents.epochs.clone(), last);
             let mut branches =
                 branches.ok_or_else(|| contradiction("its epochs do not fit its entries"))?;
-            branches.note_drop(contents.dropped_in);
+            branches.note_drop(contents.dropped);
             check_view_starts(&manifest, &branches)?;
             Ok((manifest, segments, branches, was_whole))
         };
@@ -266,7 +266,7 @@ impl DiskStore {
             store: contents.store,
             promised: contents.promised,
             compacted: contents.compacted,
-            dropped_in: branches.dropped_in(),
+            dropped: branches.dropped(),
             epochs_kept: shared as u64,
             epochs: branches.epochs()[shared..].to_vec(),
             starts_dropped: Index::MAX,
@@ -441,7 +441,7 @@ fn only_appends(batch: &Persist) -> bool {
         append,
         forget,
         compact: None,
-        dropped_in: None,
+        dropped: None,
         forget_epochs: None,
         rename: None,
     } = batch

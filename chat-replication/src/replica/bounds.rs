@@ -357,7 +357,8 @@ impl Bounds {
             first.is_none_or(|(epoch, _)| epoch.number > 0),
             "its log begins in no epoch",
         )?;
-        self.epoch(branches.dropped_in())?;
+        self.epoch(branches.dropped().epoch)?;
+        index(branches.dropped().index)?;
         self.position(branches.last())
     }
 

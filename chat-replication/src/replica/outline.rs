@@ -150,6 +150,9 @@ impl Outline {
         );
         self.damage.keep(0..=last);
         self.branches.truncate(last);
+        if self.pending.dropped.is_some() {
+            self.pending.dropped = Some(self.branches.dropped());
+        }
         self.view_starts.split_off(&(last + 1));
         self.find_forced();
         while self
@@ -198,15 +201,21 @@ impl Outline {
         self.damage.keep(through + 1..=Index::MAX);
         self.pending.compact = Some(through);
         if decided {
-            self.note_drop(self.promised);
+            self.note_drop(Position {
+                epoch: self.promised,
+                index: through,
+            });
         }
     }
 
-    /// Entries were dropped in an epoch, here or on a side whose replicas have come over.
-    pub(super) fn note_drop(&mut self, epoch: Epoch) {
-        if epoch > self.branches.dropped_in() && epoch <= self.promised {
-            self.branches.note_drop(epoch);
-            self.pending.dropped_in = Some(epoch);
+    /// Entries were dropped in an epoch, up to an index, here or on a side whose replicas have come over.
+    pub(super) fn note_drop(&mut self, dropped: Position) {
+        let before = self.branches.dropped();
+        if dropped.epoch <= self.promised {
+            self.branches.note_drop(dropped);
+        }
+        if self.branches.dropped() != before {
+            self.pending.dropped = Some(self.branches.dropped());
         }
     }
 
@@ -234,7 +243,7 @@ impl Outline {
         // What is not on disk yet was never acknowledged by this replica.
         self.pending.append.clear();
         self.pending.compact = None;
-        self.pending.dropped_in = None;
+        self.pending.dropped = None;
         self.pending.forget_epochs = None;
         if self.durable > ancestor {
             let before = self.pending.truncate.unwrap_or(Index::MAX);

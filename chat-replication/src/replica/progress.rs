@@ -343,7 +343,7 @@ impl Replica {
     /// Who has come over to this leader's log from another side brought what that had dropped along.
     pub(super) fn take_over_drops(&mut self, theirs: &BranchTable) {
         if self.log.branches.holds(theirs.last()) {
-            self.log.note_drop(theirs.dropped_in());
+            self.log.note_drop(theirs.dropped());
         }
     }
 

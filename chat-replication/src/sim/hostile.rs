@@ -340,7 +340,8 @@ fn spoilt_table(table: &BranchTable, random: &mut ChaCha8Rng) -> BranchTable {
 
 /// A branch table as it comes from somebody who does not care.
 fn unsound(epochs: Vec<(Epoch, Index)>, last: Index) -> BranchTable {
-    let parts = postcard::to_stdvec(&(epochs, last, Epoch::default())).expect("it can be encoded");
+    let parts =
+        postcard::to_stdvec(&(epochs, last, Position::default())).expect("it can be encoded");
     postcard::from_bytes(&parts).expect("any parts are decoded")
 }
 

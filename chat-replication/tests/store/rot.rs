@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use chat_replication::disk_store::{CrashDisk, CrashFolder, Fate, MANIFEST_FILES};
 use chat_replication::store::{Durable, Persist, Store, StoreError};
-use chat_replication::types::{Entry, StoreUuid};
+use chat_replication::types::{Entry, Position, StoreUuid};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -402,12 +402,13 @@ fn a_store_that_got_another_name_keeps_it_and_its_entries() {
         .persist(&append(vec![view_start(1, a), command(2, a, "x")]))
         .unwrap();
     let name = StoreUuid(uuid::Uuid::from_u128(7));
+    let dropped = Position { epoch: b, index: 3 };
     store
         .persist(&Persist {
             promised: Some(b),
             append: vec![view_start(3, b), command(4, b, "y")],
             compact: Some(3),
-            dropped_in: Some(b),
+            dropped: Some(dropped),
             forget_epochs: Some(3),
             rename: Some(name),
             ..Persist::default()
@@ -415,7 +416,7 @@ fn a_store_that_got_another_name_keeps_it_and_its_entries() {
         .unwrap();
     let expected = content(&mut store);
     assert_eq!(expected.durable.identity.store, name);
-    assert_eq!(expected.durable.branches.dropped_in(), b);
+    assert_eq!(expected.durable.branches.dropped(), dropped);
     assert_eq!(expected.durable.branches.epochs(), [(b, 3)]);
     assert_eq!(expected.durable.view_starts.len(), 1);
     folder.crash(|_| Fate::Lost);

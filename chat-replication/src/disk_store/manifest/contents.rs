@@ -17,8 +17,8 @@ pub(in super::super) struct Contents {
     pub(in super::super) promised: Epoch,
     /// Entries up to this index are gone.
     pub(in super::super) compacted: Index,
-    /// The last epoch in which entries were dropped.
-    pub(in super::super) dropped_in: Epoch,
+    /// The last epoch in which it was decided to drop entries, and up to which.
+    pub(in super::super) dropped: Position,
     /// The epochs of the log, each with the index of its first entry.
     pub(in super::super) epochs: Vec<(Epoch, Index)>,
     /// View starts by index, also some whose entries are gone.
@@ -69,8 +69,8 @@ pub(in super::super) struct Change {
     pub(in super::super) promised: Epoch,
     /// Up to where entries are gone from now on.
     pub(in super::super) compacted: Index,
-    /// The last epoch in which entries were dropped.
-    pub(in super::super) dropped_in: Epoch,
+    /// The last epoch in which it was decided to drop entries, and up to which.
+    pub(in super::super) dropped: Position,
     /// How many epochs stay, from the first.
     pub(in super::super) epochs_kept: u64,
     /// Those that follow them.
@@ -93,7 +93,7 @@ impl Contents {
         self.store = change.store;
         self.promised = change.promised;
         self.compacted = change.compacted;
-        self.dropped_in = change.dropped_in;
+        self.dropped = change.dropped;
         self.epochs
             .truncate(usize::try_from(change.epochs_kept).unwrap_or(usize::MAX));
         self.epochs.extend(&change.epochs);
@@ -119,7 +119,7 @@ impl Contents {
             store: self.store,
             promised: self.promised,
             compacted: self.compacted,
-            dropped_in: self.dropped_in,
+            dropped: self.dropped,
             epochs_kept: 0,
             epochs: self.epochs.clone(),
             starts_dropped: 0,

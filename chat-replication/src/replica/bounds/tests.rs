@@ -68,7 +68,7 @@ fn table(epochs: &[(u64, Index)], last: Index) -> BranchTable {
     let epochs = epochs
         .iter()
         .map(|(number, first)| (epoch(*number), *first));
-    let parts = (epochs.collect::<Vec<_>>(), last, Epoch::default());
+    let parts = (epochs.collect::<Vec<_>>(), last, Position::default());
     // As it would come from somebody who does not care.
     postcard::from_bytes(&postcard::to_stdvec(&parts).unwrap()).unwrap()
 }

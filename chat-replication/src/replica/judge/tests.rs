@@ -488,7 +488,10 @@ fn nobody_waits_for_a_log_on_which_nobody_can_lead() {
     let removed = || {
         let mut removed = standing(1, Log(4, 2, &[2], 90));
         removed.compacted = 50;
-        removed.branches.note_drop(epoch(4, 2));
+        removed.branches.note_drop(Position {
+            epoch: epoch(4, 2),
+            index: 50,
+        });
         let known = &mut removed.newest.as_mut().expect("it has one").configuration;
         known.members.retain(|member| member.id == id(2));
         known.base = vec![(id(1), store(1)), (id(2), store(2))];

@@ -40,8 +40,8 @@ impl Check {
         for entry in &batch.append {
             self.appended(written, &mut log, entry)?;
         }
-        if let Some(epoch) = batch.dropped_in {
-            log.note_drop(epoch);
+        if let Some(dropped) = batch.dropped {
+            log.note_drop(dropped);
         }
         if let Some(index) = batch.forget_epochs {
             log.forget_before(index);
