@@ -144,13 +144,16 @@ impl Replica {
         if matches!(self.state, State::Leading(_)) {
             self.take_over_drops(&standing.branches);
         }
-        // It may have come over since.
-        let stays = |rival: &ReplicaId| {
-            *rival != from
-                || self
-                    .log
-                    .has_to_yield_to(&standing.branches, standing.compacted)
-        };
+        // It may have come over since, or have taken a snapshot in place of what others hold.
+        let common = self.log.branches.common_ancestor(&standing.branches).index;
+        let has_dropped = standing.newest.as_ref().is_some_and(|start| {
+            let (disk, log) = (standing.store, &standing.branches);
+            start.configuration.may_have_dropped(disk, log, common)
+        });
+        let yields = self
+            .log
+            .has_to_yield_to(&standing.branches, standing.compacted);
+        let stays = |rival: &ReplicaId| *rival != from || yields && has_dropped;
         self.rival = self.rival.filter(stays);
         let last = standing.branches.last().epoch;
         let follows = self.has_vote(from, standing.store).then_some(last);
