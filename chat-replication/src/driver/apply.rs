@@ -55,7 +55,7 @@ pub enum Work<R> {
 #[derive(Debug)]
 pub enum Install {
     /// One begins.
-    Begin(Reset),
+    Begin(Box<Reset>),
     /// The next piece.
     Chunk(Bytes),
     /// It is whole: let it take the place of the state.

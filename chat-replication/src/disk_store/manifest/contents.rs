@@ -57,7 +57,7 @@ pub(super) enum Record {
     /// them is there, and in place of what was said of them before.
     Orphans(Vec<Orphan>),
     /// The last part.
-    Change(Change),
+    Change(Box<Change>),
 }
 
 /// What a transaction changes, in the order of the fields.

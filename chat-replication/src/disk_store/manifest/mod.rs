@@ -380,7 +380,7 @@ fn encode(
                 .map(|orphan| (orphan.origin, Place::of(orphan, at))),
         );
     }
-    put(&Record::Change(change.clone()));
+    put(&Record::Change(Box::new(change.clone())));
     contents.orphans.extend(places);
     contents.apply(change);
 }

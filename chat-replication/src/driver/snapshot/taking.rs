@@ -59,7 +59,7 @@ impl<S: Store, T: Transport, A: Applier<R>, R> Driver<S, T, A, R> {
             });
             self.begins += 1;
             self.applier
-                .hand(Work::Install(Install::Begin(reset.clone())));
+                .hand(Work::Install(Install::Begin(Box::new(reset.clone()))));
         }
         let Some(taking) = &mut self.taking else {
             return;
