@@ -23,7 +23,7 @@ use chat_replication::types::{
     Configuration, Entry, Epoch, Member, Payload, Position, ReplicaId, StoreUuid, ViewStart,
 };
 use chat_server::config::{ClusterConfig, ReplicaConfig};
-use chat_server::state::{ChatStateMachine, Response, StateSettings};
+use chat_server::store::state::{ChatStateMachine, Response, StateSettings};
 use uuid::Uuid;
 
 use crate::Outcome;

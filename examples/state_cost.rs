@@ -14,7 +14,7 @@ use chat_core::{
 };
 use chat_replication::state_machine::StateMachine;
 use chat_replication::types::{ClusterId, Entry, Epoch, Payload, Position, ReplicaId};
-use chat_server::state::{ChatStateMachine, Response, STATE_FILE, StateSettings, compact};
+use chat_server::store::state::{ChatStateMachine, Response, STATE_FILE, StateSettings, compact};
 use uuid::Uuid;
 
 const BODY: &str = "a hundred bytes of chat, as people write them to each other all day long, on phones and on computers";

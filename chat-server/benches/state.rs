@@ -11,7 +11,7 @@ use chat_core::{
 };
 use chat_replication::state_machine::StateMachine;
 use chat_replication::types::{ClusterId, Entry, Epoch, Payload, Position, ReplicaId};
-use chat_server::state::{ChatStateMachine, Response, StateSettings};
+use chat_server::store::state::{ChatStateMachine, Response, StateSettings};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use uuid::Uuid;
 

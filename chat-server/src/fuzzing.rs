@@ -4,9 +4,9 @@ use bytes::Bytes;
 use chat_replication::types::ClusterId;
 use uuid::Uuid;
 
-use crate::session::SessionToken;
-use crate::wire;
-use crate::words::Subject;
+use crate::app::session::SessionToken;
+use crate::engine::words::Subject;
+use crate::grpc::wire;
 
 /// What a client may send in the place of tokens.
 pub fn tokens(bytes: &[u8]) {
@@ -31,14 +31,14 @@ pub fn tokens(bytes: &[u8]) {
 pub fn words(bytes: &[u8]) {
     if let Some((subject, word)) = Subject::open(Bytes::copy_from_slice(bytes)) {
         match subject {
-            Subject::Presence => crate::presence::fuzz_word(&word),
-            Subject::Orders => crate::admin::fuzz_word(&word),
-            Subject::Condition => crate::condition::fuzz_word(&word),
+            Subject::Presence => crate::live::presence::fuzz_word(&word),
+            Subject::Orders => crate::engine::orders::fuzz_word(&word),
+            Subject::Condition => crate::ops::condition::fuzz_word(&word),
         }
     }
 }
 
 /// What may come as a snapshot, piece by piece.
 pub fn snapshot(pieces: &[Vec<u8>]) {
-    crate::state::fuzz_snapshot(pieces);
+    crate::store::state::fuzz_snapshot(pieces);
 }

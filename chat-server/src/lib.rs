@@ -8,38 +8,23 @@
 //! [`Server`] is one running replica of a cluster that a [`config::ClusterConfig`] describes; [`Cluster`] is several of them
 //! in one process; [`cli`] is the program.
 
-mod admin;
-mod api;
-pub mod backup;
-mod call;
+mod app;
 pub mod cli;
 mod clock;
-mod cluster;
-pub mod compact;
-mod condition;
 pub mod config;
-mod error;
-mod folder;
+mod edge;
+mod engine;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod hashing;
-mod housekeeping;
-mod hub;
-pub mod inspect;
-mod leadership;
-mod node;
-mod operations;
-mod presence;
-mod proxy;
-mod serve;
-mod session;
-pub mod state;
-mod throttle;
-mod tls;
-mod wire;
-mod words;
+mod grpc;
+mod live;
+mod ops;
+mod server;
+pub mod store;
 
-pub use cluster::{Cluster, ClusterBuilder, ClusterError};
-pub use folder::FolderError;
-pub use serve::{Exposure, ServeError, Server, ServerBuilder, ServerConfig, serve};
-pub use tls::TlsError;
+pub use edge::tls::TlsError;
+pub use edge::{Exposure, ListenError};
+pub use server::{
+    Cluster, ClusterBuilder, ClusterError, ServeError, Server, ServerBuilder, ServerConfig, serve,
+};
+pub use store::folder::FolderError;

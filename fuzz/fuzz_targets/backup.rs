@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use chat_server::backup::Reader;
+use chat_server::store::backup::Reader;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

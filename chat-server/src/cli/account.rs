@@ -6,10 +6,10 @@ use super::Problem;
 use super::admin::{reach, table, told};
 use super::args::{AccountCommand, NewPassword};
 use super::output::say;
-use crate::admin::proto::{
+use crate::clock;
+use crate::ops::admin::proto::{
     CreateAccountRequest, DeleteAccountRequest, ListAccountsRequest, ResetPasswordRequest,
 };
-use crate::clock;
 
 /// What made-up passwords are made of: nothing that is taken for something else. 20 of them are 100 bits.
 const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";

@@ -12,13 +12,13 @@ use super::Problem;
 use super::args::{ReplicaCommand, Through};
 use super::config::overrides;
 use super::output::say;
-use crate::admin::proto::admin_service_client::AdminServiceClient;
-use crate::admin::proto::{
+use crate::config::ClusterConfig;
+use crate::ops::admin::proto::admin_service_client::AdminServiceClient;
+use crate::ops::admin::proto::{
     AddReplicaRequest, ForceViewRequest, GetStatusRequest, GetStatusResponse, ListReplicasRequest,
     ListReplicasResponse, RemoveReplicaRequest, Replica, TransferLeadershipRequest,
 };
-use crate::admin::{SOCKET, path_in};
-use crate::config::ClusterConfig;
+use crate::ops::admin::{SOCKET, path_in};
 
 pub(super) type Operator = AdminServiceClient<Channel>;
 

@@ -6,7 +6,7 @@ use chat_replication::types::Mode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::{Layout, Place};
-use crate::tls::DAYS;
+use crate::edge::tls::DAYS;
 
 /// A replicated chat service.
 #[derive(Debug, Parser)]

@@ -12,11 +12,11 @@ use super::admin::{load, reach, told};
 use super::args::{RestoreArgs, Through};
 use super::output::{complain, say};
 use super::{Problem, progress};
-use crate::admin::proto::BackupRequest;
-use crate::backup::{self, Reader, Restored, Target};
-use crate::condition::named;
 use crate::config::{line, write_incarnation};
-use crate::inspect::{counts, date};
+use crate::ops::admin::proto::BackupRequest;
+use crate::ops::condition::named;
+use crate::store::backup::{self, Reader, Restored, Target};
+use crate::store::inspect::{counts, date};
 
 pub(super) async fn take(file: &Path, anyway: bool, through: &Through) -> Result<(), Problem> {
     let mut operator = reach(through).await?;

@@ -9,7 +9,7 @@ use super::Problem;
 use super::admin::load;
 use super::args::CompactArgs;
 use super::output::say;
-use crate::compact::compact;
+use crate::store::compact::compact;
 
 pub(super) fn run(args: &CompactArgs) -> Result<(), Problem> {
     for file in compact(&folder(args)?).map_err(|error| error.to_string())? {

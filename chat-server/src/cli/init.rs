@@ -11,7 +11,7 @@ use super::Problem;
 use super::args::InitArgs;
 use super::output::say;
 use crate::config::{ClusterConfig, Layout, Place, ReplicaConfig, secured};
-use crate::tls::{Folder, TlsError, write_public};
+use crate::edge::tls::{Folder, TlsError, write_public};
 
 const FILE: &str = "cluster.toml";
 const CA: &str = Folder::CA;

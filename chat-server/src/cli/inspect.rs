@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::output::say;
 use super::{Problem, progress};
-use crate::inspect::{Bodies, LogRange, Replay, show_log, verify_backup};
+use crate::store::inspect::{Bodies, LogRange, Replay, show_log, verify_backup};
 
 pub(super) fn log(folder: &Path, range: LogRange, bodies: bool) -> Result<(), Problem> {
     let bodies = match bodies {
@@ -41,5 +41,5 @@ pub(super) fn verify(path: &Path, replay: bool) -> Result<(), Problem> {
         true => Replay::Yes,
         false => Replay::No,
     };
-    crate::inspect::verify(path, replay, say).map_err(|error| error.to_string())
+    crate::store::inspect::verify(path, replay, say).map_err(|error| error.to_string())
 }

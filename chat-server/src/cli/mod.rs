@@ -27,7 +27,7 @@ use tokio::runtime::Builder;
 
 use self::args::{Args, Command};
 use self::output::complain;
-use crate::inspect::LogRange;
+use crate::store::inspect::LogRange;
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {

@@ -12,7 +12,8 @@ use super::config::overrides;
 use super::signals::{StopSignals, reloads};
 use super::{Problem, logging};
 use crate::config::ClusterConfig;
-use crate::serve::{Exposure, Server, ServerConfig};
+use crate::edge::Exposure;
+use crate::server::{Server, ServerConfig};
 
 pub(super) async fn run(args: RunArgs) -> Result<(), Problem> {
     let me = ReplicaId(args.id);

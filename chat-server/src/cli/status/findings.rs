@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use chat_replication::types::ReplicaId;
 use serde::Serialize;
 
-use crate::admin::proto::{GetStatusResponse, ListReplicasResponse, Replica};
-use crate::condition::named;
-use crate::tls::NOTICE;
+use crate::edge::tls::NOTICE;
+use crate::ops::admin::proto::{GetStatusResponse, ListReplicasResponse, Replica};
+use crate::ops::condition::named;
 
 /// A disk with less than this part of it free, or less than so many bytes, is low.
 const LOW_PART: u64 = 20;

@@ -12,8 +12,8 @@ use super::Problem;
 use super::admin::{Operator, list, reach, told};
 use super::args::Through;
 use super::output::say;
-use crate::admin::proto::{GetStatusRequest, ListReplicasRequest, Replica};
 use crate::clock;
+use crate::ops::admin::proto::{GetStatusRequest, ListReplicasRequest, Replica};
 
 /// A replica that goes over to another history shows, for a moment, a state that is not that of its log.
 const LOOK_AGAIN: Duration = Duration::from_secs(3);

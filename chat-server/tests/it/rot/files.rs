@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use chat_replication::disk_store::DiskStore;
 use chat_replication::state_machine::StateMachine;
 use chat_replication::store::{Durable, Store, StoreError};
-use chat_server::inspect::{Replay, verify};
-use chat_server::state::{ChatStateMachine, StateError, StateSettings};
+use chat_server::store::inspect::{Replay, verify};
+use chat_server::store::state::{ChatStateMachine, StateError, StateSettings};
 use tempfile::TempDir;
 
 use super::{Flip, copy, files_in, tell};

@@ -1,0 +1,4 @@
+//! Soft state: who subscribes, and who is online. Never written down.
+
+pub(crate) mod hub;
+pub(crate) mod presence;
