@@ -5,14 +5,16 @@ use chat_replication::types::ClusterId;
 use uuid::Uuid;
 
 use crate::app::session::SessionToken;
+use crate::app::token;
 use crate::engine::words::Subject;
 use crate::grpc::wire;
+use crate::live::place::ResumePoint;
 
 /// What a client may send in the place of tokens.
 pub fn tokens(bytes: &[u8]) {
     let cluster = ClusterId(Uuid::from_u128(1));
-    let _ = wire::seen(None, Some(bytes));
-    if let Some(point) = wire::ResumePoint::read(bytes, cluster) {
+    let _ = token::seen(None, Some(bytes));
+    if let Some(point) = ResumePoint::read(bytes, cluster) {
         assert_eq!(point.write(cluster), bytes, "a token has one form");
     }
     let page = wire::PageToken::of(wire::PageKind::History, &[1; 16], b"bob");

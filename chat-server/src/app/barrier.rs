@@ -13,11 +13,11 @@ use tonic::metadata::MetadataValue;
 
 use super::read::{Place, find};
 use super::write::PAUSE;
+use crate::app::context::{Context, LINEARIZABLE, NO_PROXY, Proxying, Reading};
 use crate::app::error::Failure;
 use crate::app::node::Node;
+use crate::app::token;
 use crate::engine::leadership::Destination;
-use crate::grpc::context::{Context, LINEARIZABLE, NO_PROXY, Proxying, Reading};
-use crate::grpc::wire;
 
 /// If the caller wants a linearizable read, waits until the state here shows everything that was acknowledged before the
 /// call. Only the leader can tell how far that is; any replica that has come there may answer then.
@@ -137,7 +137,7 @@ async fn ask(node: &Node, leader: &LeaderHint, until: Instant) -> Result<Positio
     metadata.insert(NO_PROXY, MetadataValue::from_static("1"));
     let mut client = ClusterServiceClient::new(channel);
     match timeout_at(until, client.get_cluster_status(request)).await {
-        Ok(Ok(answer)) => wire::seen(answer.into_inner().read_token.as_ref(), None),
+        Ok(Ok(answer)) => token::seen(answer.into_inner().read_token.as_ref(), None),
         // It leads no more, or is gone: whoever does in its place is asked then.
         Ok(Err(_)) | Err(_) => Err(Failure::NoLeader(format!(
             "replica {} did not say how far it is",

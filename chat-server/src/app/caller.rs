@@ -8,11 +8,11 @@ use chat_core::{AccountId, AccountManager, RequestId, Session, SessionCheck};
 use chat_replication::types::Position;
 
 use super::barrier::make_sure;
+use crate::app::Context;
 use crate::app::error::Failure;
 use crate::app::node::Node;
 use crate::app::throttle::Place;
 use crate::clock;
-use crate::grpc::context::Context;
 use crate::store::state::{StateError, StateStore};
 
 /// Lists are read in this time, usually.

@@ -12,8 +12,8 @@ use tracing::{debug, warn};
 
 use crate::app::error::Failure;
 use crate::app::node::Node;
+use crate::app::throttle::network;
 use crate::clock;
-use crate::edge::network;
 
 /// Whether connections tell which replica is at their other end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use chat_client::api;
+use chat_client::{Reason, api};
 use chat_core::{Applied, Command, CommandBody, Event, EventKind, Outcome, RequestId};
 use chat_replication::handle::{Handle, ProposeError};
 use chat_replication::types::{ClusterId, Position, ReplicaId};
@@ -14,17 +15,20 @@ use tokio::time::Instant;
 use crate::app::Barriers;
 use crate::app::error::Failure;
 use crate::app::hashing::Hashing;
+use crate::app::proxy::Proxy;
 use crate::app::throttle::{Places, Room, Throttle};
+use crate::app::token;
 use crate::clock;
 use crate::config::{Limits, Registration};
 use crate::engine::leadership::Leadership;
-use crate::engine::proxy::Proxy;
-use crate::grpc::wire::{self, Online};
 use crate::live::hub::Hub;
-use crate::live::presence::Presence;
+use crate::live::presence::{Online, Presence};
 use crate::ops::Metrics;
-use crate::ops::condition::Conditions;
+use crate::ops::condition::{Conditions, named};
 use crate::store::state::{Response, StateReader};
+
+/// When to try a write again that was refused since a disk is low.
+const RETRY_DISK: Duration = Duration::from_secs(5);
 
 /// A running replica, as its services see it.
 pub(crate) struct Node {
@@ -74,7 +78,7 @@ pub(crate) struct Done {
 
 impl Done {
     pub(crate) fn read_token(&self) -> Option<api::ReadToken> {
-        wire::read_token(self.position)
+        token::read_token(self.position)
     }
 
     /// For an outcome that the command cannot have, which the core rules out.
@@ -172,6 +176,21 @@ impl Node {
         self.check_open()?;
         self.under_way.fetch_add(1, Ordering::Relaxed);
         Ok(UnderWay(Arc::clone(&self.under_way)))
+    }
+
+    /// Lets a write through, unless a disk is low.
+    pub(crate) fn check_room(&self) -> Result<(), Failure> {
+        match self.conditions.low_disks().as_slice() {
+            [] => Ok(()),
+            low => Err(Failure::Limited {
+                reason: Reason::DiskFull,
+                problem: format!(
+                    "nothing is written at this moment, since the disk of {} is nearly full: try again later",
+                    named(low)
+                ),
+                wait: RETRY_DISK,
+            }),
+        }
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Failure> {

@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use chat_client::api;
 use chat_core::AccountManager;
 use chat_replication::types::Position;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::barrier::barrier;
 use super::write::PAUSE;
+use crate::app::Context;
 use crate::app::error::Failure;
 use crate::app::node::Node;
-use crate::grpc::context::Context;
-use crate::grpc::wire;
 use crate::store::state::{StateError, StateStore};
 
 /// Answers from a state at least as new as what the caller has seen. `look` may take a while.
@@ -31,13 +29,8 @@ pub(crate) async fn look<T: Send + 'static>(
 }
 
 /// Waits until this replica may answer a read of a caller that has seen something.
-pub(crate) async fn read(
-    node: &Node,
-    context: &Context,
-    token: Option<&api::ReadToken>,
-) -> Result<(), Failure> {
+pub(crate) async fn read(node: &Node, seen: Position, context: &Context) -> Result<(), Failure> {
     node.check_open()?;
-    let seen = wire::seen(token, context.read_token.as_deref())?;
     barrier(node, context).await?;
     wait_until_serving(node, context).await?;
     match find(node, seen, context.patience()).await? {

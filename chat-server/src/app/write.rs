@@ -13,10 +13,10 @@ use tonic_types::StatusExt;
 use super::barrier::make_sure;
 use super::caller::Caller;
 use super::read::wait_until_serving;
+use crate::app::context::{Context, NO_PROXY, Proxying};
 use crate::app::error::Failure;
 use crate::app::node::Node;
 use crate::engine::leadership::Destination;
-use crate::grpc::context::{Context, NO_PROXY, Proxying};
 
 /// Between two attempts while nothing is heard of a change of leadership.
 pub(super) const PAUSE: Duration = Duration::from_millis(20);
@@ -44,9 +44,9 @@ pub(crate) trait Write: Clone + Send + Sync + 'static {
 /// Carries a write out, here or at the leader. While the leadership changes it waits a little, then says what is missing.
 pub(crate) async fn write<W: Write>(
     node: &Node,
+    context: Context,
     request: Request<W>,
 ) -> Result<Response<W::Answer>, Status> {
-    let context = Context::of(&request);
     let (metadata, _, message) = request.into_parts();
     if Caller::count(node, &context)?.is_some() {
         context.checked.note_just_now();
@@ -130,7 +130,7 @@ async fn execute<W: Write>(
     context: &Context,
     message: &W,
 ) -> Result<W::Answer, Attempt> {
-    node.conditions.check_room().map_err(Attempt::Final)?;
+    node.check_room().map_err(Attempt::Final)?;
     // A new leader looks names and passwords up in what the one before it has acknowledged.
     // One that hangs at this moment cannot commit anything, and whoever is told no waits until it is sure.
     let has_caught_up = node.leadership.borrow().has_caught_up();

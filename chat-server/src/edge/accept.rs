@@ -4,12 +4,10 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use chat_replication::types::ReplicaId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -18,6 +16,7 @@ use tracing::{debug, warn};
 
 use super::prompt::Prompt;
 use super::unencrypted;
+use crate::app::throttle::{Connection, Peer, network};
 use crate::config::Limits;
 use crate::edge::tls::Tls;
 
@@ -27,23 +26,6 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 /// Connections refused between two warnings of it.
 const REFUSED_PER_WARNING: u64 = 1000;
-
-/// Who is at the other end of a call's connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Peer {
-    /// Where it is; an IPv6 host stands for its network.
-    pub(crate) address: IpAddr,
-    /// The replica that it has proven to be, which passes on the calls of others.
-    pub(crate) replica: Option<ReplicaId>,
-}
-
-/// What a call knows of its connection.
-#[derive(Clone, Debug)]
-pub(crate) struct Connection {
-    pub(crate) peer: Peer,
-    /// Bytes of requests that are not whole yet.
-    pub(crate) held: Arc<AtomicUsize>,
-}
 
 /// The connections that clients make, secured if there are certificates.
 pub(crate) fn incoming(
@@ -182,17 +164,6 @@ impl Drop for Place {
                 taken.by_address.remove(&self.address);
             }
         }
-    }
-}
-
-/// An IPv6 host has a whole network of 64 bits to itself, and could be somebody else with each connection.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(host) => {
-            let bits = u128::from(host) & !u128::from(u64::MAX);
-            IpAddr::V6(bits.into())
-        }
-        address => address,
     }
 }
 

@@ -24,12 +24,11 @@ use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::{Code, Status};
 
-use super::accept::Connection;
 use crate::app::error::Failure;
 use crate::app::node::Node;
-use crate::app::throttle::Place;
+use crate::app::throttle::{Connection, Place};
 use crate::grpc::Services;
-use crate::grpc::timeout_of;
+use crate::grpc::{timeout_of, understood};
 
 /// A connection may have this part of the memory for requests that are not whole.
 const CONNECTIONS_PART: usize = 16;
@@ -281,29 +280,4 @@ fn unexplained(headers: &HeaderMap) -> Option<Status> {
     let status = Status::from_header_map(headers)?;
     let is_bare = status.code() != Code::Ok && status.details().is_empty();
     is_bare.then_some(status)
-}
-
-/// What a status of the layers beneath means. All of the services' own have a reason already; those of the standard services
-/// have none, and need none.
-pub(crate) fn understood(status: &Status) -> Option<Failure> {
-    let reason = match status.code() {
-        Code::OutOfRange => Reason::RequestTooLarge,
-        Code::Unimplemented => Reason::UnknownMethod,
-        Code::Internal => Reason::MalformedRequest,
-        _ => return None,
-    };
-    let problem = match (reason, status.message()) {
-        (Reason::UnknownMethod, "") => {
-            "the service has no such method: see that client and server have the same version"
-        }
-        (Reason::RequestTooLarge, _) => "the request is longer than any may be: send less at once",
-        (Reason::MalformedRequest, _) => {
-            "the request is not what the method takes: see that client and server have the same version"
-        }
-        (_, message) => message,
-    };
-    Some(Failure::Malformed {
-        reason,
-        problem: problem.to_owned(),
-    })
 }

@@ -13,9 +13,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-pub(crate) use self::accept::{Connection, Peer, network};
 use self::gate::Gate;
-pub(crate) use self::gate::understood;
 
 pub use self::listen::{Exposure, ListenError};
 pub(crate) use self::prompt::Prompt;

@@ -12,8 +12,6 @@ use chat_replication::status::{Role, Status};
 use chat_replication::types::{Epoch, Index, ReplicaId};
 use tokio::sync::watch;
 
-use crate::live::presence::Presence;
-
 /// What a call needs to know of the replica's place in the cluster.
 #[derive(Debug)]
 pub(crate) struct Leadership {
@@ -134,10 +132,10 @@ impl Leadership {
     }
 }
 
-/// Follows the replica's status until it ends, and forgets who is online at a peer that is gone or was removed.
+/// Follows the replica's status until it ends, and tells of each peer that is gone or was removed.
 pub(crate) fn follow<R: Send + 'static>(
     handle: &Handle<R>,
-    presence: Arc<Presence>,
+    forget: impl Fn(ReplicaId) + Send + 'static,
 ) -> watch::Receiver<Arc<Leadership>> {
     let mut status = handle.status_changes();
     let (sender, receiver) = watch::channel(Arc::new(Leadership::of(&handle.status())));
@@ -160,7 +158,7 @@ pub(crate) fn follow<R: Send + 'static>(
                 .map(|peer| peer.id)
                 .collect();
             for peer in unreachable.iter().filter(|peer| !gone.contains(peer)) {
-                presence.forget(*peer);
+                forget(*peer);
             }
             gone = unreachable;
         }

@@ -3,7 +3,6 @@
 mod difference;
 pub(crate) mod leadership;
 pub(crate) mod orders;
-pub(crate) mod proxy;
 pub(crate) mod words;
 
 pub(crate) use self::difference::{differences, warn_of_differences};

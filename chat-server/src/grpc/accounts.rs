@@ -8,11 +8,16 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use super::{Services, listed, passwords};
+use crate::app::Context;
 use crate::app::error::Failure;
 use crate::app::node::Node;
-use crate::app::{Caller, Write, look, read, write};
-use crate::grpc::Context;
+use crate::app::request;
+use crate::app::token;
+use crate::app::{Caller, Write, look, read};
+use crate::grpc;
+use crate::grpc::seen;
 use crate::grpc::wire::{self, PageKind, PageToken};
+use crate::grpc::write;
 
 #[tonic::async_trait]
 impl AccountService for Services {
@@ -21,9 +26,9 @@ impl AccountService for Services {
         request: Request<api::ListAccountsRequest>,
     ) -> Result<Response<api::ListAccountsResponse>, Status> {
         let node = &*self.node;
-        let context = Context::of(&request);
+        let context = grpc::context(&request);
         let request = request.into_inner();
-        read(node, &context, request.read_token.as_ref()).await?;
+        read(node, seen(&context, request.read_token.as_ref())?, &context).await?;
         let (caller, place) = Caller::for_list(node, &context).await?;
         let size = wire::page_size(request.page_size)?;
         let tokens = PageToken::of(
@@ -35,7 +40,7 @@ impl AccountService for Services {
             Some(name) => Some(cursor(&name)?),
             None => None,
         };
-        let pattern = wire::page_query(&request.pattern)?;
+        let pattern = request::page_query(&request.pattern)?;
         let (page, at) = look(node, move |manager| {
             manager.accounts(&pattern, after.as_ref(), size)
         })
@@ -50,7 +55,7 @@ impl AccountService for Services {
                 accounts: accounts.collect(),
                 next_page_token: tokens
                     .next(page.next.as_ref().map(|name| name.as_str().as_bytes())),
-                read_token: wire::read_token(at),
+                read_token: token::read_token(at),
             },
         ))
     }
@@ -59,7 +64,7 @@ impl AccountService for Services {
         &self,
         request: Request<api::DeleteAccountRequest>,
     ) -> Result<Response<api::DeleteAccountResponse>, Status> {
-        let context = Context::of(&request);
+        let context = grpc::context(&request);
         let deletion = write(&self.node, request);
         passwords::guarded(&self.node, context.from, context.claimed(), deletion).await
     }
@@ -69,7 +74,7 @@ impl Write for api::DeleteAccountRequest {
     type Answer = api::DeleteAccountResponse;
 
     async fn execute(&self, node: &Node, context: &Context) -> Result<Self::Answer, Failure> {
-        let request = wire::request_id(&self.request_id)?;
+        let request = request::request_id(&self.request_id)?;
         let caller = match Caller::of(node, context).await {
             Ok(caller) => caller,
             Err(failure) => {
@@ -79,7 +84,7 @@ impl Write for api::DeleteAccountRequest {
                 };
                 return Ok(api::DeleteAccountResponse {
                     durability: Some(node.durability()),
-                    read_token: wire::read_token(at),
+                    read_token: token::read_token(at),
                 });
             }
         };

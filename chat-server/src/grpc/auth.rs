@@ -12,15 +12,20 @@ use tonic::{Request, Response, Status};
 use super::Services;
 use super::passwords::{self, Verdict};
 use super::sessions;
+use crate::app::Context;
 use crate::app::error::Failure;
 use crate::app::node::Node;
+use crate::app::request;
 use crate::app::session::Secret;
 use crate::app::throttle::Whose;
-use crate::app::{Caller, Write, read, write};
+use crate::app::token;
+use crate::app::{Caller, Write, read};
 use crate::clock;
 use crate::config::Registration;
-use crate::grpc::Context;
+use crate::grpc;
+use crate::grpc::seen;
 use crate::grpc::wire;
+use crate::grpc::write;
 
 #[tonic::async_trait]
 impl AuthService for Services {
@@ -28,7 +33,7 @@ impl AuthService for Services {
         &self,
         request: Request<api::RegisterRequest>,
     ) -> Result<Response<api::RegisterResponse>, Status> {
-        let from = Context::of(&request).from;
+        let from = grpc::context(&request).from;
         self.node.throttle.registration(from)?;
         write(&self.node, request).await
     }
@@ -37,7 +42,7 @@ impl AuthService for Services {
         &self,
         request: Request<api::LoginRequest>,
     ) -> Result<Response<api::LoginResponse>, Status> {
-        let from = Context::of(&request).from;
+        let from = grpc::context(&request).from;
         let name = Username::parse_existing(&request.get_ref().username).ok();
         let login = write(&self.node, request);
         passwords::guarded(&self.node, from, name.map(Whose::Name), login).await
@@ -55,8 +60,13 @@ impl AuthService for Services {
         request: Request<api::WhoAmIRequest>,
     ) -> Result<Response<api::WhoAmIResponse>, Status> {
         let node = &*self.node;
-        let context = Context::of(&request);
-        read(node, &context, request.get_ref().read_token.as_ref()).await?;
+        let context = grpc::context(&request);
+        read(
+            node,
+            seen(&context, request.get_ref().read_token.as_ref())?,
+            &context,
+        )
+        .await?;
         let caller = Caller::counted(node, &context).await?;
         let found = node
             .state
@@ -67,7 +77,7 @@ impl AuthService for Services {
             account: Some(wire::account(&profile, &*node.presence)),
             session_id: caller.session.id.to_string(),
             expire_time_ms: caller.session.expires_at.as_millis() as i64,
-            read_token: wire::read_token(at),
+            read_token: token::read_token(at),
         }))
     }
 
@@ -75,7 +85,7 @@ impl AuthService for Services {
         &self,
         request: Request<api::ChangePasswordRequest>,
     ) -> Result<Response<api::ChangePasswordResponse>, Status> {
-        let context = Context::of(&request);
+        let context = grpc::context(&request);
         let change = write(&self.node, request);
         passwords::guarded(&self.node, context.from, context.claimed(), change).await
     }
@@ -102,9 +112,9 @@ impl Write for api::RegisterRequest {
         if *node.registration.borrow() == Registration::Closed {
             return Err(Failure::RegistrationClosed);
         }
-        let request = wire::request_id(&self.request_id)?;
-        let name = wire::registered_name(&self.username)?;
-        let password = wire::new_password("password", &self.password)?;
+        let request = request::request_id(&self.request_id)?;
+        let name = request::registered_name(&self.username)?;
+        let password = request::new_password("password", &self.password)?;
         // A name that is taken, and not by this request, needs no hash to be refused.
         let id = AccountId::derive(request);
         let holder = node
@@ -162,7 +172,7 @@ async fn log_in(
     node: &Node,
     _: &Context,
 ) -> Result<api::LoginResponse, Failure> {
-    let request = wire::request_id(&login.request_id)?;
+    let request = request::request_id(&login.request_id)?;
     let name = Username::parse_existing(&login.username)
         .map_err(|error| Failure::invalid(Reason::InvalidUsername, "username", error))?;
     for _ in 0..passwords::ATTEMPTS {
@@ -209,7 +219,7 @@ impl Write for api::LogoutRequest {
     type Answer = api::LogoutResponse;
 
     async fn execute(&self, node: &Node, context: &Context) -> Result<Self::Answer, Failure> {
-        let request = wire::request_id(&self.request_id)?;
+        let request = request::request_id(&self.request_id)?;
         let caller = match Caller::of(node, context).await {
             Ok(caller) => caller,
             Err(failure) => {
@@ -218,7 +228,7 @@ impl Write for api::LogoutRequest {
                     return Err(failure);
                 };
                 return Ok(api::LogoutResponse {
-                    read_token: wire::read_token(at),
+                    read_token: token::read_token(at),
                     sessions_closed: count,
                 });
             }
@@ -256,10 +266,10 @@ impl Write for api::ChangePasswordRequest {
     type Answer = api::ChangePasswordResponse;
 
     async fn execute(&self, node: &Node, context: &Context) -> Result<Self::Answer, Failure> {
-        let request = wire::request_id(&self.request_id)?;
+        let request = request::request_id(&self.request_id)?;
         let caller = Caller::of(node, context).await?;
         let account = caller.account();
-        let new = wire::new_password("new_password", &self.new_password)?;
+        let new = request::new_password("new_password", &self.new_password)?;
         for _ in 0..passwords::ATTEMPTS {
             let verified =
                 match passwords::verify_change(node, account, request, &self.old_password).await? {

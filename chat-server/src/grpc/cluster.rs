@@ -9,8 +9,8 @@ use tonic::{Request, Response, Status};
 use super::Services;
 use crate::app::barrier;
 use crate::app::error::Failure;
-use crate::grpc::Context;
-use crate::grpc::wire;
+use crate::app::token;
+use crate::grpc;
 
 #[tonic::async_trait]
 impl ClusterService for Services {
@@ -20,7 +20,7 @@ impl ClusterService for Services {
     ) -> Result<Response<api::GetClusterStatusResponse>, Status> {
         let node = &*self.node;
         // Where it is asked for, the answer's read token stands for everything that anybody was told before.
-        let context = Context::of(&request);
+        let context = grpc::context(&request);
         barrier(node, &context).await?;
         let status = node.handle.status();
         let (stats, at) = node.state.stats().map_err(Failure::from)?;
@@ -34,7 +34,7 @@ impl ClusterService for Services {
             waiting_for: status.waiting_for.clone(),
             accounts: stats.accounts,
             messages: stats.messages,
-            read_token: wire::read_token(at),
+            read_token: token::read_token(at),
             mode: mode(&status).into(),
             forced: status.forced,
         }))

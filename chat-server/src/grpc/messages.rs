@@ -14,11 +14,13 @@ use chat_core::AccountId;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Services;
+use crate::app::Context;
 use crate::app::error::Failure;
+use crate::app::make_sure;
 use crate::app::node::Node;
-use crate::app::{make_sure, write};
-use crate::grpc::Context;
-use crate::grpc::wire::{self, Peer};
+use crate::app::request;
+use crate::app::request::Peer;
+use crate::grpc::write;
 
 #[tonic::async_trait]
 impl MessageService for Services {
@@ -84,7 +86,7 @@ impl MessageService for Services {
 
 /// The account that a request names as the other side of a conversation; it may have been deleted.
 fn peer(node: &Node, text: &str) -> Result<AccountId, Failure> {
-    let found = match wire::peer_name("peer", text)? {
+    let found = match request::peer_name("peer", text)? {
         Peer::Name(name) => node
             .state
             .query(|manager, _| manager.account_by_name(&name))?,

@@ -3,11 +3,12 @@
 mod accounts;
 mod auth;
 mod cluster;
-pub(crate) mod context;
 mod events;
 mod messages;
+mod metadata;
 mod passwords;
 mod sessions;
+mod status;
 pub(crate) mod wire;
 
 use std::sync::Arc;
@@ -17,12 +18,19 @@ use chat_client::api::auth_service_server::AuthServiceServer;
 use chat_client::api::cluster_service_server::ClusterServiceServer;
 use chat_client::api::event_service_server::EventServiceServer;
 use chat_client::api::message_service_server::MessageServiceServer;
-use tonic::Response;
 use tonic::service::Routes;
+use tonic::{Request, Response, Status};
 
-pub(crate) use self::context::{Context, timeout_of};
+pub(crate) use self::metadata::{context, seen, timeout_of};
+pub(crate) use self::status::understood;
 use crate::app::node::Node;
 use crate::app::throttle::Place;
+use crate::app::{self, Write};
+
+/// Carries a write out, here or at the leader.
+async fn write<W: Write>(node: &Node, request: Request<W>) -> Result<Response<W::Answer>, Status> {
+    app::write(node, context(&request), request).await
+}
 
 /// One replica's services.
 #[derive(Clone)]

@@ -8,8 +8,8 @@ use tonic_types::StatusExt;
 
 use crate::app::error::Failure;
 use crate::app::node::Node;
+use crate::app::throttle::Peer;
 use crate::app::throttle::Whose;
-use crate::edge::Peer;
 
 /// How often a password is checked again because it was changed in between.
 pub(crate) const ATTEMPTS: u32 = 3;

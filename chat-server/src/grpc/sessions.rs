@@ -8,18 +8,26 @@ use chat_replication::types::Position;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
+use crate::app::Context;
 use crate::app::error::Failure;
 use crate::app::node::Node;
+use crate::app::request;
+use crate::app::token;
 use crate::app::{Caller, Write, read};
-use crate::grpc::Context;
-use crate::grpc::wire;
+use crate::grpc;
+use crate::grpc::seen;
 
 pub(crate) async fn list(
     node: &Node,
     request: Request<api::ListSessionsRequest>,
 ) -> Result<Response<api::ListSessionsResponse>, Status> {
-    let context = Context::of(&request);
-    read(node, &context, request.get_ref().read_token.as_ref()).await?;
+    let context = grpc::context(&request);
+    read(
+        node,
+        seen(&context, request.get_ref().read_token.as_ref())?,
+        &context,
+    )
+    .await?;
     let caller = Caller::counted(node, &context).await?;
     let account = caller.account();
     let found = node
@@ -34,7 +42,7 @@ pub(crate) async fn list(
     });
     Ok(Response::new(api::ListSessionsResponse {
         sessions: sessions.collect(),
-        read_token: wire::read_token(at),
+        read_token: token::read_token(at),
     }))
 }
 
@@ -42,7 +50,7 @@ impl Write for api::RevokeSessionRequest {
     type Answer = api::RevokeSessionResponse;
 
     async fn execute(&self, node: &Node, context: &Context) -> Result<Self::Answer, Failure> {
-        let request = wire::request_id(&self.request_id)?;
+        let request = request::request_id(&self.request_id)?;
         let session: SessionId = self
             .session_id
             .parse()
@@ -81,6 +89,6 @@ impl Write for api::RevokeSessionRequest {
 fn answered(node: &Node, at: Position) -> api::RevokeSessionResponse {
     api::RevokeSessionResponse {
         durability: Some(node.durability()),
-        read_token: wire::read_token(at),
+        read_token: token::read_token(at),
     }
 }

@@ -29,11 +29,11 @@ use crate::app::hashing::Hashing;
 use crate::app::housekeeping;
 use crate::app::housekeeping::Replicas;
 use crate::app::node::Node;
+use crate::app::proxy::Proxy;
 use crate::app::throttle::{Places, Room, Throttle};
 use crate::config::{ClusterConfig, Limits, Registration, ReplicaConfig};
 use crate::edge::Exposure;
 use crate::engine::leadership;
-use crate::engine::proxy::Proxy;
 use crate::engine::words::Told;
 use crate::live::hub::Hub;
 use crate::live::presence::{self, Presence};
@@ -187,7 +187,10 @@ fn node(
     let node = Arc::new(Node {
         cluster: config.cluster.id,
         me: config.replica,
-        leadership: leadership::follow(&handle, Arc::clone(&presence)),
+        leadership: leadership::follow(&handle, {
+            let presence = Arc::clone(&presence);
+            move |peer| presence.forget(peer)
+        }),
         handle,
         state,
         hub,

@@ -22,12 +22,12 @@ use super::{
     DRAIN, Files, Means, PEERS_WORDS, ServeError, ServerConfig, Serving, finish, node,
     none_under_way, open_files, settings,
 };
+use crate::app::proxy::Proxy;
 use crate::config::{ClusterConfig, Limits, Registration, ReplicaConfig};
 use crate::edge::gate::Gate;
 use crate::edge::listen::Access;
 use crate::edge::tls::{self, PeerSecurity, Tls};
 use crate::edge::{self, listen};
-use crate::engine::proxy::Proxy;
 use crate::engine::words::{Subject, Told};
 use crate::engine::{self, Orders};
 use crate::grpc::Services;
@@ -345,7 +345,10 @@ impl ServerBuilder {
             handle.clone(),
             replica.data_dir.clone(),
             config.cluster.clone(),
-            secured.clone(),
+            Box::new({
+                let secured = secured.clone();
+                move || secured.as_ref().map(|tls| tls.expires_at())
+            }),
             live.clone(),
             metrics.disk_low.clone(),
         );

@@ -4,6 +4,7 @@
 //! counted there. What a stranger does at another address uses up nothing of a user's.
 
 mod attempts;
+mod peer;
 mod places;
 mod rates;
 mod room;
@@ -20,12 +21,12 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use self::attempts::Attempts;
+pub(crate) use self::peer::{Connection, Peer, network};
 pub(crate) use self::places::{Place, Places};
 use self::rates::Rates;
 pub(crate) use self::room::{Coming, Room};
 use crate::app::error::Failure;
 use crate::config::Limits;
-use crate::edge::Peer;
 
 /// Between two words of who guesses at passwords.
 const BETWEEN_WORDS: Duration = Duration::from_secs(10);

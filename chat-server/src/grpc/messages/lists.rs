@@ -6,18 +6,20 @@ use tonic::{Request, Response, Status};
 
 use super::peer_anywhere;
 use crate::app::node::Node;
+use crate::app::token;
 use crate::app::{Caller, look, read};
-use crate::grpc::Context;
+use crate::grpc;
 use crate::grpc::listed;
+use crate::grpc::seen;
 use crate::grpc::wire::{self, PageKind, PageToken};
 
 pub(super) async fn inbox(
     node: &Node,
     request: Request<api::ListInboxRequest>,
 ) -> Result<Response<api::ListInboxResponse>, Status> {
-    let context = Context::of(&request);
+    let context = grpc::context(&request);
     let request = request.into_inner();
-    read(node, &context, request.read_token.as_ref()).await?;
+    read(node, seen(&context, request.read_token.as_ref())?, &context).await?;
     let (caller, place) = Caller::for_list(node, &context).await?;
     let account = caller.account();
     let size = wire::page_size(request.page_size)?;
@@ -33,7 +35,7 @@ pub(super) async fn inbox(
         api::ListInboxResponse {
             messages: messages.collect(),
             next_page_token: tokens.next_number(page.next.map(Sequence::number)),
-            read_token: wire::read_token(at),
+            read_token: token::read_token(at),
         },
     ))
 }
@@ -42,9 +44,9 @@ pub(super) async fn history(
     node: &Node,
     request: Request<api::ListHistoryRequest>,
 ) -> Result<Response<api::ListHistoryResponse>, Status> {
-    let context = Context::of(&request);
+    let context = grpc::context(&request);
     let request = request.into_inner();
-    read(node, &context, request.read_token.as_ref()).await?;
+    read(node, seen(&context, request.read_token.as_ref())?, &context).await?;
     let (caller, place) = Caller::for_list(node, &context).await?;
     let account = caller.account();
     let size = wire::page_size(request.page_size)?;
@@ -67,7 +69,7 @@ pub(super) async fn history(
         api::ListHistoryResponse {
             messages: messages.collect(),
             next_page_token: tokens.next_number(page.next.map(Sequence::number)),
-            read_token: wire::read_token(at),
+            read_token: token::read_token(at),
         },
     ))
 }
@@ -76,9 +78,9 @@ pub(super) async fn conversations(
     node: &Node,
     request: Request<api::ListConversationsRequest>,
 ) -> Result<Response<api::ListConversationsResponse>, Status> {
-    let context = Context::of(&request);
+    let context = grpc::context(&request);
     let request = request.into_inner();
-    read(node, &context, request.read_token.as_ref()).await?;
+    read(node, seen(&context, request.read_token.as_ref())?, &context).await?;
     let (caller, place) = Caller::for_list(node, &context).await?;
     let account = caller.account();
     let size = wire::page_size(request.page_size)?;
@@ -99,7 +101,7 @@ pub(super) async fn conversations(
         api::ListConversationsResponse {
             conversations: conversations.collect(),
             next_page_token: tokens.next_number(page.next.map(ConversationCursor::number)),
-            read_token: wire::read_token(at),
+            read_token: token::read_token(at),
         },
     ))
 }

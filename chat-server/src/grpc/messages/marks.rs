@@ -9,20 +9,21 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use super::peer;
+use crate::app::Context;
 use crate::app::error::Failure;
 use crate::app::node::Node;
+use crate::app::request;
+use crate::app::token;
 use crate::app::{Caller, Write};
 use crate::clock;
-use crate::grpc::Context;
-use crate::grpc::wire;
 
 impl Write for api::ConfirmDeliveryRequest {
     type Answer = api::ConfirmDeliveryResponse;
 
     async fn execute(&self, node: &Node, context: &Context) -> Result<Self::Answer, Failure> {
-        let request = wire::request_id(&self.request_id)?;
+        let request = request::request_id(&self.request_id)?;
         let account = Caller::of(node, context).await?.account();
-        let messages = wire::message_ids(&self.message_ids)?;
+        let messages = request::message_ids(&self.message_ids)?;
         let done = node
             .propose(request, CommandBody::MarkDelivered { account, messages })
             .await?;
@@ -45,11 +46,11 @@ impl Write for api::MarkReadRequest {
     type Answer = api::MarkReadResponse;
 
     async fn execute(&self, node: &Node, context: &Context) -> Result<Self::Answer, Failure> {
-        let request = wire::request_id(&self.request_id)?;
+        let request = request::request_id(&self.request_id)?;
         let account = Caller::of(node, context).await?.account();
         match (self.message_ids.is_empty(), self.peer.is_empty()) {
             (false, true) => {
-                let messages = wire::message_ids(&self.message_ids)?;
+                let messages = request::message_ids(&self.message_ids)?;
                 mark(node, request, CommandBody::MarkRead { account, messages }).await
             }
             (true, false) => self.read_through(node, account, request).await,
@@ -78,9 +79,9 @@ impl Write for api::DeleteMessagesRequest {
     type Answer = api::DeleteMessagesResponse;
 
     async fn execute(&self, node: &Node, context: &Context) -> Result<Self::Answer, Failure> {
-        let request = wire::request_id(&self.request_id)?;
+        let request = request::request_id(&self.request_id)?;
         let account = Caller::of(node, context).await?.account();
-        let messages = wire::message_ids(&self.message_ids)?;
+        let messages = request::message_ids(&self.message_ids)?;
         let scope = match self.scope() {
             api::DeleteScope::ForMe => DeleteScope::ForMe,
             api::DeleteScope::ForBoth => DeleteScope::ForBoth,
@@ -142,7 +143,7 @@ impl ReadThrough for api::MarkReadRequest {
             let at = node.state.applied();
             return Ok(api::MarkReadResponse {
                 marked: 0,
-                read_token: wire::read_token(at),
+                read_token: token::read_token(at),
             });
         };
         let (mut marked, mut id) = (0, request);

@@ -9,18 +9,19 @@ use chat_core::{
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
+use crate::app::Context;
 use crate::app::error::Failure;
 use crate::app::node::{Done, Node};
+use crate::app::request;
 use crate::app::throttle::Coming;
 use crate::app::{Caller, Write};
-use crate::grpc::Context;
-use crate::grpc::wire::{self, Online};
+use crate::live::presence::Online;
 
 impl Write for api::SendMessageRequest {
     type Answer = api::SendMessageResponse;
 
     async fn execute(&self, node: &Node, context: &Context) -> Result<Self::Answer, Failure> {
-        let request = wire::request_id(&self.request_id)?;
+        let request = request::request_id(&self.request_id)?;
         let sender = Caller::of(node, context).await?.account();
         let body = Body::parse(&self.body, node.limits().body_bytes).map_err(|error| {
             let reason = match error {

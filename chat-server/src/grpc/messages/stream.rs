@@ -18,10 +18,10 @@ use tonic::{Request, Status, Streaming};
 
 use crate::app::error::Failure;
 use crate::app::node::Node;
-use crate::app::{Caller, write_as};
-use crate::edge::understood;
+use crate::app::{self, Caller, write_as};
 use crate::engine::leadership::Destination;
-use crate::grpc::context;
+use crate::grpc;
+use crate::grpc::understood;
 
 /// The answers to a caller's messages. Reading them is what carries the messages on, in the task of the call.
 pub(crate) struct Answers {
@@ -67,7 +67,7 @@ pub(super) fn send_messages(
     request: Request<Streaming<api::SendMessagesRequest>>,
 ) -> Result<Answers, Status> {
     node.check_open()?;
-    let mut context = context::Context::of(&request);
+    let mut context = grpc::context(&request);
     // The stream's own end is not that of each message.
     context.deadline = None;
     if context.session.is_none() {
@@ -93,7 +93,7 @@ struct Sender {
     node: Arc<Node>,
     /// Whose messages they are, if the session is known here.
     account: Option<AccountId>,
-    context: context::Context,
+    context: app::Context,
     metadata: MetadataMap,
     out: mpsc::Sender<Result<api::SendMessagesResponse, Status>>,
 }

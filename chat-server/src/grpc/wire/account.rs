@@ -1,12 +1,9 @@
 //! Accounts, as others see them.
 
 use chat_client::api;
-use chat_core::{AccountId, AccountStatus, Profile};
+use chat_core::{AccountStatus, Profile};
 
-/// Knows who is online.
-pub(crate) trait Online {
-    fn is_online(&self, account: AccountId) -> bool;
-}
+use crate::live::presence::Online;
 
 pub(crate) fn account(profile: &Profile, online: &impl Online) -> api::Account {
     let is_active = profile.status == AccountStatus::Active;

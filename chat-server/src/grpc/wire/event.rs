@@ -4,8 +4,9 @@ use chat_client::api;
 use chat_client::api::subscribe_response::Event as Wire;
 use chat_core::{AccountId, CloseReason, Event, EventKind, MessageId, Profile, SessionId};
 
-use super::account::{Online, account};
+use super::account::account;
 use super::message::message;
+use crate::live::presence::Online;
 
 /// What a subscriber of `event.account` in `session` hears; `None` for what does not concern that session. `profile`
 /// looks an account up.

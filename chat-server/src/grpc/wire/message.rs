@@ -3,7 +3,8 @@
 use chat_client::api;
 use chat_core::{Content, Conversation, Message, MessageState};
 
-use super::account::{Online, account};
+use super::account::account;
+use crate::live::presence::Online;
 
 pub(crate) fn message(message: &Message, online: &impl Online) -> api::Message {
     api::Message {

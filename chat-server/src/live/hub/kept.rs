@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chat_core::{AccountId, Content, EventKind};
 
 use super::Told;
-use crate::grpc::wire::ResumePoint;
+use crate::live::place::ResumePoint;
 
 /// How many events are kept, of all accounts together.
 const EVENTS: usize = 131_072;

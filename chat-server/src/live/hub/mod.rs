@@ -4,7 +4,6 @@
 //! replica: an event is named by the log entry that made it happen, which is the same everywhere.
 
 mod kept;
-mod stream;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,8 +13,7 @@ use chat_replication::types::Position;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::kept::Kept;
-pub(crate) use self::stream::{Begin, Stream};
-use crate::grpc::wire::ResumePoint;
+use crate::live::place::ResumePoint;
 use crate::store::state::{AppliedBatch, Continuity};
 
 /// An event, and its place.

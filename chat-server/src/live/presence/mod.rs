@@ -19,10 +19,14 @@ use self::peer::PeerPresence;
 pub(crate) use self::task::run;
 #[cfg(fuzzing)]
 pub(crate) use self::word::fuzz_word;
-use crate::grpc::wire::Online;
 
 /// A replica that says nothing for so long is not counted any more. It speaks several times a second.
 const SILENCE: Duration = Duration::from_secs(2);
+
+/// Knows who is online.
+pub(crate) trait Online {
+    fn is_online(&self, account: AccountId) -> bool;
+}
 
 /// Who is online, as far as this replica has heard.
 #[derive(Default)]

@@ -2,20 +2,21 @@
 
 use chat_client::Reason;
 use chat_core::{AccountId, Command, CommandBody, Profile, RequestId, Username};
+use chat_replication::types::Position;
 use tonic::Status;
 
 use super::proto::{
     Account, CreateAccountRequest, CreateAccountResponse, DeleteAccountRequest,
     ListAccountsRequest, ListAccountsResponse, ResetPasswordRequest,
 };
+use crate::app::Context;
 use crate::app::error::Failure;
 use crate::app::node::Node;
+use crate::app::request;
 use crate::app::{look, read};
 use crate::clock;
 use crate::engine::orders::Orders;
 use crate::engine::orders::word::{Order, Sealed};
-use crate::grpc::Context;
-use crate::grpc::wire;
 
 /// Accounts in one answer.
 const PAGE: usize = 500;
@@ -25,8 +26,8 @@ pub(super) async fn create(
     orders: &Orders,
     request: &CreateAccountRequest,
 ) -> Result<CreateAccountResponse, Status> {
-    let name = wire::registered_name(&request.username)?;
-    let password = wire::new_password("password", &request.password)?;
+    let name = request::registered_name(&request.username)?;
+    let password = request::new_password("password", &request.password)?;
     let id = clock::mint_request();
     let body = CommandBody::CreateAccount {
         skeleton: name.skeleton(),
@@ -45,7 +46,7 @@ pub(super) async fn reset_password(
     orders: &Orders,
     request: &ResetPasswordRequest,
 ) -> Result<(), Status> {
-    let password = wire::new_password("password", &request.password)?;
+    let password = request::new_password("password", &request.password)?;
     let account = named(node, &request.username).await?.id;
     let credentials = node.state.query(|manager, _| manager.credentials(account));
     let Some(credentials) = credentials.map_err(Failure::from)? else {
@@ -75,12 +76,12 @@ pub(super) async fn list(
     node: &Node,
     request: &ListAccountsRequest,
 ) -> Result<ListAccountsResponse, Status> {
-    let pattern = wire::page_query(&request.pattern)?;
+    let pattern = request::page_query(&request.pattern)?;
     let after = match request.after.as_str() {
         "" => None,
         name => Some(existing(name)?),
     };
-    read(node, &Context::linearizable(), None).await?;
+    read(node, Position::default(), &Context::linearizable()).await?;
     let (found, _) = look(node, move |manager| {
         let page = manager.accounts(&pattern, after.as_ref(), PAGE)?;
         let mut accounts = Vec::new();
@@ -114,7 +115,7 @@ async fn propose(
     request: RequestId,
     body: CommandBody,
 ) -> Result<(), Status> {
-    node.conditions.check_room()?;
+    node.check_room()?;
     let command = Command {
         request,
         at: clock::now(),
@@ -127,7 +128,7 @@ async fn propose(
 /// The account that has a name, also if it was made a moment ago at another replica.
 async fn named(node: &Node, name: &str) -> Result<Profile, Status> {
     let parsed = existing(name)?;
-    read(node, &Context::linearizable(), None).await?;
+    read(node, Position::default(), &Context::linearizable()).await?;
     let found = node
         .state
         .query(|manager, _| manager.account_by_name(&parsed));

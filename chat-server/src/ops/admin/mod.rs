@@ -6,6 +6,7 @@ mod accounts;
 pub(crate) mod proto;
 mod service;
 mod socket;
+mod take;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -22,11 +22,11 @@ use super::proto::{
     RemoveReplicaResponse, Replica, ResetPasswordRequest, ResetPasswordResponse,
     TransferLeadershipRequest, TransferLeadershipResponse,
 };
+use super::take::{Without, take};
 use crate::app::node::Node;
 use crate::engine::orders::Orders;
 use crate::engine::orders::word::{Order, Refusal};
 use crate::ops::condition::Condition;
-use crate::store::backup::{self, Without};
 
 /// One replica's answers to its operator.
 pub(super) struct Service {
@@ -189,7 +189,7 @@ impl AdminService for Service {
             true => Without::Anyway,
             false => Without::Refuse,
         };
-        let pieces = backup::take(&self.node, without).await?;
+        let pieces = take(&self.node, without).await?;
         let pieces = ReceiverStream::new(pieces)
             .map(|piece| piece.map_err(|error| Status::internal(error.to_string())));
         Ok(Response::new(Box::pin(pieces)))

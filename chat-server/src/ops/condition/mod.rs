@@ -14,7 +14,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use chat_client::Reason;
 use chat_replication::handle::Handle;
 use chat_replication::status::Status;
 use chat_replication::types::{PeerId, Position, ReplicaId};
@@ -26,10 +25,8 @@ use self::disk::{Disk, Room};
 pub(crate) use self::word::Condition;
 #[cfg(fuzzing)]
 pub(crate) use self::word::fuzz_word;
-use crate::app::error::Failure;
 use crate::clock;
 use crate::config::{ClusterConfig, Limits};
-use crate::edge::tls::Tls;
 use crate::engine;
 use crate::engine::words::Told;
 use crate::store::state::Response;
@@ -38,15 +35,16 @@ use crate::store::state::Response;
 const TELL: Duration = Duration::from_secs(1);
 /// What was not repeated for so long is not so any more.
 const KEPT: Duration = Duration::from_secs(5);
-/// When to try a write again that was refused since a disk is low.
-const RETRY: Duration = Duration::from_secs(5);
+
+/// When this replica's certificate ends, in seconds since 1970: another one may take its place while it runs.
+pub(crate) type CertificateEnds = Box<dyn Fn() -> Option<i64> + Send + Sync>;
 
 /// What this replica says of itself, and what it has heard of the others.
 pub(crate) struct Conditions {
     handle: Handle<Response>,
     disk: Disk,
     file: ClusterConfig,
-    tls: Option<Arc<Tls>>,
+    certificate_ends: CertificateEnds,
     heard: Mutex<BTreeMap<ReplicaId, Heard>>,
 }
 
@@ -64,7 +62,7 @@ impl Conditions {
         handle: Handle<Response>,
         folder: PathBuf,
         file: ClusterConfig,
-        tls: Option<Arc<Tls>>,
+        certificate_ends: CertificateEnds,
         limits: watch::Receiver<Limits>,
         disk_low: Gauge,
     ) -> Arc<Conditions> {
@@ -72,7 +70,7 @@ impl Conditions {
             handle,
             disk: Disk::of(folder, limits, disk_low),
             file,
-            tls,
+            certificate_ends,
             heard: Mutex::default(),
         })
     }
@@ -112,21 +110,6 @@ impl Conditions {
             .collect()
     }
 
-    /// Lets a write through, unless a disk is low.
-    pub(crate) fn check_room(&self) -> Result<(), Failure> {
-        match self.low_disks().as_slice() {
-            [] => Ok(()),
-            low => Err(Failure::Limited {
-                reason: Reason::DiskFull,
-                problem: format!(
-                    "nothing is written at this moment, since the disk of {} is nearly full: try again later",
-                    named(low)
-                ),
-                wait: RETRY,
-            }),
-        }
-    }
-
     /// How this replica is.
     pub(crate) fn own(&self) -> Condition {
         let status = self.handle.status();
@@ -153,7 +136,7 @@ impl Conditions {
 
     /// When this replica's certificate ends, in seconds since 1970.
     pub(crate) fn certificate_ends(&self) -> Option<i64> {
-        self.tls.as_ref().map(|tls| tls.expires_at())
+        (self.certificate_ends)()
     }
 
     /// How another replica is, if it has said so lately and is part of the cluster still.

@@ -32,14 +32,14 @@ struct End {
 }
 
 /// Makes the bytes of a backup, from first to last.
-pub(super) struct Sealer {
+pub(crate) struct Sealer {
     records: u64,
     checksum: Xxh3Default,
 }
 
 impl Sealer {
     /// The first bytes.
-    pub(super) fn begin(head: &Head) -> (Sealer, Vec<u8>) {
+    pub(crate) fn begin(head: &Head) -> (Sealer, Vec<u8>) {
         let mut sealer = Sealer {
             records: 0,
             checksum: Xxh3Default::new(),
@@ -52,12 +52,12 @@ impl Sealer {
     }
 
     /// The bytes of the next piece.
-    pub(super) fn piece(&mut self, piece: &[u8]) -> Vec<u8> {
+    pub(crate) fn piece(&mut self, piece: &[u8]) -> Vec<u8> {
         self.record(PIECE, piece)
     }
 
     /// The last bytes.
-    pub(super) fn end(mut self) -> Vec<u8> {
+    pub(crate) fn end(mut self) -> Vec<u8> {
         let end = End {
             pieces: self.records - 1,
             checksum: self.checksum.digest128(),

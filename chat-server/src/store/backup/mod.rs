@@ -14,9 +14,8 @@
 //! a lost history, which are about to be committed again; whoever takes a backup is told of them.
 
 mod error;
-mod file;
+pub(crate) mod file;
 mod restore;
-mod take;
 
 use chat_core::Timestamp;
 use chat_replication::branch::BranchTable;
@@ -27,7 +26,6 @@ pub use self::error::BackupError;
 pub use self::file::Reader;
 pub use self::restore::{Restored, Target, restore};
 pub(crate) use self::restore::{build, whole};
-pub(crate) use self::take::{Without, take};
 
 /// What a backup is of.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -1,5 +1,7 @@
 //! What happens, as it happens.
 
+mod stream;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +15,16 @@ use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use self::stream::{Begin, Stream};
 use super::Services;
+use crate::app::Context;
 use crate::app::error::Failure;
 use crate::app::node::Node;
 use crate::app::{Caller, Place, find, make_sure, read};
-use crate::grpc::Context;
-use crate::grpc::wire::ResumePoint;
-use crate::live::hub::{Begin, Stream, Subscription};
+use crate::grpc;
+use crate::grpc::seen;
+use crate::live::hub::Subscription;
+use crate::live::place::ResumePoint;
 
 /// Responses on their way to one connection; more wait among the subscriber's events.
 const BUFFER: usize = 16;
@@ -35,9 +40,9 @@ impl EventService for Services {
         request: Request<api::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
         let node = &self.node;
-        let context = Context::of(&request);
+        let context = grpc::context(&request);
         let request = request.into_inner();
-        read(node, &context, request.read_token.as_ref()).await?;
+        read(node, seen(&context, request.read_token.as_ref())?, &context).await?;
         let caller = Caller::counted(node, &context).await?;
         let most = node.limits().subscriptions_per_account;
         let Some(place) = node.subscriptions.take(caller.account(), most) else {

@@ -13,14 +13,14 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::Head;
-use super::file::Sealer;
+use super::proto::BackupResponse;
+use crate::app::Context;
 use crate::app::barrier;
 use crate::app::error::Failure;
 use crate::app::node::Node;
 use crate::clock;
-use crate::grpc::Context;
-use crate::ops::admin::proto::BackupResponse;
+use crate::store::backup::Head;
+use crate::store::backup::file::Sealer;
 use crate::store::state::{Snapshot, StateError};
 
 /// Bytes in one piece, about.

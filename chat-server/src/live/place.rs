@@ -1,62 +1,13 @@
 //! Places in the history, as clients keep them.
 
-use chat_client::{Reason, api};
 use chat_replication::types::{ClusterId, Epoch, Position, ReplicaId, StoreUuid};
 use uuid::Uuid;
 
-use crate::app::error::Failure;
-
 /// Epoch (number, replica, disk) and index.
-const POSITION: usize = 8 + 4 + 16 + 8;
+pub(crate) const POSITION: usize = 8 + 4 + 16 + 8;
 
-/// The form of both kinds of token. Others are of another version.
-const FORM: u8 = 1;
-
-/// The token of a place in the history.
-pub(crate) fn read_token(position: Position) -> Option<api::ReadToken> {
-    Some(api::ReadToken {
-        value: write_read_token(position),
-    })
-}
-
-pub(crate) fn write_read_token(position: Position) -> Vec<u8> {
-    let mut value = Vec::with_capacity(1 + POSITION);
-    value.push(FORM);
-    write(position, &mut value);
-    value
-}
-
-/// What a caller has seen already: the later of the two places that a call can name.
-///
-/// # Errors
-///
-/// Bytes that no replica has issued.
-pub(crate) fn seen(
-    in_request: Option<&api::ReadToken>,
-    in_metadata: Option<&[u8]>,
-) -> Result<Position, Failure> {
-    let mut latest = Position::default();
-    let tokens = [in_request.map(|token| token.value.as_slice()), in_metadata];
-    for token in tokens
-        .into_iter()
-        .flatten()
-        .filter(|token| !token.is_empty())
-    {
-        let position = match token.split_first() {
-            Some((&FORM, rest)) => read(rest).filter(|(_, rest)| rest.is_empty()),
-            _ => None,
-        };
-        let (position, _) = position.ok_or_else(|| {
-            Failure::invalid(
-                Reason::InvalidArgument,
-                "read_token",
-                "the read token is none that this service issued: leave it out",
-            )
-        })?;
-        latest = latest.max(position);
-    }
-    Ok(latest)
-}
+/// The form of each kind of token. Others are of another version.
+pub(crate) const FORM: u8 = 1;
 
 /// Up to where a stream of events has been handled.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -104,14 +55,14 @@ fn cluster_mark(cluster: ClusterId) -> [u8; 4] {
     [a, b, c, d]
 }
 
-fn write(position: Position, to: &mut Vec<u8>) {
+pub(crate) fn write(position: Position, to: &mut Vec<u8>) {
     to.extend_from_slice(&position.epoch.number.to_be_bytes());
     to.extend_from_slice(&position.epoch.replica.0.to_be_bytes());
     to.extend_from_slice(position.epoch.store.0.as_bytes());
     to.extend_from_slice(&position.index.to_be_bytes());
 }
 
-fn read(bytes: &[u8]) -> Option<(Position, &[u8])> {
+pub(crate) fn read(bytes: &[u8]) -> Option<(Position, &[u8])> {
     let (number, rest) = bytes.split_first_chunk::<8>()?;
     let (replica, rest) = rest.split_first_chunk::<4>()?;
     let (store, rest) = rest.split_first_chunk::<16>()?;
@@ -136,31 +87,6 @@ mod tests {
             store: StoreUuid(Uuid::from_u128(9)),
         };
         Position { epoch, index }
-    }
-
-    #[test]
-    fn read_tokens_round_trip_and_the_later_one_counts() {
-        let (old, new) = (position(2, 900), position(3, 7));
-        let in_metadata = write_read_token(new);
-        assert_eq!(
-            seen(read_token(old).as_ref(), Some(&in_metadata)).expect("both are valid"),
-            new
-        );
-        assert_eq!(seen(None, None).expect("nothing"), Position::default());
-        let empty = api::ReadToken::default();
-        assert_eq!(
-            seen(Some(&empty), None).expect("nothing"),
-            Position::default()
-        );
-    }
-
-    #[test]
-    fn what_was_never_issued_is_refused() {
-        let valid = write_read_token(position(1, 1));
-        let longer = [valid.as_slice(), &[0]].concat();
-        for bytes in [&[7][..], &valid[..valid.len() - 1], &longer, &[9; 37]] {
-            assert!(seen(None, Some(bytes)).is_err(), "{bytes:?}");
-        }
     }
 
     #[test]

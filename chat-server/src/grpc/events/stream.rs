@@ -12,14 +12,16 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tonic::Status;
 
-use super::{Subscription, Told};
 use crate::app::error::Failure;
 use crate::app::node::Node;
 use crate::app::throttle::Place;
+use crate::app::token;
 use crate::app::{Caller, look};
 use crate::clock;
 use crate::engine::leadership::Leadership;
-use crate::grpc::wire::{self, ResumePoint};
+use crate::grpc::wire;
+use crate::live::hub::{Subscription, Told};
+use crate::live::place::ResumePoint;
 use crate::ops::OnlineStream;
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -136,7 +138,7 @@ impl Stream {
             replica_id: self.node.me.0,
             leader: self.leader.clone(),
             replicas: self.replicas.clone(),
-            read_token: wire::read_token(self.node.state.applied()),
+            read_token: token::read_token(self.node.state.applied()),
         };
         self.send(Vec::new(), Wire::Ready(ready)).await?;
         match missed {
