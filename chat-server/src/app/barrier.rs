@@ -11,8 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tonic::Request;
 use tonic::metadata::MetadataValue;
 
-use super::read::{Place, find};
-use super::write::PAUSE;
+use super::wait::{PAUSE, Place, find};
 use crate::app::context::{Context, LINEARIZABLE, NO_PROXY, Proxying, Reading};
 use crate::app::error::Failure;
 use crate::app::node::Node;

@@ -13,10 +13,12 @@ pub(crate) mod request;
 pub(crate) mod session;
 pub(crate) mod throttle;
 pub(crate) mod token;
+mod wait;
 mod write;
 
 pub(crate) use self::barrier::{Barriers, barrier, make_sure};
 pub(crate) use self::caller::Caller;
 pub(crate) use self::context::Context;
-pub(crate) use self::read::{Place, find, look, read};
+pub(crate) use self::read::{look, read};
+pub(crate) use self::wait::{Place, find};
 pub(crate) use self::write::{Write, write, write_as};

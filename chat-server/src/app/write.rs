@@ -1,7 +1,5 @@
 //! Calls that change the state, carried out by the leader, whichever replica is asked.
 
-use std::time::Duration;
-
 use chat_client::{ERROR_DOMAIN, Reason};
 use chat_replication::handle::LeaderHint;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -12,14 +10,11 @@ use tonic_types::StatusExt;
 
 use super::barrier::make_sure;
 use super::caller::Caller;
-use super::read::wait_until_serving;
+use super::wait::{PAUSE, wait_until_serving};
 use crate::app::context::{Context, NO_PROXY, Proxying};
 use crate::app::error::Failure;
 use crate::app::node::Node;
 use crate::engine::leadership::Destination;
-
-/// Between two attempts while nothing is heard of a change of leadership.
-pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
 /// A request that changes the state. It may be carried out more than once: its request id sees to it that it takes
 /// effect once.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,9 +13,10 @@ use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
 use super::error::Lines;
+use super::values::{number, span};
 use super::{
     ClusterConfig, ConfigError, LogFormat, LogLength, Logging, Registration, ReplicaConfig, Timing,
-    duration, limits, raw, tls,
+    limits, raw, tls,
 };
 
 pub(super) fn check(text: &str, path: &Path) -> Result<ClusterConfig, ConfigError> {
@@ -417,47 +417,5 @@ fn canonical(address: &Endpoint) -> String {
     match address.host() {
         "localhost" | "::1" => format!("127.0.0.1:{}", address.port()),
         _ => address.to_string(),
-    }
-}
-
-pub(super) fn span(
-    lines: &Lines<'_>,
-    key: &str,
-    text: &Option<Spanned<String>>,
-) -> Result<Option<Duration>, ConfigError> {
-    let Some(text) = text else {
-        return Ok(None);
-    };
-    match duration::parse(text.get_ref()) {
-        Some(span) => Ok(Some(span)),
-        None => Err(lines.mistake(
-            Some(text.span()),
-            format!(
-                "{key} `{}` is not a span of time; {}",
-                text.get_ref(),
-                duration::FORM
-            ),
-        )),
-    }
-}
-
-pub(super) fn number(
-    lines: &Lines<'_>,
-    key: &str,
-    value: &Option<Spanned<i64>>,
-    range: RangeInclusive<i64>,
-) -> Result<Option<i64>, ConfigError> {
-    match value {
-        None => Ok(None),
-        Some(value) if range.contains(value.get_ref()) => Ok(Some(*value.get_ref())),
-        Some(value) => Err(lines.mistake(
-            Some(value.span()),
-            format!(
-                "{key} {} is not between {} and {}; choose a number in between",
-                value.get_ref(),
-                range.start(),
-                range.end()
-            ),
-        )),
     }
 }

@@ -8,9 +8,9 @@ use chat_core::password::Params;
 use chat_core::{Body, Command, SessionPolicy};
 use toml::Spanned;
 
-use super::check::{number, span};
 use super::error::Lines;
 use super::print::{self, Settings};
+use super::values::{number, span};
 use super::{ConfigError, raw};
 
 /// Limits of what clients may ask for.

@@ -24,6 +24,7 @@ mod print;
 mod raw;
 mod template;
 mod tls;
+mod values;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

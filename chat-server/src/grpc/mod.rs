@@ -7,8 +7,8 @@ mod events;
 mod messages;
 mod metadata;
 mod passwords;
+mod refusal;
 mod sessions;
-mod status;
 pub(crate) mod wire;
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 pub(crate) use self::metadata::{context, seen, timeout_of};
-pub(crate) use self::status::understood;
+pub(crate) use self::refusal::understood;
 use crate::app::node::Node;
 use crate::app::throttle::Place;
 use crate::app::{self, Write};

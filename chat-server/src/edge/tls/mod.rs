@@ -4,8 +4,8 @@
 //! number in it. Replicas show theirs to each other, on the peers' port as on the clients'; clients show none.
 
 mod authority;
+mod certificates;
 mod error;
-mod folder;
 mod material;
 mod name;
 mod peers;
@@ -21,8 +21,8 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
+pub(crate) use self::certificates::{DAYS, Folder, write_public};
 pub use self::error::TlsError;
-pub(crate) use self::folder::{DAYS, Folder, write_public};
 use self::material::{Material, problem};
 use self::name::{Name, describe};
 pub(crate) use self::peers::PeerSecurity;

@@ -1,6 +1,6 @@
 //! What happens, as it happens.
 
-mod stream;
+mod subscription;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use self::stream::{Begin, Stream};
+use self::subscription::{Begin, Stream};
 use super::Services;
 use crate::app::Context;
 use crate::app::error::Failure;

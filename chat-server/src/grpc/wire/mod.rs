@@ -3,9 +3,9 @@
 mod account;
 mod event;
 mod message;
-mod page;
+mod page_token;
 
 pub(crate) use self::account::account;
 pub(crate) use self::event::event;
 pub(crate) use self::message::{conversation, message};
-pub(crate) use self::page::{PageKind, PageToken, foreign as foreign_page, page_size};
+pub(crate) use self::page_token::{PageKind, PageToken, foreign as foreign_page, page_size};

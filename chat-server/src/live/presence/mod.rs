@@ -3,7 +3,7 @@
 //! Each replica counts its own subscriptions and tells the others what changes, numbered. A replica that notices a gap in
 //! the numbers asks for the whole. Whoever is silent for long, or whose process is gone, counts for nothing.
 
-mod peer;
+mod remote;
 mod task;
 mod word;
 
@@ -15,7 +15,7 @@ use chat_core::AccountId;
 use chat_replication::types::ReplicaId;
 use tokio::sync::Notify;
 
-use self::peer::PeerPresence;
+use self::remote::PeerPresence;
 pub(crate) use self::task::run;
 #[cfg(fuzzing)]
 pub(crate) use self::word::fuzz_word;

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::Presence;
-use super::peer::{Knowledge, PeerPresence};
+use super::remote::{Knowledge, PeerPresence};
 use super::word::{ACCOUNTS_PER_WORD, Run, Word};
 use crate::clock;
 use crate::engine::words::Told;

@@ -20,7 +20,7 @@ use crate::app::error::Failure;
 use crate::app::node::Node;
 use crate::clock;
 use crate::store::backup::Head;
-use crate::store::backup::file::Sealer;
+use crate::store::backup::format::Sealer;
 use crate::store::state::{Snapshot, StateError};
 
 /// Bytes in one piece, about.

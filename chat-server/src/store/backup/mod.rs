@@ -14,7 +14,7 @@
 //! a lost history, which are about to be committed again; whoever takes a backup is told of them.
 
 mod error;
-pub(crate) mod file;
+pub(crate) mod format;
 mod restore;
 
 use chat_core::Timestamp;
@@ -23,7 +23,7 @@ use chat_replication::types::{ClusterId, Configuration, Position, ReplicaId};
 use serde::{Deserialize, Serialize};
 
 pub use self::error::BackupError;
-pub use self::file::Reader;
+pub use self::format::Reader;
 pub use self::restore::{Restored, Target, restore};
 pub(crate) use self::restore::{build, whole};
 

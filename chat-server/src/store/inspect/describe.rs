@@ -3,7 +3,14 @@
 use chat_core::{Command, CommandBody, DeleteScope};
 use chat_replication::types::{Configuration, Payload, ReplicaId, ViewStart};
 
-use super::log::Bodies;
+/// Whether the text shows what people wrote.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bodies {
+    /// How long it is.
+    Hidden,
+    /// The text, with what could steer a terminal escaped.
+    Shown,
+}
 
 /// An entry's payload in one line.
 pub(super) fn payload(payload: &Payload, bodies: Bodies) -> String {

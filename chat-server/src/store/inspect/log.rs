@@ -7,20 +7,12 @@ use chat_replication::disk_store::DiskStore;
 use chat_replication::store::{Durable, Store};
 use chat_replication::types::Index;
 
+use super::InspectError;
 use super::copy::FolderCopy;
-use super::{InspectError, describe};
+use super::describe::{self, Bodies};
 
 /// Entries are read in pieces of about so many bytes.
 pub(super) const PIECE: usize = 4 << 20;
-
-/// Whether the text shows what people wrote.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Bodies {
-    /// How long it is.
-    Hidden,
-    /// The text, with what could steer a terminal escaped.
-    Shown,
-}
 
 /// Which entries are shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -13,7 +13,8 @@ use chat_replication::store::StoreError;
 use chat_replication::types::Position;
 use thiserror::Error;
 
-pub use self::log::{Bodies, LogRange, show_log};
+pub use self::describe::Bodies;
+pub use self::log::{LogRange, show_log};
 pub use self::verify::{Replay, verify, verify_backup};
 pub(crate) use self::verify::{counts, date};
 use crate::store::backup::BackupError;

@@ -23,10 +23,10 @@ use redb::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::error::StateError;
 use super::overlay::{Checkpoint, Frozen};
+use super::sealed::{CHECKSUM, seal, unseal};
 use super::writing::write_rows;
 
 /// Name of the file within the data folder.
@@ -44,9 +44,6 @@ pub(super) const UNSETTLED: &str = "unsettled";
 
 /// The format that this version writes, and the newest that it reads.
 const FORMAT_VERSION: u32 = 1;
-
-/// Length of a row's checksum.
-const CHECKSUM: usize = 4;
 
 /// How a file begins whose blocks have no checksums.
 const OLD_MAGIC: &[u8] = b"redb";
@@ -333,34 +330,6 @@ pub(super) fn read_meta<T: DeserializeOwned>(
     let bytes = unseal(name.as_bytes(), value.value())?;
     postcard::from_bytes(bytes)
         .map_err(|error| Fault::Damaged(format!("its {name} cannot be read ({error})")))
-}
-
-fn checksum(key: &[u8], value: &[u8]) -> [u8; CHECKSUM] {
-    // Half of the hash is enough to notice rot.
-    (xxh3_64_with_seed(value, xxh3_64_with_seed(key, 0)) as u32).to_le_bytes()
-}
-
-/// A value as a row has it, in place of what was in `sealed`.
-pub(super) fn seal<'a>(key: &[u8], value: &[u8], sealed: &'a mut Vec<u8>) -> &'a [u8] {
-    sealed.clear();
-    append_sealed(key, value, sealed);
-    sealed
-}
-
-/// Appends a value as a row has it.
-pub(super) fn append_sealed(key: &[u8], value: &[u8], sealed: &mut Vec<u8>) {
-    sealed.extend_from_slice(&checksum(key, value));
-    sealed.extend_from_slice(value);
-}
-
-/// The value within a row.
-fn unseal<'a>(key: &[u8], sealed: &'a [u8]) -> Result<&'a [u8], Fault> {
-    match sealed.split_at_checked(CHECKSUM) {
-        Some((stored, value)) if stored == checksum(key, value) => Ok(value),
-        _ => Err(Fault::Damaged(
-            "the checksum of a row does not fit".to_owned(),
-        )),
-    }
 }
 
 /// The value within a row that [`StateFile::next`] has checked.

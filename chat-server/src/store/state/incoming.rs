@@ -6,10 +6,9 @@ use chat_replication::store::Reset;
 use redb::{ReadableDatabase, TableDefinition};
 
 use super::error::StateError;
-use super::file::{
-    CHECKPOINT, META, ROWS, Rows, StateFile, UNSETTLED, append_sealed, begin, put_meta, read_meta,
-};
+use super::file::{CHECKPOINT, META, ROWS, Rows, StateFile, UNSETTLED, begin, put_meta, read_meta};
 use super::overlay::Checkpoint;
+use super::sealed::append_sealed;
 use super::snapshot::FORMAT;
 
 /// Rows of a snapshot that is coming in.

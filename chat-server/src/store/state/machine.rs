@@ -21,10 +21,10 @@ use super::error::StateError;
 use super::file::StateFile;
 use super::flusher::Flusher;
 use super::incoming::{Incoming, Unreadable};
+use super::key_value::StateStore;
 use super::overlay::Checkpoint;
 use super::reader::{Shared, StateReader, read, try_write, write};
 use super::snapshot::Snapshot;
-use super::store::StateStore;
 
 /// Entries that are applied under one lock: what a query may have to wait for.
 const BATCH: usize = 64;

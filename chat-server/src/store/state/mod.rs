@@ -19,25 +19,26 @@ mod error;
 mod file;
 mod flusher;
 mod incoming;
+mod key_value;
 mod lately;
 mod machine;
 mod newest;
 mod overlay;
 mod reader;
+mod sealed;
 mod snapshot;
-mod store;
 mod writing;
 
 pub use self::error::StateError;
 pub use self::file::{STATE_FILE, compact};
 #[cfg(fuzzing)]
 pub(crate) use self::incoming::fuzz_snapshot;
+pub use self::key_value::StateStore;
 pub use self::machine::{
     AppliedBatch, ChatStateMachine, Continuity, Publisher, Response, StateSettings,
 };
 pub use self::reader::StateReader;
 pub use self::snapshot::Snapshot;
-pub use self::store::StateStore;
 
 #[cfg(test)]
 mod tests;

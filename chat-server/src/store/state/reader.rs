@@ -8,9 +8,9 @@ use chat_core::{AccountManager, Stats};
 use chat_replication::types::Position;
 
 use super::error::StateError;
+use super::key_value::StateStore;
 use super::overlay::Checkpoint;
 use super::snapshot::Snapshot;
-use super::store::StateStore;
 
 /// What apply and queries share.
 #[derive(Debug)]

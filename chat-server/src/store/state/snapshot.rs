@@ -24,8 +24,8 @@ use chat_replication::types::Position;
 
 use super::error::StateError;
 use super::file::StateFile;
+use super::key_value::StateStore;
 use super::overlay::Checkpoint;
-use super::store::StateStore;
 
 /// The format that this version writes, and the only one that it reads.
 pub(super) const FORMAT: u32 = 1;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use chat_replication::disk_store::file::Fault;
 use redb::{ReadableTable, Table};
 
-use super::file::seal;
 use super::overlay::Rows;
+use super::sealed::seal;
 
 /// Rows are written in slices of so many, with a pause after each, so that a checkpoint leaves a core to others.
 const SLICE: usize = 2048;

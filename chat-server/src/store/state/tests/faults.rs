@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::support::*;
 use crate::store::state::file::StateFile;
-use crate::store::state::store::StateStore;
+use crate::store::state::key_value::StateStore;
 use crate::store::state::{ChatStateMachine, STATE_FILE, StateError};
 
 fn refused(folder: &Path) -> StateError {

@@ -11,8 +11,8 @@ use chat_core::store::KeyValue;
 use super::support::*;
 use crate::store::state::STATE_FILE;
 use crate::store::state::file::StateFile;
+use crate::store::state::key_value::StateStore;
 use crate::store::state::overlay::Checkpoint;
-use crate::store::state::store::StateStore;
 
 const ROWS: u32 = 1_000_000;
 

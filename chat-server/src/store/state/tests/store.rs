@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use super::support::*;
 use crate::store::state::file::StateFile;
 use crate::store::state::flusher::Flusher;
+use crate::store::state::key_value::StateStore;
 use crate::store::state::overlay::Checkpoint;
-use crate::store::state::store::StateStore;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
