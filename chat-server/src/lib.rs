@@ -7,6 +7,8 @@
 //!
 //! [`Server`] is one running replica of a cluster that a [`config::ClusterConfig`] describes; [`Cluster`] is several of them
 //! in one process; [`cli`] is the program.
+//!
+//! The modules are layers, from `cli` down to `config`: each names only those below it.
 
 mod app;
 pub mod cli;
