@@ -201,9 +201,19 @@ impl Check {
 
     /// A replica has told another up to where its log is committed.
     pub(super) fn announces(&mut self, from: ReplicaId, message: &Message) {
-        let Message::Heartbeat { epoch, commit, .. } = message else {
+        let Message::Heartbeat {
+            epoch,
+            commit,
+            started,
+            ..
+        } = message
+        else {
             return;
         };
+        if *started {
+            // One that dies in the turn in which it has begun to lead, and ceased to, tells nothing else.
+            self.led.insert(from, *epoch);
+        }
         let at = self
             .logs
             .get(&from)

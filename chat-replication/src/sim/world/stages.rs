@@ -53,7 +53,8 @@ impl World {
 
     pub(super) fn look(&mut self) -> Checked {
         self.schedule(2 * TICK, Event::Look);
-        if let Stage::Healing { .. } = self.stage {
+        if let Stage::Healing { .. } | Stage::Serving { .. } | Stage::Finishing { .. } = self.stage
+        {
             self.upgrade_the_old()?;
         }
         if let Stage::Healing { .. } | Stage::Finishing { .. } = self.stage {
