@@ -199,3 +199,38 @@ impl BranchTable {
         self.epochs.truncate(keep);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{ReplicaId, StoreUuid};
+
+    fn position(number: u64, index: Index) -> Position {
+        let epoch = Epoch {
+            number,
+            replica: ReplicaId(0),
+            store: StoreUuid::default(),
+        };
+        Position { epoch, index }
+    }
+
+    /// Two logs that part amid an epoch in which entries before the fork were dropped passed for ones that had dropped what
+    /// stands behind it.
+    #[test]
+    fn what_was_dropped_before_a_fork_was_not_dropped_behind_it() {
+        let mut log = BranchTable::default();
+        for index in 1..=10 {
+            log.append(position(if index < 6 { 1 } else { 4 }, index));
+        }
+        log.note_drop(position(4, 7));
+        assert_eq!(log.dropped_behind(6), position(4, 0).epoch);
+        assert_eq!(log.dropped_behind(7), Epoch::default());
+        // The later epoch counts, and the last entry of all.
+        log.note_drop(position(5, 3));
+        assert_eq!(log.dropped(), position(5, 7));
+        // Entries that are cut were not dropped.
+        log.truncate(6);
+        assert_eq!(log.dropped_behind(6), Epoch::default());
+        assert_eq!(log.dropped_behind(5), position(5, 0).epoch);
+    }
+}

@@ -388,6 +388,40 @@ mod tests {
         log
     }
 
+    /// A replica that had just been added was a member of nothing once the entry was given up that said so.
+    #[test]
+    fn who_the_members_are_is_not_given_up_with_damaged_entries() {
+        let members = |log: &Outline| log.newest().map(|(_, start)| start.members.clone());
+        let cut = |keeps| {
+            let mut log = log(Mode::Available, &[(1, false)]);
+            let mut joined = start(4, 3, Mode::Available, false);
+            if let Payload::ViewStart(start) = &mut joined.payload {
+                start.members.push(ReplicaId(1));
+            }
+            log.append(joined);
+            log.give_up_behind(1, keeps);
+            log
+        };
+        let both = Some(vec![ReplicaId(0), ReplicaId(1)]);
+        assert_eq!(members(&cut(true)), both);
+        assert_eq!(members(&cut(false)), Some(vec![ReplicaId(0)]));
+        // The next view says who they are.
+        let mut log = cut(true);
+        log.append(start(5, 2, Mode::Available, false));
+        assert_eq!(members(&log), Some(vec![ReplicaId(0)]));
+    }
+
+    /// A follower told that a command was on all members of a view that had not begun.
+    #[test]
+    fn what_a_view_has_committed_is_on_its_members() {
+        let log = log(Mode::Available, &[(1, false), (4, false), (6, false)]);
+        let numbers = |index| {
+            let views = log.views_since(index);
+            views.count()
+        };
+        assert_eq!((numbers(2), numbers(3), numbers(6)), (3, 2, 1));
+    }
+
     /// Whether commands are kept that stood behind an index, when another branch has this view there, and its newest forced
     /// one where it says.
     fn keeps(mut log: Outline, index: Index, number: u64, forced: Index) -> bool {
