@@ -52,11 +52,12 @@ fn a_million_rows_are_opened_without_reading_them() {
     drop(store);
     drop(file);
     // A process of its own, whose memory is not that of the writer.
+    let (_, module) = module_path!().split_once("::").unwrap();
     let child = Command::new(std::env::current_exe().unwrap())
         .args([
             "--ignored",
             "--exact",
-            "state::tests::million::opens_a_million_rows",
+            &format!("{module}::opens_a_million_rows"),
             "--nocapture",
         ])
         .env("MILLION_ROWS", killed.path())
