@@ -33,6 +33,10 @@ impl Replica {
     ///
     /// No view could come of it. Nothing is forced then.
     pub fn force_view(&mut self) -> Result<(), ForceRefusal> {
+        if self.is_stuck_by_damage() {
+            // Others had dropped it, and took along what their states showed of it.
+            self.forgo_snapshot();
+        }
         if let Some(refusal) = self.cannot_force() {
             if self.kept_out_at().is_none() || self.needs_version().is_some() {
                 return Err(refusal);

@@ -237,9 +237,15 @@ impl Replica {
         }
     }
 
-    /// The log is whole again. If it goes on from what the state shows, no snapshot is needed in place of what was damaged.
+    /// The log is whole again.
     fn is_mended(&mut self) {
         self.note(Note::EntriesMended);
+        self.forgo_snapshot();
+    }
+
+    /// If the log goes on from what the state shows, no snapshot is needed in place of what was damaged, once that is mended
+    /// or given up.
+    pub(super) fn forgo_snapshot(&mut self) {
         let begins_anew = self.rebuilt_at.is_some() || self.damage.is_some();
         if !begins_anew && self.applied.0 >= self.log.compacted.index {
             self.wants_snapshot = None;
