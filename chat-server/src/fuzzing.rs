@@ -34,7 +34,7 @@ pub fn words(bytes: &[u8]) {
     if let Some((subject, word)) = Subject::open(Bytes::copy_from_slice(bytes)) {
         match subject {
             Subject::Presence => crate::live::presence::fuzz_word(&word),
-            Subject::Orders => crate::engine::orders::fuzz_word(&word),
+            Subject::Orders => crate::engine::orders::word::fuzz_word(&word),
             Subject::Condition => crate::ops::condition::fuzz_word(&word),
         }
     }
