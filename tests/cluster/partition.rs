@@ -82,8 +82,8 @@ fn the_smaller_side_stops() {
     });
 }
 
-/// In `consistent` mode, cut three ways, nobody goes on. Once the network heals they find together with one ballot or two, not
-/// by following and losing one another again and again.
+/// In `consistent` mode, cut three ways, nobody goes on. Once the network heals they find together with two ballots or three,
+/// the first of which may begin before all have met again, not by following and losing one another again and again.
 #[test]
 fn cut_three_ways_they_find_together_at_once() {
     run(async {
@@ -122,7 +122,7 @@ fn cut_three_ways_they_find_together_at_once() {
                 one.max(two).max(three),
                 after - before
             );
-            assert!(after - before <= 6, "from epoch {before} to {after}");
+            assert!(after - before <= 9, "from epoch {before} to {after}");
         }
         verify(&network, &session, senders.into()).await;
         network.finish();
