@@ -103,8 +103,11 @@ impl Replica {
     }
 
     pub(super) fn tick_mending(&mut self) {
+        if self.log.damage.is_empty() {
+            return;
+        }
         self.mend_view_starts();
-        if !self.log.damage.is_empty() && self.now >= self.mending.ask_at {
+        if self.now >= self.mending.ask_at {
             self.ask_to_mend();
         }
     }
